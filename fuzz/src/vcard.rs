@@ -15,7 +15,9 @@ pub fn run(book: &[u8]) {
     let lines = book.split_inclusive(|&b| b == b'\n').count() as u64;
     for item in read(book) {
         match item {
-            Item::NoAddress { line, .. } | Item::Broken { line, .. } => assert!((1..=lines).contains(&line)),
+            Item::NoAddress { line, .. } | Item::Broken { line, .. } | Item::Full { line } => {
+                assert!((1..=lines).contains(&line))
+            }
             Item::Card(addresses) => {
                 assert!(addresses.len() <= 1_000);
                 let lines: String =

@@ -91,7 +91,9 @@ pub enum Rejection {
         left: u8,
     },
     /// A code was sent recently, or several were sent today.
-    #[error("a code was already sent to {subject} and is valid for any account; enter it, or have another sent after {after}")]
+    #[error(
+        "a code was already sent to {subject} and is valid for any account; enter it, or have another sent after {after}"
+    )]
     CodeWaiting {
         /// The address or domain.
         subject: String,

@@ -1,7 +1,7 @@
 //! Charsets (RFC 2978): text in any of them to UTF-8, as tolerantly as mail readers do. For rules and for people;
 //! stamps and fingerprints are about bytes.
 
-use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Decodes a text in the charset of this name. Without a charset, and in one that is not known, it is UTF-8 if it can
 /// be, else Windows-1252. Bytes that are no text become U+FFFD.
@@ -19,6 +19,18 @@ pub fn decode(charset: &str, text: &[u8]) -> String {
         None => WINDOWS_1252,
     };
     encoding.decode(text).0.into_owned()
+}
+
+/// Returns a decoder for a text in UTF-16 (RFC 2781), by its byte order mark or by the zero in its first character. The
+/// mark is not removed. `None` for other texts.
+#[must_use]
+pub fn utf16(text: &[u8]) -> Option<Decoder> {
+    let encoding = match text {
+        [0xff, 0xfe, ..] | [1..=0x7f, 0, 1..=0xff, ..] => UTF_16LE,
+        [0xfe, 0xff, ..] | [0, 1..=0x7f, 0, ..] => UTF_16BE,
+        _ => return None,
+    };
+    Some(encoding.new_decoder_without_bom_handling())
 }
 
 /// Returns the encoding of this name, or of one that programs write for it.

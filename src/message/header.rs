@@ -3,6 +3,7 @@
 
 use super::encoded_word;
 use super::search;
+use data_encoding::HEXLOWER;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -167,9 +168,22 @@ pub fn escape_untrusted(text: &[u8], cap: usize) -> String {
     out
 }
 
+/// Decodes what [`escape_untrusted`] encoded, so that no text is encoded twice. Other text stays as it is.
+#[must_use]
+pub fn unescaped(text: &str) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((&first, more)) = rest.split_first() {
+        let digits = rest.strip_prefix(b"\\x").and_then(|rest| rest.get(..2));
+        let byte = digits.and_then(|digits| Some(HEXLOWER.decode(digits).ok()?[0]));
+        out.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &rest[4..] } else { more };
+    }
+    out
+}
+
 /// Encodes text from outside for people. Visible characters of any script stay. Bytes that are no UTF-8, and characters
-/// that are invisible or reorder others (controls, format characters, unassigned ones), become `\xNN`, as does the
-/// backslash. At most `cap` bytes; never a part of a character or escape.
+/// that are invisible or reorder others (controls, format characters, unassigned ones), become `\xNN`. To encode the
+/// result again changes nothing. At most `cap` bytes; never a part of a character or escape.
 #[must_use]
 pub fn readable(text: &[u8], cap: usize) -> String {
     let mut out = String::new();
@@ -228,8 +242,7 @@ pub fn without_comments(value: &[u8]) -> Vec<u8> {
 
 fn is_visible(c: char) -> bool {
     // The standard library knows which characters can be printed. Behind a letter, a combining mark can be too.
-    matches!(c, ' '..='~') && c != '\\'
-        || !c.is_ascii() && ['a', c].iter().collect::<String>().escape_debug().count() == 2
+    matches!(c, ' '..='~') || !c.is_ascii() && ['a', c].iter().collect::<String>().escape_debug().count() == 2
 }
 
 #[cfg(test)]
@@ -293,7 +306,7 @@ mod tests {
         ] {
             assert_eq!(readable(text.as_bytes(), 100), text);
         }
-        assert_eq!(readable(b"a\n\x1b[0m\0\\\xff\x7f", 100), "a\\x0a\\x1b[0m\\x00\\x5c\\xff\\x7f");
+        assert_eq!(readable(b"a\n\x1b[0m\0\\\xff\x7f", 100), "a\\x0a\\x1b[0m\\x00\\\\xff\\x7f");
         assert_eq!(readable("\u{202e}\u{200b}\u{2028}\u{feff}\u{9b}".as_bytes(), 100).len(), 14 * 4);
         assert_eq!(readable("a\u{fc}\u{fc}".as_bytes(), 4), "a\u{fc}");
         assert_eq!(readable(b"a\xff\xff", 8), "a\\xff");
@@ -304,9 +317,19 @@ mod tests {
         assert_eq!(escape_untrusted(b"a\r\nX: \x1b[0m\0;\\\xff", 100), "a\\x0d\\x0aX: \\x1b[0m\\x00\\x3b\\x5c\\xff");
         assert_eq!(escape_untrusted(b"aaaa\n", 7), "aaaa");
         assert_eq!(escape_untrusted(b"aaaa", 2), "aa");
+        for text in ["a\\x0g\\x0\\x+1\\", "\u{e9}"] {
+            assert_eq!(unescaped(text), text.as_bytes());
+        }
     }
 
     proptest! {
+        #[test]
+        fn no_text_is_encoded_twice(text in any::<Vec<u8>>(), visible: String) {
+            prop_assert_eq!(unescaped(&escape_untrusted(&text, usize::MAX)), &*text);
+            let shown = readable(visible.as_bytes(), usize::MAX);
+            prop_assert_eq!(readable(shown.as_bytes(), usize::MAX), shown);
+        }
+
         // Threat 10: for any input, the output is exactly one field.
         #[test]
         fn a_folded_field_is_one_field(value in any::<String>(), long in "[a-z]{0,300}", crlf: bool) {

@@ -6,7 +6,7 @@
 
 pub mod address;
 pub mod auth_results;
-mod charset;
+pub mod charset;
 pub mod edit;
 pub mod encoded_word;
 pub mod fingerprint;

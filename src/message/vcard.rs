@@ -14,7 +14,7 @@ const PROPERTY: usize = 64 * 1024;
 /// Bytes of a property in which its parameters must end if lines go on after `=`. They are read again at each such line.
 const HEAD: usize = 1024;
 /// Most addresses of a card.
-const ADDRESSES: usize = 1_000;
+pub const ADDRESSES: usize = 1_000;
 
 /// Something in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Item {
     Card(Vec<Address>),
     /// The EMAIL property on this line has no address.
     NoAddress { line: u64, text: String },
+    /// The card has more addresses than are read, and the first of the others are on this line.
+    Full { line: u64 },
     /// The card that begins or ends on this line is not whole. It is skipped.
     Broken { line: u64, why: BrokenCard },
 }
@@ -51,6 +53,8 @@ pub struct Reader {
 struct Card {
     begins: u64,
     addresses: Vec<Address>,
+    /// Line of the first address that found no space.
+    full: Option<u64>,
     faults: Vec<Item>,
     /// Cards inside this one (AGENT of versions 2.1 and 3.0).
     agents: usize,
@@ -116,7 +120,7 @@ impl Reader {
                 Some(card) if card.agents > 0 => card.agents -= 1,
                 Some(_) => {
                     let card = self.card.take().unwrap_or_default();
-                    card.faults.into_iter().for_each(&mut *to);
+                    card.faults.into_iter().chain(card.full.map(|line| Item::Full { line })).for_each(&mut *to);
                     to(Item::Card(card.addresses));
                 }
             }
@@ -141,11 +145,11 @@ impl Card {
         let text = decode(head, value);
         let text = address_of(&text);
         let space = ADDRESSES.saturating_sub(self.addresses.len());
-        for entry in entries(text.as_bytes(), space) {
+        for entry in entries(text.as_bytes(), space + 1) {
             match entry {
-                Ok(address) => self.addresses.push(address),
+                Ok(address) if self.addresses.len() < ADDRESSES => self.addresses.push(address),
                 Err(text) if self.faults.len() < ADDRESSES => self.faults.push(Item::NoAddress { line, text }),
-                Err(_) => {}
+                Ok(_) | Err(_) => drop(self.full.get_or_insert(line)),
             }
         }
     }
@@ -367,7 +371,7 @@ mod tests {
         line(b"END:VCARD");
         line(b"");
         assert!(reader.property.capacity() <= 2 * PROPERTY);
-        let [Item::Card(addresses)] = &cards[..] else { panic!("{}", cards.len()) };
+        let [Item::Full { line: 11_003 }, Item::Card(addresses)] = &cards[..] else { panic!("{}", cards.len()) };
         assert_eq!(addresses.len(), ADDRESSES);
     }
 
@@ -385,7 +389,7 @@ mod tests {
             let begun = lines.len() as u64 + 1;
             let in_file = |item: &Item| match item {
                 Item::Card(_) => true,
-                Item::NoAddress { line, .. } | Item::Broken { line, .. } => (1..=2 * begun).contains(line),
+                Item::NoAddress { line, .. } | Item::Broken { line, .. } | Item::Full { line } => (1..=2 * begun).contains(line),
             };
             prop_assert!(items.iter().all(in_file) && items.len() as u64 <= 40 * begun);
         }

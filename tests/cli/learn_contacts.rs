@@ -67,11 +67,17 @@ fn what_is_no_address_book_is_an_error() {
     home.run(["learn-contacts", "."], b"").exits(74);
     home.run(["learn-contacts"], b"").exits(64);
     assert!(!home.state().exists());
-    // What came before the error is learned.
-    fs::write(home.file("one.vcf"), "BEGIN:VCARD\nEMAIL:zoe@y.example\nEND:VCARD").unwrap();
-    let run = home.run(["learn-contacts", "one.vcf", "-"], b"junk").exits(65);
-    assert!(run.text().ends_with("learned: 1 correspondents\n"), "{}", run.text());
-    assert_eq!(known(&home), ["zoe@y.example"]);
+    // What comes before the error is learned, and what comes behind it. The first error is the status.
+    let card = |name: &str| format!("BEGIN:VCARD\nEMAIL:{name}@y.example\nEND:VCARD");
+    for name in ["one", "zoe"] {
+        fs::write(home.file(&format!("{name}.vcf")), card(name)).unwrap();
+    }
+    let run = home.run(["learn-contacts", "one.vcf", "-", "absent.vcf", ".", "zoe.vcf"], b"junk").exits(65);
+    assert_eq!(run.text(), "cards: 2\nlearned: 2 correspondents\n");
+    let errors: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("mailstamp: error: ")).collect();
+    let named = ["standard input: no vCard", "absent.vcf: No such file", ".: "];
+    assert!(errors.len() == 3 && errors.iter().zip(named).all(|(line, name)| line.contains(name)), "{errors:?}");
+    assert_eq!(known(&home), ["one@y.example", "zoe@y.example"]);
     home.configure("");
     home.run(["learn-contacts", "one.vcf"], b"").exits(75);
 }
@@ -91,6 +97,50 @@ fn several_owners_have_an_address_book_each() {
     assert!(bobs.ends_with("learned: 4 correspondents\n"), "{bobs}");
     home.run(["correspondents", "--forget", "ann@y.example"], b"").exits(0).says("ann@y.example: forgotten");
     assert_eq!((listed(&["--owner", "alice"]), listed(&["--owner", "bob"])), (3, 3));
+}
+
+// Old address books: their lines end with CR, or they are in UTF-16. Nothing was learned of them.
+#[test]
+fn old_address_books_are_learned() {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let bare = BOOK.strip_prefix('\u{feff}').unwrap();
+    let cr = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r");
+    for book in [utf16(BOOK), utf16(bare), utf16(&cr(BOOK)), cr(BOOK).into_bytes(), cr(bare).into_bytes()] {
+        let home = Home::new();
+        assert!(home.run(["learn-contacts", "-"], &book).exits(0).text().ends_with("\nlearned: 4 correspondents\n"));
+        assert_eq!(known(&home).len(), 4);
+    }
+}
+
+#[test]
+fn addresses_beyond_a_thousand_of_a_card_are_told() {
+    let home = Home::new();
+    let emails: String = (0..1_001).map(|number| format!("EMAIL:p{number}@y.example\n")).collect();
+    let run = home.run(["learn-contacts", "-"], format!("BEGIN:VCARD\n{emails}END:VCARD\n").as_bytes()).exits(0);
+    let said = "cards: 1\ncards of which only the first 1,000 addresses were read: 1\nlearned: 1,000 correspondents\n";
+    assert_eq!(run.text(), said);
+    let note = "note: standard input: line 1002: addresses from here on left out: the card has more than 1,000";
+    assert!(run.stderr.contains(note), "{}", run.stderr);
+}
+
+// Letters beyond ASCII were shown as the numbers of their bytes.
+#[test]
+fn people_read_names_in_their_own_script() {
+    let home = Home::new();
+    let name = "jos\u{e9}@y.example";
+    home.run(["learn-contacts", "-"], format!("BEGIN:VCARD\nEMAIL:{name}\nEND:VCARD\n").as_bytes()).exits(0);
+    assert_eq!(known(&home), [name]);
+    let hold = "[[rule]]\nname = \"hold\"\nalways = true\naction = \"hold\"\n";
+    fs::write(home.config().with_file_name("rules.toml"), hold).unwrap();
+    let text = String::from_utf8(letter("1")).unwrap().replace("bob@y.example", name);
+    home.run(["held", "add"], text.replace("<1@", "<\u{e9}\u{202e}\u{1b}1@").as_bytes()).exits(0);
+    let (held, log) = (home.run(["held", "list"], b"").exits(0).text(), home.run(["log"], b"").exits(0).text());
+    assert!(held.contains(name) && log.contains(name), "{held}{log}");
+    assert!(log.contains("<\u{e9}\\xe2\\x80\\xae\\x1b1@"), "{log}");
+    let gone = home.run(["correspondents", "--forget", name], b"").exits(0).text();
+    assert_eq!(gone, format!("{name}: forgotten\n"));
+    let run = home.run(["correspondents", "--owner", "\u{e9}\u{202e}"], b"").exits(64);
+    assert!(run.stderr.contains("--owner: \u{e9}\\xe2\\x80\\xae is neither"), "{}", run.stderr);
 }
 
 /// Promise 5.

@@ -5,7 +5,7 @@ use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::address::Address;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::store::Correspondent;
 use crate::verdict::facts;
 use crate::verdict::owner::Owner;
@@ -60,7 +60,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     }
     for address in &args.forget {
         let forgotten = context.used_log()?.remove(owner, address)?;
-        let shown = escape_untrusted(address.to_string().as_bytes(), 600);
+        let shown = readable(address.to_string().as_bytes(), 600);
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
             writeln!(stdout, "{object}")?;
@@ -89,8 +89,8 @@ fn listed(args: &Args, owner: Option<Owner>, context: &Context) -> Result<Vec<Co
 }
 
 fn to_text(row: &Correspondent, owner: Option<String>) -> String {
-    let owner = owner.map(|owner| format!(", of {}", escape_untrusted(owner.as_bytes(), 600))).unwrap_or_default();
-    format!("{}  first {}, last {}{owner}", escape_untrusted(row.address.as_bytes(), 600), row.first, row.last)
+    let owner = owner.map(|owner| format!(", of {}", readable(owner.as_bytes(), 600))).unwrap_or_default();
+    format!("{}  first {}, last {}{owner}", readable(row.address.as_bytes(), 600), row.first, row.last)
 }
 
 fn to_json(row: &Correspondent, owner: Option<String>) -> String {
@@ -111,7 +111,7 @@ pub(super) fn owner_named(context: &Context, name: Option<&str>) -> Result<Owner
     let mailboxes = &context.config.mailboxes;
     match name {
         Some(name) => facts::owner_named(mailboxes, name).ok_or_else(|| {
-            let shown = escape_untrusted(name.as_bytes(), 200);
+            let shown = readable(name.as_bytes(), 200);
             Failure::new(USAGE, format!("--owner: {shown} is neither an owner nor one of your addresses"))
         }),
         None => facts::only_owner(mailboxes).ok_or_else(|| {

@@ -7,7 +7,7 @@ use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
@@ -66,7 +66,7 @@ fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::R
     let verdict = &decision.verdict;
     let count = verdict.findings.len();
     if let Some(host) = &verdict.boundary {
-        let host = escape_untrusted(host.as_bytes(), 200);
+        let host = readable(host.as_bytes(), 200);
         writeln!(out, "the boundary {host} judged it, and its seal holds; the stamps were not judged here")?;
         for finding in &verdict.findings {
             writeln!(out, "stamp {}", describe(finding))?;
@@ -90,7 +90,7 @@ fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::R
     let style = output::style(verdict.class());
     writeln!(out, "{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence())?;
     if let Some(rule) = &decision.rule {
-        writeln!(out, "the rule is {}", escape_untrusted(rule.as_bytes(), 200))?;
+        writeln!(out, "the rule is {}", readable(rule.as_bytes(), 200))?;
     }
     writeln!(out, "the action is {}", decision.action)
 }
@@ -99,7 +99,7 @@ fn describe(finding: &Finding) -> String {
     let mut text = format!("in the {}", output::place(finding.place));
     for (name, value) in [("vendor", &finding.vendor), ("key", &finding.key_id)] {
         if let Some(value) = value {
-            text.push_str(&format!(", {name} {}", escape_untrusted(value.as_bytes(), 200)));
+            text.push_str(&format!(", {name} {}", readable(value.as_bytes(), 200)));
         }
     }
     if let Some(serial) = &finding.serial {

@@ -5,7 +5,7 @@ use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::grant::StampStatus;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime)
             text.push_str(&format!(", suspended {}: a third sender came under it", UnixTime(at)));
         }
         if let Some(note) = &grant.note {
-            text.push_str(&format!(" ({})", escape_untrusted(note.as_bytes(), 400)));
+            text.push_str(&format!(" ({})", readable(note.as_bytes(), 400)));
         }
     }
     if let Some(since) = standing.revoked {

@@ -15,7 +15,7 @@ use crate::engine::result_header::HeaderContext;
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::Maildir;
 use crate::message::address::Address;
-use crate::message::header::{escape_untrusted, readable};
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::time::UnixTime;
 use serde_json::json;
@@ -174,7 +174,7 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
             let new = held.allow_sender(message)?;
             held.release(message, &Maildir::open(engine.context.places.maildir()?)?, Removal::Allowed)?;
             let sender = message.author.as_ref().map(ToString::to_string).unwrap_or_default();
-            let sender = escape_untrusted(sender.as_bytes(), result_header::LONGEST);
+            let sender = readable(sender.as_bytes(), result_header::LONGEST);
             Ok(if new { format!("allowed; {sender} is let through from now on") } else { "allowed".to_owned() })
         }),
         Command::Delete(args) => each(&engine, &args.ids, |held, message| {
@@ -241,7 +241,7 @@ fn json(message: &HeldMessage, engine: &Engine) -> serde_json::Value {
 }
 
 fn from(message: &HeldMessage) -> Option<String> {
-    message.author.as_ref().map(|author| escape_untrusted(author.to_string().as_bytes(), result_header::LONGEST))
+    message.author.as_ref().map(|author| readable(author.to_string().as_bytes(), result_header::LONGEST))
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -338,7 +338,7 @@ fn find<'a>(messages: &'a [HeldMessage], id: &str) -> Result<&'a HeldMessage, Fa
 }
 
 fn unknown(id: &str) -> Failure {
-    let id = escape_untrusted(id.as_bytes(), result_header::LONGEST);
+    let id = readable(id.as_bytes(), result_header::LONGEST);
     Failure::new(NO_INPUT, format!("no held message is called {id:?}")).hint("mailstamp held list shows them")
 }
 

@@ -3,15 +3,16 @@
 use super::correspondents::owner_named;
 use crate::cli::ui::counts::grouped;
 use crate::cli::ui::exit_status::{DATA, Failure, IO, NO_INPUT};
+use crate::cli::ui::text_lines::TextLines;
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
-use crate::message::header::escape_untrusted;
-use crate::message::vcard::{Item, Reader};
+use crate::message::header::readable;
+use crate::message::vcard::{self, Item, Reader};
 use crate::store::{LearnMode, LearnOutcome, Sent};
 use crate::verdict::owner::Owner;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,8 @@ pub struct Args {
 const CARDS: usize = 2_000;
 /// Addresses from which a transaction is full.
 const ADDRESSES: usize = 20_000;
-/// Longest line, in bytes. The rest of a longer one is skipped.
-const LINE: u64 = 1 << 20;
+/// Most addresses of a card.
+const MOST: u64 = vcard::ADDRESSES as u64;
 /// Faults of a file that are reported one by one.
 const FAULTS: u64 = 20;
 
@@ -54,13 +55,18 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let owner = owner_named(&context, args.owner.as_deref())?;
     let mut gathered =
         Gathered { context: &context, owner, waiting: Vec::new(), addresses: 0, counts: Counts::default() };
-    let read = args.files.iter().try_for_each(|path| gathered.file(path));
+    let mut status = 0;
+    for path in &args.files {
+        if let Err(failure) = gathered.file(path)? {
+            failure.report();
+            status = if status == 0 { failure.code } else { status };
+        }
+    }
     gathered.learn()?;
-    // What was learned before an error is told as well.
-    if read.is_ok() || gathered.counts.cards > 0 {
+    if status == 0 || gathered.counts.cards > 0 {
         gathered.counts.print()?;
     }
-    read.map(|()| 0)
+    Ok(status)
 }
 
 /// Cards that wait to be learned, and the result so far.
@@ -79,29 +85,26 @@ struct Counts {
     own: u64,
     wrong: u64,
     broken: u64,
+    full: u64,
     learned: LearnOutcome,
 }
 
 impl Gathered<'_> {
-    fn file(&mut self, path: &Path) -> Result<(), Failure> {
-        let name = escape_untrusted(path.as_os_str().as_bytes(), 1_000);
-        let (mut source, name): (Box<dyn BufRead>, _) = if path == Path::new("-") {
-            let stdin = input::stdin().map_err(|error| Failure::input(IO, &error))?;
-            (Box::new(stdin.lock()), "standard input".to_owned())
-        } else {
-            let file = File::open(path).map_err(|error| Failure::new(NO_INPUT, format!("{name}: {error}")))?;
-            (Box::new(BufReader::new(file)), name)
+    /// Reads a file. The outer error is one of the state, and the inner one of the file.
+    fn file(&mut self, path: &Path) -> Result<Result<(), Failure>, Failure> {
+        let (name, mut lines) = match open(path) {
+            Ok(opened) => opened,
+            Err(failure) => return Ok(Err(failure)),
         };
         let begun = self.counts.cards;
         let (mut reader, mut faults) = (Reader::default(), 0);
         let mut items = Vec::new();
         let mut line = Vec::new();
         loop {
-            let more = next_line(&mut *source, &mut line);
-            if more.map_err(|error| Failure::new(IO, format!("{name}: {error}")))? {
-                reader.line(&line, &mut |item| items.push(item));
-            } else {
-                std::mem::take(&mut reader).end(&mut |item| items.push(item));
+            match lines.next(&mut line) {
+                Ok(true) => reader.line(&line, &mut |item| items.push(item)),
+                Ok(false) => std::mem::take(&mut reader).end(&mut |item| items.push(item)),
+                Err(error) => return Ok(Err(Failure::new(IO, format!("{name}: {error}")))),
             }
             for item in items.drain(..) {
                 self.item(item, &name, &mut faults)?;
@@ -115,9 +118,9 @@ impl Gathered<'_> {
         }
         if self.counts.cards == begun {
             let failure = Failure::new(DATA, format!("{name}: no vCard in it"));
-            return Err(failure.hint("export the address book in the form vCard (.vcf)"));
+            return Ok(Err(failure.hint("export the address book in the form vCard (.vcf)")));
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn item(&mut self, item: Item, name: &str, faults: &mut u64) -> Result<(), Failure> {
@@ -130,7 +133,11 @@ impl Gathered<'_> {
         match item {
             Item::NoAddress { line, text } => {
                 self.counts.wrong += 1;
-                fault(line, &format!("no address: {}", escape_untrusted(text.as_bytes(), 100)));
+                fault(line, &format!("no address: {}", readable(text.as_bytes(), 100)));
+            }
+            Item::Full { line } => {
+                self.counts.full += 1;
+                fault(line, &format!("addresses from here on left out: the card has more than {}", grouped(MOST)));
             }
             Item::Broken { line, why } => {
                 self.counts.broken += 1;
@@ -168,6 +175,7 @@ impl Counts {
             (self.broken, "broken, and skipped"),
             (self.wrong, "addresses left out, since they are none"),
             (self.own, "addresses left out, since they are yours"),
+            (self.full, "cards of which only the first 1,000 addresses were read"),
         ] {
             if count > 0 {
                 output::line(&format!("{what}: {}", grouped(count)))?;
@@ -177,12 +185,16 @@ impl Counts {
     }
 }
 
-/// Reads the next line, and returns whether there is one.
-fn next_line(source: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    line.clear();
-    Read::take(&mut *source, LINE).read_until(b'\n', line)?;
-    if line.len() as u64 == LINE && !line.ends_with(b"\n") {
-        source.skip_until(b'\n')?;
-    }
-    Ok(!line.is_empty())
+/// Opens a file, and returns its name for people.
+fn open(path: &Path) -> Result<(String, TextLines), Failure> {
+    let name = readable(path.as_os_str().as_bytes(), 1_000);
+    let (name, lines) = if path == Path::new("-") {
+        let stdin = input::stdin().map_err(|error| Failure::input(IO, &error))?;
+        ("standard input".to_owned(), TextLines::new(Box::new(stdin.lock())))
+    } else {
+        let file = File::open(path).map_err(|error| Failure::new(NO_INPUT, format!("{name}: {error}")))?;
+        (name, TextLines::new(Box::new(BufReader::new(file))))
+    };
+    let lines = lines.map_err(|error| Failure::new(IO, format!("{name}: {error}")))?;
+    Ok((name, lines))
 }

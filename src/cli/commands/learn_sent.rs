@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::context::error::Deferral;
 use crate::context::learn_sent::{BEGINNING, SkipReason};
 use crate::mailbox::walk;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::os::without_numbers;
 use crate::store::{LearnOutcome, Sent};
@@ -124,7 +124,7 @@ fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             walk::Entry::Unreadable(path, error) => {
                 gathered.unreadable += 1;
                 progress.clear();
-                let path = escape_untrusted(path.as_os_str().as_bytes(), 1000);
+                let path = readable(path.as_os_str().as_bytes(), 1000);
                 // Standard error may be closed by now.
                 let _ = writeln!(io::stderr(), "mailstamp: error: {path}: {}", without_numbers(&error.to_string()));
             }

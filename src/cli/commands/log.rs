@@ -4,7 +4,11 @@ use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::log::verdict_log::{Entry, VerdictLog};
+use crate::message::header::{readable, unescaped};
 use std::io::{self, Write};
+
+/// Longest value, in bytes.
+const LONGEST: usize = 400;
 
 /// Show the last verdicts, oldest first.
 #[derive(Debug, clap::Args)]
@@ -41,9 +45,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Formats an entry. Its values were encoded when it was written, so it holds printable ASCII only.
+/// Formats an entry. Its values were encoded when it was written.
 fn row(entry: &Entry) -> String {
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let or_dash = |text: &Option<String>| readable(&unescaped(text.as_deref().unwrap_or("-")), LONGEST);
     // A later event replaces the reason.
     let what = match (&entry.event, entry.held.as_ref().or(entry.reply.as_ref())) {
         (Some(event), Some(detail)) => format!("{event} {detail}"),

@@ -9,7 +9,7 @@ use crate::config::paths::CliOverrides;
 use crate::engine::auto_reply::{PreparedReply, ReplyOutcome};
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
@@ -130,9 +130,7 @@ fn send(args: &SendArgs, given: &CliOverrides) -> Result<u8, Failure> {
     match engine.answer(&Message::parse(&bytes), &envelope, &decision, RetainedAs::No) {
         ReplyOutcome::Sent(kind) => output::line(&format!("yes {kind}"))?,
         ReplyOutcome::No(why) => output::line(&format!("no {why}"))?,
-        ReplyOutcome::Failed(trouble) => {
-            Failure::new(0, escape_untrusted(trouble.to_string().as_bytes(), 1000)).report()
-        }
+        ReplyOutcome::Failed(trouble) => Failure::new(0, readable(trouble.to_string().as_bytes(), 1000)).report(),
     }
     Ok(0)
 }

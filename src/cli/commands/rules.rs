@@ -7,7 +7,7 @@ use crate::config::paths::CliOverrides;
 use crate::context::error::Deferral;
 use crate::engine::judge::Engine;
 use crate::engine::rule_eval::{RuleStep, RuleTrace};
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::policy::regex::Match;
 use crate::policy::rule_set::Clause;
@@ -93,7 +93,7 @@ fn test(args: &TestArgs, given: &CliOverrides) -> Result<u8, Failure> {
 
 fn tell(consultation: &RuleTrace<'_>, out: &mut impl Write) -> io::Result<()> {
     let RuleTrace { verdict, decision, asked, .. } = consultation;
-    let shown = |text: &str| escape_untrusted(text.as_bytes(), LONGEST);
+    let shown = |text: &str| readable(text.as_bytes(), LONGEST);
     for (name, address) in [("from", &consultation.author), ("envelope sender", &consultation.sender)] {
         let address = address.as_ref().map_or("none".to_owned(), |address| shown(&address.to_string()));
         writeln!(out, "{name}: {address}")?;

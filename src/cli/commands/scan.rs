@@ -9,7 +9,7 @@ use crate::context::error::Deferral;
 use crate::engine::judge::Engine;
 use crate::engine::rescan::{JudgedMessage, ReceivedTime, Scan};
 use crate::mailbox::walk::{self, Entry, Skipped, StoredMessage};
-use crate::message::header::escape_untrusted;
+use crate::message::header::{escape_untrusted, readable};
 use crate::message::parse::Message;
 use crate::os::without_numbers;
 use crate::verdict::class::Class;
@@ -171,7 +171,7 @@ impl Sums {
 }
 
 fn shown(path: &Path) -> String {
-    escape_untrusted(path.as_os_str().as_bytes(), 1000)
+    readable(path.as_os_str().as_bytes(), 1000)
 }
 
 fn message(kept: &StoredMessage<'_>, judged: &JudgedMessage) -> Value {

@@ -7,7 +7,7 @@ use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::{input, output, purchase};
 use crate::config::paths::{CliOverrides, PathsError};
 use crate::context::Context;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::os::{random, standard_streams};
 use crate::sender::stamp_source::StampSource;
@@ -203,11 +203,12 @@ fn list(journal: &Outbox) -> Result<u8, Failure> {
         match listed {
             Ok(Listed { submission, ends }) => {
                 let message = Message::parse(&submission.message);
-                let field =
-                    |name| message.first(name).map(|field| escape_untrusted(&field.decoded(), 200)).unwrap_or_default();
+                let field = |name| {
+                    message.first(name).map(|field| readable(field.to_text().as_bytes(), 200)).unwrap_or_default()
+                };
                 output::line(&format!("{}  {}  {}", submission.name, field("Date"), field("Subject")))?;
                 for (recipient, _) in submission.recipients.iter().zip(&ends).filter(|(_, end)| end.is_none()) {
-                    output::line(&format!("    {}", escape_untrusted(recipient.to_string().as_bytes(), 300)))?;
+                    output::line(&format!("    {}", readable(recipient.to_string().as_bytes(), 300)))?;
                 }
             }
             Err(error) => {
@@ -226,7 +227,7 @@ fn discard(post: &SubmissionAgent<'_>, names: &[String]) -> Result<u8, Failure> 
     }
     for name in names {
         if !post.discard(name).map_err(|error| trouble(&error))? {
-            let name = escape_untrusted(name.as_bytes(), 100);
+            let name = readable(name.as_bytes(), 100);
             return Err(Failure::new(DATA, format!("{name}: no message of this name waits")).hint(LISTED));
         }
     }
@@ -254,7 +255,7 @@ fn trouble(error: &SubmissionError) -> Failure {
 fn tell(report: &Summary, verbose: bool) {
     let mut stderr = io::stderr().lock();
     for (recipient, fate) in &report.each {
-        let to = escape_untrusted(recipient.to_string().as_bytes(), 300);
+        let to = readable(recipient.to_string().as_bytes(), 300);
         // Standard error may be closed by now.
         let _ = match fate {
             Delivery::Sent { without: None } if !verbose => Ok(()),
@@ -281,9 +282,9 @@ fn read(words: &[OsString]) -> Result<Line, Failure> {
     let mut line = Line::default();
     let mut words = words.iter();
     let text = |word: &OsStr| {
-        word.to_str().map(str::to_owned).ok_or_else(|| {
-            Failure::new(USAGE, format!("{}: not UTF-8", escape_untrusted(word.as_encoded_bytes(), 100)))
-        })
+        word.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::new(USAGE, format!("{}: not UTF-8", readable(word.as_encoded_bytes(), 100))))
     };
     while let Some(word) = words.next() {
         let word = text(word)?;
@@ -379,12 +380,11 @@ fn with_value(
 }
 
 fn refused(word: &str, hint: &str) -> Failure {
-    Failure::new(USAGE, format!("{} is not offered: this is no mail system", escape_untrusted(word.as_bytes(), 100)))
-        .hint(hint)
+    Failure::new(USAGE, format!("{} is not offered: this is no mail system", readable(word.as_bytes(), 100))).hint(hint)
 }
 
 fn unknown(word: &str) -> Failure {
-    Failure::new(USAGE, format!("{}: no such option", escape_untrusted(word.as_bytes(), 100)))
+    Failure::new(USAGE, format!("{}: no such option", readable(word.as_bytes(), 100)))
 }
 
 #[cfg(test)]

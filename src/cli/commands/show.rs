@@ -6,7 +6,7 @@ use crate::cli::ui::{input, output};
 use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::os::clock;
 use crate::stamp::claims::Stamp;
@@ -143,7 +143,7 @@ impl<'a> Shown<'a> {
     fn text(&self) -> String {
         let mut text = String::new();
         for (name, value) in self.rows() {
-            let _ = writeln!(text, "{name:<12}{}", escape_untrusted(value.as_bytes(), 400));
+            let _ = writeln!(text, "{name:<12}{}", readable(value.as_bytes(), 400));
         }
         text
     }

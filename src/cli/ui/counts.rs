@@ -1,7 +1,7 @@
 //! Counts verdicts by class, reason and vendor. The verdicts come from the verdict log (`stats`) or from mail that is
 //! judged again (`scan`). Those commands present the numbers.
 
-use crate::message::header::escape_untrusted;
+use crate::message::header::{readable, unescaped};
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
 use serde_json::{Map, Value, json};
@@ -147,11 +147,10 @@ impl Tally {
     }
 }
 
-/// Encodes a name from outside, so that it cannot end a line or move a cursor. Encoded characters stay as they are.
+/// Formats a name from outside, encoded or not, so that it cannot end a line or move a cursor.
 #[must_use]
 pub fn tame(name: &str) -> String {
-    let plain = name.len() <= 200 && name.bytes().all(|b| matches!(b, b' '..=b'~'));
-    if plain { name.to_owned() } else { escape_untrusted(name.as_bytes(), 200) }
+    readable(&unescaped(name), 200)
 }
 
 /// Formats a number with commas between the thousands.
@@ -229,7 +228,7 @@ mod tests {
     fn numbers_and_names_as_they_are_shown() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([share(1, 3), share(2, 3), share(1, 1), share(1, 0)], ["33.3 %", "66.7 %", "100.0 %", ""]);
-        assert_eq!(tame("a\\x3bb"), "a\\x3bb");
+        assert_eq!(tame("a\\x3bb"), "a;b");
         assert_eq!(tame("a\x1b[2J"), "a\\x1b[2J");
     }
 }

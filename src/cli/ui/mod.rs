@@ -12,3 +12,4 @@ pub(super) mod purchase;
 pub(super) mod stamp_target;
 pub(super) mod table;
 pub(super) mod terminal_text;
+pub(super) mod text_lines;

@@ -3,7 +3,7 @@
 
 use super::exit_status::{Failure, IO};
 use crate::mailbox::walk::Skipped;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::os::standard_streams;
 use crate::policy::decision::Decision;
 #[cfg(feature = "sender")]
@@ -138,5 +138,5 @@ pub fn skipped(path: &Path, why: Skipped) {
     if why == Skipped::Index {
         return;
     }
-    note(&format!("{}: skipped: {why}", escape_untrusted(path.as_os_str().as_bytes(), 1000)));
+    note(&format!("{}: skipped: {why}", readable(path.as_os_str().as_bytes(), 1000)));
 }

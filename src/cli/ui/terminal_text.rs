@@ -1,12 +1,10 @@
 //! Text for the terminal: without characters that control it.
 
-/// Escapes the control characters of a text for the terminal as `\\xNN`. Line ends stay.
+use crate::message::header::readable;
+
+/// Escapes the invisible characters of a text for the terminal, as [`readable`] does. Line ends stay.
 #[must_use]
 pub fn without_controls(text: &str) -> String {
-    let escaped = |letter: char| match letter {
-        '\n' => "\n".to_owned(),
-        letter if letter.is_control() => format!("\\x{:02x}", u32::from(letter)),
-        letter => letter.to_string(),
-    };
-    text.chars().map(escaped).collect()
+    let lines: Vec<_> = text.split('\n').map(|line| readable(line.as_bytes(), usize::MAX)).collect();
+    lines.join("\n")
 }

@@ -9,7 +9,7 @@
 //! recipient.
 
 use super::parse::{Recipient, Submission};
-use crate::message::header::escape_untrusted;
+use crate::message::header::{escape_untrusted, unescaped};
 use crate::os::{self, atomic_file, file_lock, random, safe_open};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -311,7 +311,7 @@ impl Entry {
         let line = |said: usize| -> io::Result<(RecipientOutcome, Vec<u8>)> {
             let end = match &end {
                 RecipientOutcome::Refused(status, reason) => {
-                    RecipientOutcome::Refused(*status, escape_untrusted(reason.as_bytes(), said))
+                    RecipientOutcome::Refused(*status, escape_untrusted(&unescaped(reason), said))
                 }
                 RecipientOutcome::Sent => RecipientOutcome::Sent,
             };

@@ -2,7 +2,7 @@
 
 use super::outbox::RecipientOutcome;
 use super::parse::Submission;
-use crate::message::header::{Field, escape_untrusted, fold};
+use crate::message::header::{Field, escape_untrusted, fold, unescaped};
 use crate::message::parse::Message;
 use crate::time::UnixTime;
 use std::fmt::Write;
@@ -38,7 +38,7 @@ pub fn compose(
         .filter_map(|(recipient, end)| match end {
             Some(RecipientOutcome::Refused(_, said)) => Some((
                 escape_untrusted(recipient.to_string().as_bytes(), REASON),
-                escape_untrusted(said.as_bytes(), REASON),
+                escape_untrusted(&unescaped(said), REASON),
             )),
             _ => None,
         })

@@ -11,7 +11,7 @@ use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
 use crate::ledger::ops;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::os::clock;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -212,7 +212,7 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
         after = last.account.number;
         for standing in &page {
             let account = &standing.account;
-            let contact = escape_untrusted(account.contact.as_bytes(), 40);
+            let contact = readable(account.contact.as_bytes(), 40);
             let (number, balance) = (account.number.to_string(), standing.balance.to_string());
             table.row([account.name.clone(), contact, state(standing).to_owned(), number, balance]);
             rows.push(as_json(standing));
@@ -242,7 +242,7 @@ fn show(args: &Show, given: &CliOverrides) -> Result<u8, Failure> {
         return Ok(0);
     }
     let account = &standing.account;
-    let contact = escape_untrusted(account.contact.as_bytes(), 254);
+    let contact = readable(account.contact.as_bytes(), 254);
     let mut lines = vec![
         format!(
             "account {} (number {}), {}, since {}",
@@ -255,7 +255,7 @@ fn show(args: &Show, given: &CliOverrides) -> Result<u8, Failure> {
         format!("credits: {}; spent today: {}", standing.balance, standing.spent_today),
         terms::caps(&standing.caps),
     ];
-    lines.extend(standing.owns.iter().map(|subject| format!("owns {}", escape_untrusted(subject.as_bytes(), 300))));
+    lines.extend(standing.owns.iter().map(|subject| format!("owns {}", readable(subject.as_bytes(), 300))));
     for entry in &history {
         let event = serde_json::to_value(&entry.event).unwrap_or_default();
         let word = event.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -311,7 +311,7 @@ fn key(args: &Key, given: &CliOverrides) -> Result<u8, Failure> {
     }
     for key in keys {
         let revoked = key.revoked.map(|at| at.to_string()).unwrap_or_default();
-        table.row([key.id, escape_untrusted(key.label.as_bytes(), 64), key.created.to_string(), revoked]);
+        table.row([key.id, readable(key.label.as_bytes(), 64), key.created.to_string(), revoked]);
     }
     output::line(&table.lines().join("\n"))?;
     Ok(0)
@@ -328,7 +328,7 @@ fn contact(args: &Contact, given: &CliOverrides) -> Result<u8, Failure> {
 fn own(args: &Own, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let number = open_ledger::account(&ledger, &args.account)?.account.number;
-    let subject = escape_untrusted(args.subject.as_bytes(), 300);
+    let subject = readable(args.subject.as_bytes(), 300);
     let said = prove(args, &ledger, number)?;
     output::line(&format!("{subject}: {said}"))?;
     Ok(0)

@@ -12,7 +12,7 @@ use crate::ledger::handle::Ledger;
 use crate::ledger::ops;
 use crate::ledger::trade::{RedeemOutcome, RedeemRequest};
 use crate::message::address::Address;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::os::clock;
 use crate::stamp::audience::Audience;
@@ -240,7 +240,7 @@ pub(super) fn look(args: &Look, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 fn serial(text: &str) -> Result<Serial, Failure> {
-    Serial::new(text).map_err(|error| Failure::new(DATA, format!("{}: {error}", escape_untrusted(text.as_bytes(), 80))))
+    Serial::new(text).map_err(|error| Failure::new(DATA, format!("{}: {error}", readable(text.as_bytes(), 80))))
 }
 
 fn input() -> Result<String, Failure> {
