@@ -11,6 +11,7 @@ pub mod tools;
 pub mod ui;
 
 use crate::config::paths::CliOverrides;
+use crate::os::panics;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mail_path::MailPath;
@@ -179,8 +180,9 @@ impl Command {
 
 /// Runs a program and returns its exit status. The first argument is the program's own name. Nothing else ends a
 /// process. A panic becomes status 75, because most mail systems bounce a message on any other status that they do not
-/// know.
+/// know, and is one line on standard error.
 pub fn guarded(run: impl FnOnce(Vec<OsString>) -> u8 + UnwindSafe) -> ExitCode {
+    panics::report_in_one_line();
     // Beyond the limit on file sizes (setrlimit(2)), SIGXFSZ would kill the process, and no mail system takes that for
     // "try again". With a handler, the write fails as on a full disk. (Child processes would inherit an ignored
     // signal.)

@@ -1,6 +1,7 @@
 //! Errors in TOML files, in one line, since logs and mail systems show them: the position, and the problem in terms of
 //! configurations.
 
+use crate::stamp::strict_json::unknown_field;
 use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -111,9 +112,8 @@ fn wrong_value(message: &str) -> Option<String> {
 
 /// Replaces serde's list of all keys with the most similar key, if one is near.
 fn unknown_key(message: &str) -> Option<String> {
-    let mut quoted = message.strip_prefix("unknown field `")?.split('`').step_by(2);
-    let (key, known) = (quoted.next()?, quoted.filter(|known| !known.is_empty()));
-    let near = known.map(|known| (distance(key, known), known)).min();
+    let (key, known) = unknown_field(message)?;
+    let near = known.into_iter().map(|known| (distance(key, known), known)).min();
     let meant = near.filter(|(distance, known)| distance * 3 <= known.len()).map(|(_, known)| known);
     Some(match meant {
         Some(known) => format!("unknown key {key:?}; did you mean {known:?}?"),

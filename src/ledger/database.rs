@@ -7,13 +7,12 @@
 use super::error::LedgerError;
 use super::files::LedgerPaths;
 use super::schema::{self, TxError, TxResult};
+use crate::os::panics::catch_silently;
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase};
-use std::cell::Cell;
 use std::fs::File;
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, Once, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 /// Page cache in bytes: 64 MiB.
@@ -46,12 +45,12 @@ impl SharedDatabase {
             held = self.read();
         }
         let database = held.as_ref().ok_or(LedgerError::Left)?;
-        let done = catch_unwind(AssertUnwindSafe(|| act(database)));
+        let done = catch_silently(|| act(database));
         drop(held);
         let done = match done {
-            Ok(Err(TxError::Theirs(error))) => Err(TxError::Theirs(error)),
-            Ok(done) => return done.map_err(|stop| stop.at(&path)),
-            Err(_) => Err(senseless()),
+            Some(Err(TxError::Theirs(error))) => Err(TxError::Theirs(error)),
+            Some(done) => return done.map_err(|stop| stop.at(&path)),
+            None => Err(senseless()),
         };
         self.note(Some(Instant::now()));
         self.close();
@@ -82,7 +81,7 @@ impl SharedDatabase {
     fn close(&self) {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         // Closing a failed database may panic, which changes nothing.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+        catch_silently(|| drop(database));
     }
 
     fn open_again(&self, path: &Path) -> Result<(), LedgerError> {
@@ -113,24 +112,7 @@ pub(super) fn read_only(path: &Path) -> Result<ReadOnlyDatabase, LedgerError> {
 
 /// Runs `act` on the file; a panic means that the file is damaged, and is reported as that alone.
 pub(super) fn guarded<T>(path: &Path, act: impl FnOnce() -> TxResult<T>) -> Result<T, LedgerError> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !GUARDED.get() {
-                usual(panic);
-            }
-        }));
-    });
-    let before = GUARDED.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(senseless()));
-    GUARDED.set(before);
-    done.map_err(|error| error.at(path))
-}
-
-thread_local! {
-    /// Whether this thread reads a file that may be damaged.
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    catch_silently(act).unwrap_or_else(|| Err(senseless())).map_err(|error| error.at(path))
 }
 
 /// Returns the error of a database that panics on a damaged file.

@@ -7,6 +7,7 @@ pub mod atomic_file;
 pub mod clock;
 pub mod file_lock;
 pub(crate) mod group_commit;
+pub mod panics;
 pub mod random;
 pub(crate) mod safe_dir;
 pub mod safe_open;

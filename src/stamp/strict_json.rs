@@ -38,6 +38,19 @@ pub fn problem(error: &serde_json::Error) -> String {
 }
 
 fn plain(text: &str) -> String {
+    if let Some((name, known)) = unknown_field(text) {
+        let known: Vec<_> = known.iter().map(|name| format!("{name:?}")).collect();
+        return match known.join(", ").as_str() {
+            "" => format!("unknown member {name:?}; there are none"),
+            known => format!("unknown member {name:?}; the members are {known}"),
+        };
+    }
+    if let Some(name) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return format!("the member {name:?} is missing");
+    }
+    if let Some(name) = text.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
+        return format!("the member {name:?} is there twice");
+    }
     let terms = [
         ("invalid type: ", ""),
         ("invalid value: ", ""),
@@ -46,6 +59,15 @@ fn plain(text: &str) -> String {
         ("expected u64", "expected a whole number from 0 on"),
     ];
     terms.iter().fold(text.to_owned(), |text, (term, plain)| text.replace(term, plain))
+}
+
+/// Returns the name of which serde says that it is unknown, and the names that are known.
+#[must_use]
+pub fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
+    let text = text.strip_prefix("unknown field `")?;
+    let none = text.strip_suffix("`, there are no fields").map(|name| (name, ""));
+    let (name, known) = none.or_else(|| text.rsplit_once("`, expected "))?;
+    Some((name, known.split('`').skip(1).step_by(2).collect()))
 }
 
 /// Parses one object with nothing after it. The caller limits the length.
@@ -226,6 +248,27 @@ mod tests {
         ] {
             assert_eq!(told(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn members_are_named_without_the_terms_of_the_parser() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(dead_code, reason = "only its errors are tested")]
+        struct Pair {
+            a: u8,
+            b: u8,
+        }
+        fn told<T: serde::de::DeserializeOwned + std::fmt::Debug>(text: &str) -> String {
+            problem(&serde_json::from_str::<T>(text).unwrap_err())
+        }
+        assert_eq!(told::<Nothing>("{\"a`, expected `b\":1}"), "unknown member \"a`, expected `b\"; there are none");
+        assert_eq!(told::<Pair>("{\"c\":1}"), "unknown member \"c\"; the members are \"a\", \"b\"");
+        assert_eq!(told::<Pair>("{\"a\":1}"), "the member \"b\" is missing");
+        assert_eq!(told::<Pair>("{\"a\":1,\"a\":1}"), "the member \"a\" is there twice");
     }
 
     #[test]

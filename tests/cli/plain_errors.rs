@@ -1,6 +1,6 @@
 //! Errors in plain words: no text of Rust's or serde's parsers, and the file, line or option with each.
 
-use crate::support::{Home, letter};
+use crate::support::{Home, Run, letter};
 
 /// Words of Rust's and serde's parsers.
 const PARSERS: [&str; 8] = [
@@ -246,5 +246,48 @@ fn the_waiting_messages_are_sent_alone() {
     for args in ["--resume a@x.example", "-q -t", "-q -bp", "--resume --drop name", "-q --return"] {
         let run = home.run(format!("sendmail {args}").split(' '), b"").exits(64);
         assert!(run.stderr.contains("sends the waiting messages, and takes no message or recipient"), "{}", run.stderr);
+    }
+}
+
+/// Runs a command on a database with each of its first pages damaged in turn. What it says is one error, and in words of
+/// this program.
+fn with_each_page_damaged(file: &std::path::Path, status: i32, run: &dyn Fn() -> Run) {
+    let sound = std::fs::read(file).unwrap();
+    let mut said = 0;
+    for page in 1..(sound.len() / 4_096).min(12) {
+        let mut damaged = sound.clone();
+        damaged[page * 4_096..][..4_096].fill(0xaa);
+        std::fs::write(file, damaged).unwrap();
+        let run = run();
+        assert!(!run.stderr.contains("panicked"), "{page}: {}", run.stderr);
+        assert!(run.stderr.matches("mailstamp: error: ").count() <= 1, "{page}: {}", run.stderr);
+        if run.stderr.contains("database is corrupt") {
+            said += 1;
+            assert_eq!(run.code, status, "{}", run.stderr);
+        }
+    }
+    assert!(said > 0);
+    std::fs::write(file, sound).unwrap();
+}
+
+// The database panics on some damaged files, and Rust's words for it were printed beside ours.
+#[test]
+fn a_damaged_database_is_one_sentence() {
+    let home = Home::new();
+    let message = home.stamped(&letter("1"));
+    home.classify(&message).exits(0);
+    with_each_page_damaged(&home.state().join("used.redb"), 75, &|| home.classify(&message));
+    #[cfg(feature = "vendor")]
+    {
+        let ledger = home.file("ledger");
+        let place = ledger.to_str().unwrap();
+        let vendor =
+            |args: &str| home.run(["vendor"].into_iter().chain(args.split(' ')).chain(["--ledger", place]), b"");
+        let init = ["vendor", "init", "--vendor", "v.example", "--kid", "k", "--price", "1 EUR", "--ledger", place];
+        home.run(init, b"").exits(0);
+        vendor("account add joe --contact j").exits(0);
+        for args in ["account list", "audit", "account add ann --contact a"] {
+            with_each_page_damaged(&ledger.join("ledger.redb"), 65, &|| vendor(args));
+        }
     }
 }

@@ -3,12 +3,12 @@
 
 use super::lock::{self, Lock, Wait};
 use super::sync_elision::{DirtyFlag, SyncElidingBackend};
+use crate::os::panics::catch_silently;
 use crate::os::safe_dir::{FileId, IfMissing, PathError, SafePath, identity_of};
 use crate::store::error::StoreError;
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -249,7 +249,7 @@ theirs!(
 /// Runs a job of the database, and turns a panic into [`StoreError::Damaged`].
 /// The database may panic on a file that was altered from outside.
 pub(crate) fn catch_panic<T>(job: impl FnOnce() -> Result<T, SessionError>) -> Result<T, SessionError> {
-    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| Err(SessionError::damaged(&"database is corrupt")))
+    catch_silently(job).unwrap_or_else(|| Err(SessionError::damaged(&"database is corrupt")))
 }
 
 /// Creates an empty log.

@@ -504,7 +504,7 @@ fn what_is_no_vendors_document_is_refused_and_says_why() {
     for (document, says) in [
         (secret.as_slice(), "this is a secret key"),
         (br#"{"vendor":"stamps.example","key":[]}"#, "it lists no keys"),
-        (br#"{"vendr":"stamps.example","keys":[]}"#, "not a vendor document: missing field `vendor`"),
+        (br#"{"vendr":"stamps.example","keys":[]}"#, "not a vendor document: the member \"vendor\" is missing"),
         (br#"{"directory":5}"#, "not a vendor document: integer `5`"),
         (b"From: joe@x.example\n\nHello\n", "not a vendor document: "),
     ] {

@@ -71,7 +71,7 @@ fn a_request_without_a_recipient_is_refused() {
     let run = vendor(&home, "sell bob", "").exits(64);
     assert!(run.stderr.contains("--to <ADDRESS>"), "{}", run.stderr);
     let run = vendor(&home, "sell bob --orders", "{\"value\":1}\n").exits(65);
-    assert!(run.stderr.contains("line 1: missing field `recipient`"), "{}", run.stderr);
+    assert!(run.stderr.contains("line 1: the member \"recipient\" is missing"), "{}", run.stderr);
 }
 
 // Threat 22 and BP2d: orders by a file, again and again

@@ -238,6 +238,22 @@ fn what_is_not_understood_is_refused_as_a_problem() {
         let said = answer["detail"].as_str().unwrap();
         assert!(said.contains("object with") && !said.contains("struct"), "{path}: {said}");
     }
+    for (path, body, expected) in [
+        ("/v1/vouchers", json!({ "code": "x", "co`de": 1 }), "unknown member \"co`de\"; the members are \"code\""),
+        (
+            "/v1/addresses/confirm",
+            json!({ "addres": "x" }),
+            "unknown member \"addres\"; the members are \"address\", \"code\"",
+        ),
+        ("/v1/addresses/confirm", json!({ "address": "x" }), "the member \"code\" is missing"),
+    ] {
+        let answer = shop.ask_with("POST", path, &[IDEMPOTENT], &body).is(400).json();
+        assert_eq!(answer["detail"], expected);
+    }
+    let order = json!({ "stamps": [{ "recipient": ALICE, "vaule": 1 }] });
+    let answer = shop.ask_with("POST", "/v1/stamps", &[IDEMPOTENT], &order).is(400).json();
+    let said = answer["detail"].as_str().unwrap();
+    assert!(said.starts_with("order 1: unknown member \"vaule\"; the members are "), "{said}");
     let answer = shop.ask("DELETE", "/v1/keys/%ff", &Value::Null).is(404);
     assert_eq!(answer.json()["problem"], "not-found");
 }
