@@ -14,7 +14,7 @@ use crate::server::vendor_http::auth::{open, record_failed_attempt};
 use crate::server::vendor_http::error::Problem;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -28,8 +28,7 @@ const LINES: u32 = 20;
 struct SignInPage {
     frame: Layout,
     wrong: bool,
-    /// Code of a voucher that waits for the account.
-    code: String,
+    typed: Typed,
 }
 
 #[derive(Template)]
@@ -51,11 +50,7 @@ struct AccountPage {
     newest: bool,
     next: Option<u64>,
     keys: Vec<KeyLine>,
-    /// Code of a voucher that was typed and is not used up.
-    code: String,
-    /// Address or domain that was typed, and the code that should prove it.
-    address: String,
-    proof: String,
+    typed: Typed,
 }
 
 #[derive(Template)]
@@ -91,18 +86,69 @@ impl From<ApiKey> for KeyLine {
     }
 }
 
-/// Form with an API key, a label, the id of a key, the code of a voucher, or an address and the code that proves it.
+/// Form of a visitor with an account, or who signs in.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct NewApiKey {
+pub struct AccountForm {
     token: String,
+    /// API key to sign in with.
     key: String,
-    label: String,
+    /// Id of an API key to revoke.
     id: String,
-    code: String,
-    address: String,
     /// Whether the question was answered; empty if not.
     sure: String,
+    #[serde(flatten)]
+    typed: Typed,
+}
+
+/// What was typed into a form of the account page. It is there again if it was not used, also after a sign-in.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Typed {
+    /// Name of a new API key.
+    label: String,
+    /// Code of a voucher.
+    code: String,
+    /// Address or domain, and the code that should prove it.
+    address: String,
+    proof: String,
+}
+
+impl Typed {
+    /// Returns the fields that are not empty, by their names in forms.
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [("label", &self.label), ("code", &self.code), ("address", &self.address), ("proof", &self.proof)];
+        all.into_iter().map(|(name, value)| (name, value.as_str())).filter(|(_, value)| !value.is_empty())
+    }
+}
+
+/// Form that acts on the visitor's account, in the session to which it was shown.
+///
+/// Other forms do nothing, and are answered with a page that has what was typed: without a session that to sign in.
+#[derive(Debug)]
+pub struct OwnForm {
+    visitor: Session,
+    account: u64,
+    form: AccountForm,
+}
+
+impl FromRequest<Service> for OwnForm {
+    type Rejection = Page;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Page> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Session::from_request_parts(&mut parts, service).await?;
+        let headers = parts.headers.clone();
+        let Filled(form) = Filled::<AccountForm>::from_request(Request::from_parts(parts, body), service).await?;
+        let shown = verify_csrf(service, &visitor, &form.token, &headers)?;
+        let answer = match visitor.account.as_ref().map(|account| account.number) {
+            Some(account) if shown == Shown::Here => return Ok(Self { visitor, account, form }),
+            Some(_) => account_page(service, &visitor, None, Outcome::fault(SHOWN_EARLIER, form.typed)).await?,
+            None if form.typed == Typed::default() => Redirect::to("/signin").into_response(),
+            None => sign_in_page(service, &visitor, StatusCode::OK, form.typed).await?,
+        };
+        Err(Page(Box::new(answer)))
+    }
 }
 
 /// Query of a part of the history.
@@ -119,8 +165,18 @@ pub async fn sign_in_form(State(service): State<Service>, visitor: Session) -> R
     if visitor.account.is_some() {
         return Ok(Redirect::to("/account").into_response());
     }
-    let frame = Layout::of(&service, &visitor).await?;
-    Ok(visitor.answer(&service, show(StatusCode::OK, &SignInPage { frame, wrong: false, code: String::new() })))
+    sign_in_page(&service, &visitor, StatusCode::OK, Typed::default()).await
+}
+
+async fn sign_in_page(
+    service: &Service,
+    visitor: &Session,
+    status: StatusCode,
+    typed: Typed,
+) -> Result<Response, Page> {
+    let frame = Layout::of(service, visitor).await?;
+    let page = SignInPage { frame, wrong: status == StatusCode::UNAUTHORIZED, typed };
+    Ok(visitor.answer(service, show(status, &page)))
 }
 
 /// `POST /signin`.
@@ -131,7 +187,7 @@ pub async fn sign_in(
     State(service): State<Service>,
     mut visitor: Session,
     headers: HeaderMap,
-    Filled(told): Filled<NewApiKey>,
+    Filled(told): Filled<AccountForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &told.token, &headers)?;
     let key = told.key.trim().to_owned();
@@ -140,14 +196,13 @@ pub async fn sign_in(
         Ok(account) => {
             let signed_in = service.sessions().sign_in(&mut visitor, account, hash);
             signed_in.map_err(|error| Problem::trouble(&error.to_string()))?;
-            if !told.code.is_empty() {
-                return account_page(&service, &visitor, None, Outcome { code: told.code, ..Outcome::default() }).await;
+            if told.typed == Typed::default() {
+                return Ok(visitor.answer(&service, Redirect::to("/account")));
             }
-            Ok(visitor.answer(&service, Redirect::to("/account")))
+            account_page(&service, &visitor, None, Outcome { typed: told.typed, ..Outcome::default() }).await
         }
         Err(problem) if problem.word == "no-api-key" => {
-            let page = SignInPage { frame: Layout::of(&service, &visitor).await?, wrong: true, code: told.code };
-            Ok(visitor.answer(&service, show(StatusCode::UNAUTHORIZED, &page)))
+            sign_in_page(&service, &visitor, StatusCode::UNAUTHORIZED, told.typed).await
         }
         Err(problem) => Err(problem.into()),
     }
@@ -158,14 +213,16 @@ pub async fn sign_in(
 struct Outcome {
     fault: Option<String>,
     done: Option<String>,
-    code: String,
-    address: String,
-    proof: String,
+    typed: Typed,
 }
 
 impl Outcome {
-    fn fault(text: &str) -> Self {
-        Self { fault: Some(text.to_owned()), ..Self::default() }
+    fn fault(text: &str, typed: Typed) -> Self {
+        Self { fault: Some(text.to_owned()), done: None, typed }
+    }
+
+    fn done(text: String) -> Self {
+        Self { done: Some(text), ..Self::default() }
     }
 }
 
@@ -177,7 +234,7 @@ pub async fn sign_out(
     State(service): State<Service>,
     mut visitor: Session,
     headers: HeaderMap,
-    Filled(told): Filled<NewApiKey>,
+    Filled(told): Filled<AccountForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &told.token, &headers)?;
     service.sessions().sign_out(&mut visitor).map_err(|error| Problem::trouble(&error.to_string()))?;
@@ -201,7 +258,7 @@ async fn account_page(
     service: &Service,
     visitor: &Session,
     before: Option<u64>,
-    Outcome { fault, done, code, address, proof }: Outcome,
+    Outcome { fault, done, typed }: Outcome,
 ) -> Result<Response, Page> {
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
@@ -224,9 +281,7 @@ async fn account_page(
         frame: Layout::of(service, visitor).await?,
         fault,
         done,
-        code,
-        address,
-        proof,
+        typed,
         balance: standing.balance,
         worth: profile.terms.price.of(standing.balance).map(|cost| cost.to_string()).unwrap_or_default(),
         spent_today: standing.spent_today,
@@ -247,28 +302,19 @@ async fn account_page(
 /// `POST /account/keys`: creates an API key and redirects to the page that shows it. A reload there creates no other.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`OwnForm`].
 pub async fn add_key(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<NewApiKey>,
+    OwnForm { visitor, account, form: AccountForm { typed, .. } }: OwnForm,
 ) -> Result<Response, Page> {
-    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
-    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
-        return Ok(Redirect::to("/signin").into_response());
-    };
-    if shown == Shown::Earlier {
-        return account_page(&service, &visitor, None, Outcome::fault(SHOWN_EARLIER)).await;
-    }
-    let label = told.label.trim().to_owned();
-    match service.ledger(move |ledger, now| ledger.add_api_key(number, &label, now)).await {
+    let label = typed.label.trim().to_owned();
+    match service.ledger(move |ledger, now| ledger.add_api_key(account, &label, now)).await {
         Ok((key, _)) => {
             service.sessions().store(&visitor, key);
             Ok(Redirect::to("/account/key").into_response())
         }
         Err(problem) if problem.word == "form" => {
-            account_page(&service, &visitor, None, Outcome::fault(&problem.detail)).await
+            account_page(&service, &visitor, None, Outcome::fault(&problem.detail, typed)).await
         }
         Err(problem) => Err(problem.into()),
     }
@@ -292,32 +338,23 @@ pub async fn show_key(State(service): State<Service>, visitor: Session) -> Resul
 /// `POST /account/keys/revoke`: asks first, then revokes the key.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`OwnForm`].
 pub async fn revoke_key(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<NewApiKey>,
+    OwnForm { visitor, account, form: told }: OwnForm,
 ) -> Result<Response, Page> {
-    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
-    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
-        return Ok(Redirect::to("/signin").into_response());
-    };
-    if shown == Shown::Earlier {
-        return account_page(&service, &visitor, None, Outcome::fault(SHOWN_EARLIER)).await;
-    }
     if told.sure.is_empty() {
-        let keys = service.ledger(move |ledger, now| ledger.run(ops::ApiKeys { account: number }, now)).await?;
+        let keys = service.ledger(move |ledger, now| ledger.run(ops::ApiKeys { account }, now)).await?;
         let asked = keys.into_iter().find(|key| key.id == told.id && key.revoked.is_none());
         let Some(key) = asked.map(KeyLine::from) else { return Ok(Redirect::to("/account").into_response()) };
         let frame = Layout::of(&service, &visitor).await?;
         return Ok(visitor.answer(&service, show(StatusCode::OK, &RevokePage { frame, key })));
     }
-    let revoke = ops::RevokeApiKey { account: number, id: told.id, even_last: false };
+    let revoke = ops::RevokeApiKey { account, id: told.id, even_last: false };
     match service.ledger(move |ledger, now| ledger.run(revoke, now)).await {
         Err(problem) if problem.word == "last-api-key" => {
             let fault = "This is the last key of the account. Create another one before you revoke it.";
-            account_page(&service, &visitor, None, Outcome::fault(fault)).await
+            account_page(&service, &visitor, None, Outcome::fault(fault, told.typed)).await
         }
         // Already revoked, perhaps by the same form.
         Err(problem) if problem.word != "no-api-key" => Err(problem.into()),
@@ -328,30 +365,17 @@ pub async fn revoke_key(
 /// `POST /account/voucher`: adds a voucher to the account. A voucher is used up once, so a reload does nothing.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`OwnForm`].
 pub async fn voucher(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<NewApiKey>,
+    OwnForm { visitor, account, form: AccountForm { typed, .. } }: OwnForm,
 ) -> Result<Response, Page> {
-    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
-    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
-        let frame = Layout::of(&service, &visitor).await?;
-        return Ok(visitor.answer(&service, show(StatusCode::OK, &SignInPage { frame, wrong: false, code: told.code })));
-    };
-    let code = told.code.clone();
-    if shown == Shown::Earlier {
-        return account_page(&service, &visitor, None, Outcome { code, ..Outcome::fault(SHOWN_EARLIER) }).await;
-    }
-    let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &told.code, now)).await;
+    let code = typed.code.clone();
+    let answer = service.ledger(move |ledger, now| ledger.take_voucher(account, &code, now)).await;
     let outcome = match record_failed_attempt(&service, visitor.address, answer) {
-        Ok(booked) => Outcome {
-            done: Some(format!("{} credits were added to the account.", booked.credits)),
-            ..Outcome::default()
-        },
+        Ok(booked) => Outcome::done(format!("{} credits were added to the account.", booked.credits)),
         Err(problem) if problem.word == "no-voucher" => {
-            Outcome { code, ..Outcome::fault("No voucher has this code, or nothing is left on it.") }
+            Outcome::fault("No voucher has this code, or nothing is left on it.", typed)
         }
         Err(problem) => return Err(problem.into()),
     };
@@ -362,31 +386,23 @@ pub async fn voucher(
 /// ten minutes.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`OwnForm`].
 pub async fn send_code(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<NewApiKey>,
+    OwnForm { visitor, account, form: AccountForm { mut typed, .. } }: OwnForm,
 ) -> Result<Response, Page> {
-    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
-    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
-        return Ok(Redirect::to("/signin").into_response());
-    };
-    let address = told.address.trim().to_owned();
-    if shown == Shown::Earlier {
-        return account_page(&service, &visitor, None, Outcome { address, ..Outcome::fault(SHOWN_EARLIER) }).await;
-    }
-    let (subject, server) = (address.clone(), service.settings().mail_server.clone());
-    let sent = service.mail(move |ledger, now| ledger.send_code(number, &subject, &server, now)).await;
+    typed.address = typed.address.trim().to_owned();
+    let (address, server) = (typed.address.clone(), service.settings().mail_server.clone());
+    let sent = service.mail(move |ledger, now| ledger.send_code(account, &address, &server, now)).await;
     let outcome = match sent {
         Ok(()) => {
-            let to = if address.contains('@') { address.clone() } else { format!("the postmaster of {address}") };
-            let done = format!("A code was mailed to {to}. It is valid for a day. Enter it below.");
-            Outcome { done: Some(done), address, ..Outcome::default() }
+            let postmaster = if typed.address.contains('@') { "" } else { "the postmaster of " };
+            let done =
+                format!("A code was mailed to {postmaster}{}. It is valid for a day. Enter it below.", typed.address);
+            Outcome { typed, ..Outcome::done(done) }
         }
         Err(problem) if matches!(problem.word, "form" | "code-waiting" | "mail" | "rate") => {
-            Outcome { address, ..Outcome::fault(&sentence(&problem.detail)) }
+            Outcome::fault(&sentence(&problem.detail), typed)
         }
         Err(problem) => return Err(problem.into()),
     };
@@ -396,31 +412,20 @@ pub async fn send_code(
 /// `POST /account/addresses/confirm`: proves an address with the code that was mailed there.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`]; too many wrong codes.
+/// As [`OwnForm`]; too many wrong codes.
 pub async fn confirm_code(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<NewApiKey>,
+    OwnForm { visitor, account, form: AccountForm { mut typed, .. } }: OwnForm,
 ) -> Result<Response, Page> {
-    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
-    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
-        return Ok(Redirect::to("/signin").into_response());
-    };
-    let (address, proof) = (told.address.trim().to_owned(), told.code);
-    if shown == Shown::Earlier {
-        let outcome = Outcome { address, proof, ..Outcome::fault(SHOWN_EARLIER) };
-        return account_page(&service, &visitor, None, outcome).await;
-    }
-    let (subject, code) = (address.clone(), proof.clone());
-    let answer = service.ledger(move |ledger, now| ledger.confirm_code(number, &subject, &code, now)).await;
+    typed.address = typed.address.trim().to_owned();
+    let (address, code) = (typed.address.clone(), typed.proof.clone());
+    let answer = service.ledger(move |ledger, now| ledger.confirm_code(account, &address, &code, now)).await;
     let outcome = match record_failed_attempt(&service, visitor.address, answer) {
         Ok(()) => {
-            let done = format!("{address} is proved. Stamps for it can be handed in for this account.");
-            Outcome { done: Some(done), ..Outcome::default() }
+            Outcome::done(format!("{} is proved. Stamps for it can be handed in for this account.", typed.address))
         }
         Err(problem) if matches!(problem.word, "form" | "no-code" | "wrong-code") => {
-            Outcome { address, proof, ..Outcome::fault(&sentence(&problem.detail)) }
+            Outcome::fault(&sentence(&problem.detail), typed)
         }
         Err(problem) => return Err(problem.into()),
     };
