@@ -16,6 +16,25 @@
 //!
 //! `sender` and `ledger` exist with the Cargo features `sender` and `vendor`, and `vendor_api` with either.
 
+/// Gives a type with `FromStr` and `Display` the conversions that serde needs to read and write it as text.
+macro_rules! text_form {
+    ($type:ty) => {
+        impl TryFrom<String> for $type {
+            type Error = <Self as std::str::FromStr>::Err;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+
 pub mod accounting;
 pub mod autoreply;
 pub mod boundary;

@@ -50,16 +50,4 @@ impl fmt::Debug for Hash {
     }
 }
 
-impl TryFrom<String> for Hash {
-    type Error = HashError;
-
-    fn try_from(text: String) -> Result<Self, HashError> {
-        text.parse()
-    }
-}
-
-impl From<Hash> for String {
-    fn from(hash: Hash) -> Self {
-        hash.to_string()
-    }
-}
+text_form!(Hash);

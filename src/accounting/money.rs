@@ -35,16 +35,12 @@ pub struct Price {
 /// Malformed sum, price or currency, or one out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Not three capital letters.
     #[error("a currency is three capital letters, as EUR")]
     Currency,
-    /// Not a sum.
     #[error("not a sum of money (write \"12.50 EUR\"; at most six decimals)")]
     Sum,
-    /// Not a price.
     #[error("not a price (write \"0.001 EUR\" for one credit, or \"1 EUR / 1000\" for so many)")]
     Price,
-    /// A sum is out of range.
     #[error("sum out of range (at most 9,223,372,036,854.775807)")]
     Range,
 }
@@ -171,33 +167,9 @@ impl fmt::Display for Price {
     }
 }
 
-impl TryFrom<String> for Currency {
-    type Error = MoneyError;
+text_form!(Currency);
 
-    fn try_from(text: String) -> Result<Self, MoneyError> {
-        text.parse()
-    }
-}
-
-impl From<Currency> for String {
-    fn from(currency: Currency) -> Self {
-        currency.to_string()
-    }
-}
-
-impl TryFrom<String> for Price {
-    type Error = MoneyError;
-
-    fn try_from(text: String) -> Result<Self, MoneyError> {
-        text.parse()
-    }
-}
-
-impl From<Price> for String {
-    fn from(price: Price) -> Self {
-        price.to_string()
-    }
-}
+text_form!(Price);
 
 #[cfg(test)]
 mod tests {

@@ -41,23 +41,12 @@ pub enum TemplateError {
     #[error(
         "line {line}: {{{name}}} is not a field; fields: {{address}}, {{price}}, {{vendors}}, {{kept}} and {{subject}}"
     )]
-    Unknown {
-        /// Where.
-        line: usize,
-        name: String,
-    },
-    /// Unmatched brace.
+    Unknown { line: usize, name: String },
     #[error("line {line}: a brace without its partner (write {{{{ or }}}} for a literal one)")]
-    Brace {
-        /// Where.
-        line: usize,
-    },
+    Brace { line: usize },
     /// A control character that is neither the end of a line nor a tab.
     #[error("line {line}: a control character")]
-    Control {
-        /// Where.
-        line: usize,
-    },
+    Control { line: usize },
 }
 
 /// Values of the fields.

@@ -22,7 +22,6 @@ pub enum ListError {
     /// A line that is no address pattern.
     #[error("{}: line {line}: {source}", path.display())]
     Line {
-        /// The file.
         path: PathBuf,
         line: usize,
         /// What is wrong with it.
@@ -30,11 +29,7 @@ pub enum ListError {
     },
     /// A regular expression, which only rules may have.
     #[error("{}: line {line}: a list has no regular expressions", path.display())]
-    Expression {
-        /// The file.
-        path: PathBuf,
-        line: usize,
-    },
+    Expression { path: PathBuf, line: usize },
 }
 
 /// Returns whether a line of the list covers this address; local parts compare as `case` says. An invalid line covers

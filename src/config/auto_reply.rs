@@ -68,11 +68,7 @@ pub enum TemplateFileError {
     File(#[from] FileError),
     /// The content is no template.
     #[error("{}: {source}", path.display())]
-    Content {
-        path: PathBuf,
-        /// What is wrong.
-        source: TemplateError,
-    },
+    Content { path: PathBuf, source: TemplateError },
 }
 
 impl RepliesTable {

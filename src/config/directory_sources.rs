@@ -72,25 +72,16 @@ pub enum SourcesError {
     File(#[from] FileError),
     /// Not TOML, an unknown key, or a wrong value.
     #[error("{}: {source}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: SyntaxError,
-    },
-    /// An invalid origin.
+    Syntax { path: PathBuf, source: SyntaxError },
     #[error("{0:?}: write an address https://…, dns, or the absolute path of a file")]
     SourceKind(String),
-    /// A publisher that is no vendor's name.
     #[error("{0:?} is not the name of a vendor: write a domain in lower case")]
     Publisher(String),
-    /// An invalid resolver.
     #[error("resolver = {0:?}: write an IP address, with a port if it is not 53")]
     Resolver(String),
     /// A path that does not begin at the root.
     #[error("trust_anchor = {0:?}: write an absolute path")]
     Relative(PathBuf),
-    /// A source that is listed twice.
     #[error("{0} is listed twice for {1}")]
     Twice(SourceKind, String),
 }

@@ -32,10 +32,8 @@ pub enum ConfigError {
     /// An invalid name for Authentication-Results fields.
     #[error("{key} = {text:?}: write a host name")]
     AuthservId { key: &'static str, text: String },
-    /// An owner without a name.
     #[error("addresses: owner = {0:?}: write a name")]
     Owner(String),
-    /// An invalid name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
     /// An error in the table `[sendmail]`.

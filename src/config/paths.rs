@@ -64,7 +64,6 @@ pub enum PathsError {
     /// Its content is wrong.
     #[error("{}: {source}", path.display())]
     Content {
-        /// The file.
         path: PathBuf,
         /// What is wrong.
         source: Box<ConfigError>,
@@ -77,7 +76,6 @@ pub enum PathsError {
         "no folder for {0}: HOME is not set (or not absolute), and no user database, option or configuration names one"
     )]
     Nowhere(&'static str),
-    /// An option that the administrator has forbidden.
     #[error("{option} {value}: not the mailbox of this user: own_mailbox_only is set in {}", system.display())]
     OtherMailbox {
         /// The option.
@@ -92,7 +90,6 @@ pub enum PathsError {
     Missing {
         /// What the folder is for.
         what: &'static str,
-        /// The folder.
         path: PathBuf,
     },
 }

@@ -72,31 +72,13 @@ pub enum RulesError {
     File(#[from] FileError),
     /// Not TOML.
     #[error("{}: {source}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: SyntaxError,
-    },
+    Syntax { path: PathBuf, source: SyntaxError },
     /// A wrong key or value.
     #[error("{}: line {line}, column {column}: {what}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// Where, counted from 1.
-        line: usize,
-        /// Where in the line, in characters, counted from 1.
-        column: usize,
-        /// What is wrong.
-        what: String,
-    },
+    Value { path: PathBuf, line: usize, column: usize, what: String },
     /// A condition that cannot be compiled.
     #[error("{}: {source}", path.display())]
-    Rule {
-        /// The file.
-        path: PathBuf,
-        source: Box<WrongRule>,
-    },
+    Rule { path: PathBuf, source: Box<WrongRule> },
     /// A list of addresses.
     #[error(transparent)]
     List(#[from] ListError),

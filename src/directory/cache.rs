@@ -98,7 +98,6 @@ pub enum CacheError {
     Io {
         /// The folder or file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// A file in it cannot be read, or has unsafe permissions.
@@ -106,12 +105,7 @@ pub enum CacheError {
     File(#[from] FileError),
     /// A file in it is malformed.
     #[error("{}: {source}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: DirectoryError,
-    },
+    Content { path: PathBuf, source: DirectoryError },
 }
 
 /// Returns the path of a publisher's file.

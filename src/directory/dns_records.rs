@@ -32,7 +32,6 @@ pub enum TextError {
     /// It does not begin with `v=stamp1`.
     #[error("not a stamp record")]
     Foreign,
-    /// A part is missing, duplicate, or malformed.
     #[error("stamp record: {0:?} is missing or malformed")]
     Part(&'static str),
     /// A key's name is not a label of a domain name.

@@ -156,13 +156,11 @@ pub enum DocumentError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A malformed time.
     #[error("{0:?} is not an RFC 3339 time")]
     Time(String),
     /// A malformed serial.
     #[error("{0:?} is not a serial")]
     Serial(String),
-    /// Two keys with the same name.
     #[error("two keys are named {0:?}")]
     Twice(String),
 }

@@ -87,7 +87,6 @@ pub enum IgnoredReason {
     Malformed {
         /// The vendors that it is about.
         vendors: BTreeSet<String>,
-        /// What is wrong.
         problem: String,
     },
 }
@@ -95,10 +94,8 @@ pub enum IgnoredReason {
 /// Error of a signed directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// Its token is malformed.
     #[error("its token is malformed")]
     Token,
-    /// Its signature is invalid.
     #[error("its signature is invalid under the key of {0} that it names")]
     Forged(String),
     /// Its content is malformed.

@@ -31,11 +31,7 @@ pub struct Folder {
 pub enum FolderError {
     /// The folder cannot be listed.
     #[error("{}: {source}", path.display())]
-    List {
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    List { path: PathBuf, source: io::Error },
     /// A file in it cannot be read, or has unsafe permissions.
     #[error(transparent)]
     File(#[from] FileError),

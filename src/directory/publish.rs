@@ -39,19 +39,14 @@ pub struct Changes {
 /// Reasons why no publication can be built.
 #[derive(Debug, thiserror::Error)]
 pub enum EditionError {
-    /// No key signs.
     #[error("no key to sign with")]
     NoKey,
-    /// The keys are of different vendors.
     #[error("{0} and {1} are two vendors; give the keys of one")]
     Vendors(String, String),
-    /// A key is not in the document.
     #[error("there is no key {0:?} in the document")]
     UnknownKey(String),
-    /// Two different keys of one name.
     #[error("key {0:?} is already listed as another key; give every key a new name")]
     OtherKey(String),
-    /// The first key does not sign.
     #[error("key {0:?} is revoked; the first key must be one that recipients can trust")]
     Revoked(String),
     /// Readers would reject it.

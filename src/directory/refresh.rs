@@ -87,7 +87,6 @@ pub enum RefreshError {
     /// The cache cannot be read or written.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Another refresh holds the lock.
     #[error("another refresh is running")]
     Busy,
 }

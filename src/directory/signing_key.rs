@@ -40,21 +40,11 @@ pub enum SecretError {
     /// The file cannot be read, or other users can read it.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is not a signing key.
     #[error("{}: not a signing key of mailstamp", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-    },
+    Form { path: PathBuf },
     /// It cannot be written; an existing file is never overwritten.
     #[error("{}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The system has no random numbers.
+    Write { path: PathBuf, source: io::Error },
     #[error("no random numbers from the system: {0}")]
     Random(io::Error),
 }

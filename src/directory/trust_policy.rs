@@ -50,16 +50,13 @@ pub enum Refusal {
     /// It names a known key as its signer, and the signature is invalid.
     #[error("its signature is invalid under the known key {0}")]
     Forged(String),
-    /// No key that signed it is known.
     #[error("no known key signed it; if the vendor has new keys, trust the new document by hand")]
     UnknownSigner,
     /// The key that signed it is revoked or has ended.
     #[error("the key that signed it was revoked or has ended")]
     SignerEnded,
-    /// It belongs to another publisher.
     #[error("it is a directory of {0}")]
     Publisher(String),
-    /// The source returned to an older version.
     #[error("the source went back to version {offered}; {accepted} was accepted from it")]
     Back {
         /// Version that it offers now.
@@ -67,7 +64,6 @@ pub enum Refusal {
         /// Version that was accepted from it.
         accepted: u64,
     },
-    /// Another source has a newer one.
     #[error("it is version {offered}, and {seen} was seen elsewhere")]
     Behind {
         /// Version that it offers.
@@ -75,7 +71,6 @@ pub enum Refusal {
         /// Highest known version.
         seen: u64,
     },
-    /// Its content changed under the same version.
     #[error("version {0} changed after publication")]
     Changed(u64),
     /// It has expired.

@@ -8,7 +8,6 @@ pub enum RecordError {
     /// The state has no folder.
     #[error(transparent)]
     Places(#[from] PathsError),
-    /// The system's.
     #[error("verdict log: cannot be written: {0}")]
     Io(#[from] std::io::Error),
 }

@@ -55,7 +55,6 @@ pub struct HeldMessage {
     pub size: u64,
     /// Its class from the judgement.
     pub class: String,
-    /// Why.
     pub reason: String,
     /// The user's rule that held it.
     pub rule: Option<String>,

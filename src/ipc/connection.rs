@@ -64,7 +64,6 @@ pub enum ChannelError {
     /// It sent an invalid frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The shared memory is used up.
     #[error("no memory left for a frame of this length")]
     NoRoom,
 }

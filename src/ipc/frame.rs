@@ -88,13 +88,10 @@ impl Limits {
 /// The bytes are not a frame, or not one that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// They do not begin as a frame.
     #[error("not a frame of mailstamp")]
     Foreign,
-    /// Another version.
     #[error("frame of version {0}: expected version {VERSION}")]
     Version(u8),
-    /// An unknown kind.
     #[error("frame of unknown kind {0}")]
     Kind(u8),
     /// A head or a body beyond the limit.

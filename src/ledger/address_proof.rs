@@ -51,9 +51,6 @@ pub(super) fn recipient(owned: &str) -> Result<Address, AddressError> {
 }
 
 /// Returns the recipient of a code for an address or a domain, if mail may go there: to a domain of the public DNS.
-///
-/// # Errors
-/// [`MailRefused`].
 pub(super) fn mailable(owned: &str) -> Result<Address, MailRefused> {
     let to = recipient(owned)?;
     let last = to.domain().rsplit('.').next().unwrap_or_default();

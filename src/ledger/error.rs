@@ -20,33 +20,19 @@ pub enum LedgerError {
     /// Another process has the ledger, and does not answer.
     #[error("{}: in use by another process, which does not answer: waited {} ms; try again", path.display(), waited.as_millis())]
     Busy {
-        /// The folder.
         path: PathBuf,
         /// How long the caller waited.
         waited: Duration,
     },
-    /// Another process serves the ledger, and answers.
     #[error("{}: already served by another process", path.display())]
-    Served {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// There is no ledger here.
+    Served { path: PathBuf },
     #[error("{}: no vendor's ledger; `mailstamp vendor init` creates one", path.display())]
-    Absent {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The folder already has a ledger.
+    Absent { path: PathBuf },
     #[error("{}: already has a vendor's ledger", path.display())]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-    },
+    Exists { path: PathBuf },
     /// The file is not a vendor's ledger, or is corrupt.
     #[error("{}: damaged, or not a vendor's ledger: {what}; restore it from a backup", path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What was found.
         what: String,
@@ -54,7 +40,6 @@ pub enum LedgerError {
     /// The file to restore from is not a backup, or is corrupt.
     #[error("{}: damaged, or not a backup of a vendor's ledger: {what}", path.display())]
     Backup {
-        /// The file.
         path: PathBuf,
         /// What was found.
         what: String,
@@ -62,7 +47,6 @@ pub enum LedgerError {
     /// The file was written by another version of this program.
     #[error("{}: unknown format {found}: this version knows {known}; use a version of mailstamp that knows {found}", path.display())]
     Version {
-        /// The file.
         path: PathBuf,
         /// The format found.
         found: u32,
@@ -99,7 +83,6 @@ pub enum LedgerError {
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// Error of the system.
         source: io::Error,
     },
 }

@@ -107,9 +107,6 @@ impl Ledger {
     }
 
     /// Opens the ledger, or connects to the process that has it: for commands.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
     pub fn connect(folder: &Path, wait: Duration) -> Result<Self> {
         let place = LedgerPaths::existing(folder)?;
         let way = place.wait(wait, || match LocalLedger::try_open(&place)? {
@@ -202,9 +199,6 @@ impl Ledger {
     }
 
     /// Revokes a signing key, or makes one that is not active verify only.
-    ///
-    /// # Errors
-    /// [`Rejection::SigningKey`].
     pub fn set_key_state(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
         let key = self.key(kid)?;
         self.run(ops::SetKey { kid: key.kid, key: key.key, state }, now)
@@ -225,9 +219,6 @@ impl Ledger {
     }
 
     /// Returns an account and its balance.
-    ///
-    /// # Errors
-    /// [`Rejection::NoAccount`].
     pub fn account(&self, account: AccountId, now: UnixTime) -> Result<Standing> {
         self.run(ops::Account { account }, now)
     }
@@ -264,9 +255,6 @@ impl Ledger {
     }
 
     /// Creates a voucher and returns its code, which is shown only once (160 random bits in groups of base32).
-    ///
-    /// # Errors
-    /// [`Rejection::Range`].
     pub fn make_voucher(&self, credits: u64, cost: Option<Money>, now: UnixTime) -> Result<Zeroizing<String>> {
         let (code, voucher) = payment::new_code()?;
         self.run(ops::MakeVoucher { voucher, credits, cost }, now)?;
@@ -274,9 +262,6 @@ impl Ledger {
     }
 
     /// Adds the remaining value of a voucher to an account.
-    ///
-    /// # Errors
-    /// [`Rejection::NoVoucher`].
     pub fn take_voucher(&self, account: AccountId, code: &str, now: UnixTime) -> Result<Receipt> {
         let voucher = payment::code_hash(code).ok_or(Rejection::NoVoucher)?;
         self.run(ops::TakeVoucher { account, voucher }, now)

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "refusal", rename_all = "kebab-case")]
 pub enum Rejection {
-    /// There is no such account.
     #[error("there is no account {account}")]
     NoAccount {
         /// Its name or number.
@@ -36,7 +35,6 @@ pub enum Rejection {
     /// The account has no other active API key.
     #[error("this is the account's last active API key; create another before revoking it")]
     LastApiKey,
-    /// The credits do not suffice.
     #[error("this costs {needed} credits, and there are {balance}")]
     Funds {
         /// Credits that it costs.
@@ -78,14 +76,9 @@ pub enum Rejection {
     },
     /// No code was sent for this address, or it has expired, or was tried too often.
     #[error("no valid code for {subject}; ask for a new one")]
-    NoCode {
-        /// The address or domain.
-        subject: String,
-    },
-    /// Not the code that was sent.
+    NoCode { subject: String },
     #[error("wrong code for {subject}: {left} attempts are left")]
     WrongCode {
-        /// The address or domain.
         subject: String,
         /// Remaining attempts.
         left: u8,
@@ -95,12 +88,10 @@ pub enum Rejection {
         "a code was already sent to {subject} and is valid for any account; enter it, or have another sent after {after}"
     )]
     CodeWaiting {
-        /// The address or domain.
         subject: String,
         /// Time after which another can be sent.
         after: UnixTime,
     },
-    /// The account has requested many codes today.
     #[error("codes were already sent for many addresses; another can be sent after {after}, or when one was entered")]
     ManyCodes {
         /// Time after which another can be sent.
@@ -121,10 +112,8 @@ pub enum Rejection {
     SigningKey {
         /// Its name.
         kid: String,
-        /// What is wrong.
         problem: String,
     },
-    /// An amount is out of range.
     #[error("amount out of range (at most 9,223,372,036,854,775,807)")]
     Range,
     /// The payment of the provider was for something else.

@@ -21,7 +21,6 @@ pub struct Entry {
     /// When it was judged (RFC 3339).
     pub time: String,
     pub class: String,
-    /// Why.
     pub reason: String,
     /// The user's rule that matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -42,20 +42,13 @@ pub struct Texts {
 /// Failure to look up texts.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// There are none.
     #[error("there is no text at {0}")]
     None(String),
     /// The signatures are invalid, expired, or missing where they must be.
     #[error("the signatures of DNSSEC at {0} do not hold")]
     Bogus(String),
-    /// The trust anchors cannot be read.
     #[error("{}: not a file of trust anchors: {what}", path.display())]
-    Anchor {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
+    Anchor { path: PathBuf, what: String },
     /// The resolver cannot be set up, or does not answer.
     #[error("{0}")]
     Resolver(String),

@@ -63,7 +63,6 @@ pub struct Response {
 /// Failure to get a whole answer. The service may have carried out the request or not.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// An invalid address of a service.
     #[error("not an address of the form https://… (http:// only on this host)")]
     Address,
     /// A malformed proxy in the environment.
@@ -72,7 +71,6 @@ pub enum ServiceError {
     /// No connection, a bad certificate, a timeout, or a connection that broke.
     #[error("{0}")]
     Connection(String),
-    /// Too large.
     #[error("the answer is larger than {} MiB", LARGEST >> 20)]
     TooLarge,
 }

@@ -48,7 +48,6 @@ pub struct Limits {
 /// Failure to get the document.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
-    /// An invalid address.
     #[error("not an address of the form https://…")]
     Address,
     /// A malformed proxy in the environment.
@@ -57,22 +56,16 @@ pub enum HttpsError {
     /// No connection, a bad certificate, or a timeout.
     #[error("{0}")]
     Connection(String),
-    /// A status without a document.
     #[error("the server answered with status {0}")]
     Status(u16),
-    /// A redirect to another origin.
     #[error("the server redirects to {0}, which is not the same origin")]
     Elsewhere(String),
-    /// A redirect without a valid Location.
     #[error("the server redirects to no valid address")]
     Location,
-    /// A redirect loop.
     #[error("the server redirects more than {REDIRECTS} times")]
     Redirects,
-    /// Too large.
     #[error("the document is larger than {0} bytes")]
     TooLarge(u64),
-    /// The answer broke off.
     #[error("the answer broke off: {0}")]
     Broken(String),
 }

@@ -19,9 +19,6 @@ pub struct Entry {
 }
 
 /// Returns the user with this id, if `/etc/passwd` has it.
-///
-/// # Errors
-/// The system's.
 pub fn local(uid: u32) -> io::Result<Option<Entry>> {
     Ok(find(&fs::read_to_string(PASSWD)?, uid))
 }

@@ -44,7 +44,6 @@ pub enum ExpressionError {
     /// Longer than [`LONGEST`].
     #[error("the expression is longer than {LONGEST} bytes")]
     Long,
-    /// Too large when compiled.
     #[error("the expression would grow beyond 1 MiB; repeat less")]
     Large,
 }

@@ -57,26 +57,16 @@ pub enum AccountError {
     /// An account with this name exists.
     #[error("account {0:?} already exists")]
     Exists(String),
-    /// No account has this name.
     #[error("there is no account {0:?}")]
     Absent(String),
     /// Its file cannot be read, or has unsafe permissions.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its file has another content.
     #[error("{}: not an account file", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-    },
+    Form { path: PathBuf },
     /// Its file cannot be written or removed.
     #[error("{}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Error of the system.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 #[derive(Serialize, Deserialize)]

@@ -46,11 +46,7 @@ pub enum SupplyError {
     },
     /// The vendor sent something that was not ordered.
     #[error("{account}: the vendor's answer is not what was ordered: {detail}")]
-    Answer {
-        account: String,
-        /// What is wrong.
-        detail: String,
-    },
+    Answer { account: String, detail: String },
     /// An internal error of the wallet or the account file; a retry may succeed.
     #[error("{0}")]
     Ours(String),

@@ -73,9 +73,6 @@ impl StampSpec {
     }
 
     /// Returns the account that buys it.
-    ///
-    /// # Errors
-    /// [`SupplyError::NoAccount`].
     pub fn account<'a>(&self, settings: &SenderSettings, offers: &'a [Offer]) -> Result<&'a Offer, SupplyError> {
         let named = |name: &String| offers.iter().find(|offer| offer.account == *name || offer.vendor == *name);
         if offers.is_empty() {

@@ -41,13 +41,10 @@ pub enum ProofError {
     /// Signed, but with a footer. A proof has one spelling, without it.
     #[error("the proof has a footer")]
     Footer,
-    /// Signed, but not readable.
     #[error("the proof is not readable")]
     Claims(#[from] ClaimError),
-    /// Made for another stamp.
     #[error("the proof is for another stamp")]
     OtherStamp,
-    /// Made for another message.
     #[error("the proof is for another message")]
     OtherMessage,
 }

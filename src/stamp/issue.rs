@@ -8,7 +8,6 @@ use super::token::{Issuer, Purpose, Token};
 /// A stamp cannot be issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssueError {
-    /// The window ends before it begins.
     #[error("the window ends before it begins")]
     EmptyWindow,
     /// The stamp could not be read: its value or a time is out of range, or it is too long.

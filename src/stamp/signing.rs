@@ -28,7 +28,6 @@ pub enum KeyError {
     /// Not PASERK of version 4, or not a point of the curve.
     #[error("not a key of the form 'k4.public.…' or 'k4.secret.…'")]
     Malformed,
-    /// A point of small order.
     #[error("a weak key, under which forged signatures hold")]
     Weak,
     /// The public half of a secret key is not that of its secret half.
@@ -177,19 +176,7 @@ impl FromStr for PublicKey {
     }
 }
 
-impl TryFrom<String> for PublicKey {
-    type Error = KeyError;
-
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<PublicKey> for String {
-    fn from(key: PublicKey) -> Self {
-        key.to_string()
-    }
-}
+text_form!(PublicKey);
 
 /// Returns whether the y-coordinate is below the field's prime, 2^255 - 19 (RFC 8032 section 5.1.3, step 1). The points
 /// with x = 0, whose sign has two spellings, are of small order.

@@ -62,10 +62,8 @@ pub enum TokenError {
     /// A PASETO token of an unknown version or kind.
     #[error("a token of a version that this program does not know")]
     UnknownVersion,
-    /// Longer than the limit.
     #[error("the token is too long")]
     TooLong,
-    /// Not a token.
     #[error("not a well-formed token: {0}")]
     Malformed(&'static str),
 }
@@ -198,7 +196,6 @@ pub enum IssuerError {
     /// Not a domain in lower-case A-labels, nor a canonical address.
     #[error("not the name of a vendor: write a domain (IDN as xn--...) or a correspondent's address, in lower case")]
     Vendor,
-    /// Not 1 to 64 characters of `[A-Za-z0-9._-]`.
     #[error("not the name of a key: write 1 to 64 letters, digits, '.', '_' or '-'")]
     KeyId,
 }

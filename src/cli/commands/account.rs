@@ -26,7 +26,6 @@ use std::path::PathBuf;
 /// Limit on the line with the API key, in bytes.
 const LONGEST: u64 = 4096;
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Add an account at a vendor
@@ -127,7 +126,6 @@ pub struct PreferArgs {
     forget: bool,
 }
 
-/// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let sender = StampSource::new(&context.config, &context.places)?;

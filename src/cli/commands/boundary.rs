@@ -5,7 +5,6 @@ use crate::cli::ui::output;
 use crate::directory::signing_key::{SecretError, SigningKey};
 use std::path::PathBuf;
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a key and print what inner hosts trust

@@ -40,10 +40,6 @@ pub struct Args {
     pub user: Option<String>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when the state cannot be read or written.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let owner = args.owner.as_deref().map(|name| owner_named(&context, Some(name))).transpose()?;

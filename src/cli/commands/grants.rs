@@ -38,10 +38,6 @@ pub struct Args {
     pub user: Option<String>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when the state cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let mut rows = Vec::new();

@@ -23,7 +23,6 @@ use std::collections::HashSet;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the held messages

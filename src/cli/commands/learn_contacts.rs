@@ -45,10 +45,6 @@ const MOST: u64 = vcard::ADDRESSES as u64;
 /// Faults of a file that are reported one by one.
 const FAULTS: u64 = 20;
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when a file or the state cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     context.preflight()?;

@@ -55,10 +55,6 @@ const MESSAGES: usize = 2_000;
 /// Recipients from which a transaction is full.
 const RECIPIENTS: usize = 20_000;
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when the message or the state cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if args.paths.is_empty() { one(args, given) } else { many(args, given) }
 }

@@ -25,10 +25,6 @@ pub struct Args {
     pub user: Option<String>,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when the log cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
     let mut stdout = io::stdout().lock();

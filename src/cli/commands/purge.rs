@@ -35,10 +35,6 @@ pub struct Args {
     lift_mark: bool,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when the log cannot be opened.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let engine = Engine::load(given, args.now)?;
     if args.lift_mark {

@@ -17,7 +17,6 @@ use crate::verdict::facts::Envelope;
 use serde_json::json;
 use std::ffi::OsString;
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Show whether a reply would be sent, why not, and its text

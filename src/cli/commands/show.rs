@@ -36,10 +36,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when there is no stamp, or the keys cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (config, places) = Paths::read(given)?;
     let directory = if args.no_verify { None } else { Some(keys(&places)?) };

@@ -20,7 +20,6 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Trust the vendor of a document
@@ -63,7 +62,6 @@ pub struct List {
     json: bool,
 }
 
-/// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Add(args) => add(args, given),

@@ -12,7 +12,6 @@ use crate::sender::stamp_source::StampSource;
 use serde_json::json;
 use std::io::{self, Write};
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the stamps in the wallet
@@ -56,7 +55,6 @@ pub struct DropArgs {
     serials: Vec<String>,
 }
 
-/// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let sender = StampSource::new(&context.config, &context.places)?;

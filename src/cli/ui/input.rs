@@ -46,9 +46,6 @@ pub fn read(largest: u64) -> io::Result<Input> {
 }
 
 /// Reads as [`read`] does, after a part was read with another limit.
-///
-/// # Errors
-/// As `read`.
 pub fn resume(begun: Option<Input>, largest: u64) -> io::Result<Input> {
     let mut bytes = match begun {
         Some(input) if !input.cut && input.bytes.len() as u64 <= largest => return Ok(input),

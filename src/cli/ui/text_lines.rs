@@ -19,9 +19,6 @@ pub struct TextLines {
 
 impl TextLines {
     /// Reads the beginning, which shows what code and what line ends the file has.
-    ///
-    /// # Errors
-    /// The system's.
     pub fn new(source: Box<dyn BufRead>) -> io::Result<Self> {
         let (head, source) = peek(source, 3)?;
         let source: Box<dyn BufRead> = match charset::utf16(&head) {
@@ -37,9 +34,6 @@ impl TextLines {
     }
 
     /// Reads the next line with its line end, and returns whether there is one.
-    ///
-    /// # Errors
-    /// The system's.
     pub fn next(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
         line.clear();
         Read::take(&mut self.source, LINE).read_until(self.end, line)?;

@@ -9,7 +9,6 @@ pub enum MaildirError {
     /// Other users can tamper with it, or may have done so.
     #[error("{}: unsafe Maildir: {what}", path.display())]
     Unsafe {
-        /// The folder.
         path: PathBuf,
         /// What is wrong with it.
         what: String,

@@ -53,13 +53,11 @@ pub enum LocalCase {
 /// Reason that a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// No `@`.
     #[error("an address needs an '@'")]
     NoAt,
     /// The local part, the domain, or the whole is too long.
     #[error("the address is too long")]
     TooLong,
-    /// A control, bidirectional, invisible or look-alike character.
     #[error("the address holds a control or invisible character (U+{:04X})", u32::from(*.0))]
     Character(char),
     /// The local part is empty or not well formed (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
@@ -170,19 +168,7 @@ impl FromStr for Address {
     }
 }
 
-impl TryFrom<String> for Address {
-    type Error = AddressError;
-
-    fn try_from(text: String) -> Result<Self, AddressError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Address> for String {
-    fn from(address: Address) -> Self {
-        address.to_string()
-    }
-}
+text_form!(Address);
 
 /// Returns a domain in its canonical form: lower-case A-labels (UTS 46, non-transitional, for labels beyond ASCII)
 /// without the trailing dot; or a domain literal with its address in the shortest spelling.

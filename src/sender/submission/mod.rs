@@ -114,7 +114,6 @@ pub enum SubmissionError {
     /// The used log.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another process has locked the message.
     #[error("another process is sending this message")]
     Busy,
 }

@@ -111,7 +111,6 @@ struct Line {
 pub struct OutboxError {
     /// Path of the file.
     pub path: PathBuf,
-    /// Error of the system.
     pub source: io::Error,
 }
 

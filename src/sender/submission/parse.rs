@@ -75,7 +75,6 @@ pub enum Invalid {
     /// Not a sender.
     #[error("-f {0}: not an address")]
     Sender(String),
-    /// No recipient.
     #[error("no recipients were given")]
     NoRecipient,
     /// More than [`RECIPIENTS`] recipients.

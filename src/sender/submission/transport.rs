@@ -34,13 +34,10 @@ pub enum TransportError {
     /// The file of the password or the certificates cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The certificates cannot be used.
     #[error("{}: not certificates in PEM form", .0.display())]
     Certificates(PathBuf),
-    /// The system's certificates cannot be used.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
-    /// The next sendmail is this program.
     #[error("sendmail.next = {0:?} is mailstamp itself: no message would ever leave")]
     Itself(PathBuf),
 }

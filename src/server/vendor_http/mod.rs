@@ -113,18 +113,13 @@ pub enum ServeError {
     /// The certificate or its key cannot be used.
     #[error("{}: {what}", path.display())]
     Tls {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
     /// The service cannot listen on an address.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        address: SocketAddr,
-        /// Error of the system.
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
     /// Any other error of the system.
     #[error(transparent)]
     System(#[from] io::Error),

@@ -48,7 +48,6 @@ const RETRY_DELAY: Duration = Duration::from_secs(2);
 /// Errors of the watcher.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// No Maildir is named in the configuration.
     #[error("no mail folders are configured to be watched")]
     Nothing,
     /// Another watcher holds the lock of this state.
@@ -65,13 +64,11 @@ pub enum WatchError {
     Folder {
         /// Path of the folder or message.
         path: PathBuf,
-        /// Error of the system.
         source: io::Error,
     },
     /// The state file of the watcher.
     #[error("watch.jsonl: {0}")]
     StateFile(io::Error),
-    /// The folders cannot be watched for changes.
     #[error("cannot watch folders (inotify): {0}")]
     Notify(#[from] notify::Error),
 }

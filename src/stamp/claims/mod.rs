@@ -48,16 +48,13 @@ pub struct Stamp {
 /// A payload is not that of a stamp.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// Longer than 2 KiB.
     #[error("the claims are longer than 2 KiB")]
     TooLong,
     /// Not an object, or one with a duplicate name.
     #[error("the claims are {0}")]
     Json(JsonError),
-    /// A required claim is missing.
     #[error("the claim '{0}' is missing")]
     Missing(&'static str),
-    /// A claim has the wrong form.
     #[error("the claim '{claim}' is not {wanted}")]
     Wrong {
         /// Its name.

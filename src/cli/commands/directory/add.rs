@@ -48,7 +48,6 @@ pub struct Args {
     yes: bool,
 }
 
-/// Runs the command.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
     let vendors = places.vendors()?;

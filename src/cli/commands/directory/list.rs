@@ -19,10 +19,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when something cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
     let now = clock::now();

@@ -8,7 +8,6 @@ mod refresh;
 use crate::cli::ui::exit_status::{Failure, NO_PERMISSION};
 use crate::config::paths::{self, CliOverrides};
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Add a source from which a vendor's directory is fetched
@@ -21,7 +20,6 @@ pub enum Command {
     Check(refresh::CheckArgs),
 }
 
-/// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     if paths::is_setuid() {
         // Certificates and proxy come from the environment, which another user controls.

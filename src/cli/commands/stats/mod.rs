@@ -79,10 +79,6 @@ impl Since {
     }
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// A failure when the log or the state cannot be read, or the page cannot be written.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let since = args.since.map(|since| since.from(context.now));

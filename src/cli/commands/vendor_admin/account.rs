@@ -21,7 +21,6 @@ const PAGE: u32 = 1_000;
 /// Timeout of each answer of the mail server.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "Examples:\n  mailstamp vendor account add alice --contact alice@near.example\n  \
     mailstamp vendor account key alice --add laptop")]
@@ -179,7 +178,6 @@ pub struct Caps {
     which: Which,
 }
 
-/// Runs a subcommand.
 pub(super) fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Add(args) => add(args, given),

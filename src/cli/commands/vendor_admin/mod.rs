@@ -33,7 +33,6 @@ pub struct Args {
     pub command: Command,
 }
 
-/// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a signing key and print the document by which others trust it
@@ -110,7 +109,6 @@ impl Args {
     }
 }
 
-/// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Keygen(args) => offline::keygen(args),

@@ -76,7 +76,6 @@ pub struct Args {
     now: Option<UnixTime>,
 }
 
-/// Runs the command.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let changes = Changes {
         ledger: None,

@@ -71,9 +71,6 @@ pub struct Args {
 }
 
 /// Runs the command until it is told to end.
-///
-/// # Errors
-/// A failure when it cannot start.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let public_url = args.public_url.as_deref().map(origin).transpose()?;
     let tls = match (&args.tls_cert, &args.tls_key) {

@@ -47,9 +47,6 @@ pub fn published(folder: &Path) -> PathBuf {
 }
 
 /// `GET /.well-known/digital-stamp`. Answers "not modified" to a client that has it (RFC 9110 section 13.1.2).
-///
-/// # Errors
-/// [`Problem::trouble`].
 pub async fn well_known(
     State(service): State<Service>,
     _: Unauthenticated,

@@ -158,9 +158,6 @@ pub struct Section {
 }
 
 /// `GET /signin`.
-///
-/// # Errors
-/// When the ledger does not answer.
 pub async fn sign_in_form(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     if visitor.account.is_some() {
         return Ok(Redirect::to("/account").into_response());
@@ -242,9 +239,6 @@ pub async fn sign_out(
 }
 
 /// `GET /account`; `?before=…` shows earlier rows of the history.
-///
-/// # Errors
-/// When the ledger does not answer.
 pub async fn account(
     State(service): State<Service>,
     visitor: Session,
@@ -300,9 +294,6 @@ async fn account_page(
 }
 
 /// `POST /account/keys`: creates an API key and redirects to the page that shows it. A reload there creates no other.
-///
-/// # Errors
-/// As [`OwnForm`].
 pub async fn add_key(
     State(service): State<Service>,
     OwnForm { visitor, account, form: AccountForm { typed, .. } }: OwnForm,
@@ -321,9 +312,6 @@ pub async fn add_key(
 }
 
 /// `GET /account/key`: shows a new API key once.
-///
-/// # Errors
-/// When the ledger does not answer.
 pub async fn show_key(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     if visitor.account.is_none() {
         return Ok(Redirect::to("/signin").into_response());
@@ -336,9 +324,6 @@ pub async fn show_key(State(service): State<Service>, visitor: Session) -> Resul
 }
 
 /// `POST /account/keys/revoke`: asks first, then revokes the key.
-///
-/// # Errors
-/// As [`OwnForm`].
 pub async fn revoke_key(
     State(service): State<Service>,
     OwnForm { visitor, account, form: told }: OwnForm,
@@ -363,9 +348,6 @@ pub async fn revoke_key(
 }
 
 /// `POST /account/voucher`: adds a voucher to the account. A voucher is used up once, so a reload does nothing.
-///
-/// # Errors
-/// As [`OwnForm`].
 pub async fn voucher(
     State(service): State<Service>,
     OwnForm { visitor, account, form: AccountForm { typed, .. } }: OwnForm,
@@ -384,9 +366,6 @@ pub async fn voucher(
 
 /// `POST /account/addresses`: mails a code to an address, or to the postmaster of a domain. A reload mails no other for
 /// ten minutes.
-///
-/// # Errors
-/// As [`OwnForm`].
 pub async fn send_code(
     State(service): State<Service>,
     OwnForm { visitor, account, form: AccountForm { mut typed, .. } }: OwnForm,

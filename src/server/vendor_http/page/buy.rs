@@ -103,9 +103,6 @@ fn purchase() -> String {
 
 /// `GET /`: the form. A link may fill in recipient and value, as a challenge does: `/?recipient=joe@x.example&value=5`.
 /// What is no address and no number is left out.
-///
-/// # Errors
-/// When the ledger does not answer.
 pub async fn form(
     State(service): State<Service>,
     visitor: Session,
@@ -354,9 +351,6 @@ pub struct OrderCode {
 }
 
 /// `GET /stamp`: asks for an order code.
-///
-/// # Errors
-/// When the ledger does not answer.
 pub async fn again_form(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     again_page(&service, &visitor, String::new(), false).await
 }

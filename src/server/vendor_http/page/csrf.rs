@@ -10,9 +10,6 @@ pub const SHOWN_EARLIER: &str = "You signed in or out after this form was shown,
                                  done now. Check what it says, and send it again.";
 
 /// Accepts only a form from this site.
-///
-/// # Errors
-/// [`Page::csrf_failure`].
 pub fn verify_csrf(service: &Service, visitor: &Session, token: &str, headers: &HeaderMap) -> Result<Shown, Page> {
     service.sessions().shown(visitor, token, headers, service.origin()).ok_or_else(Page::csrf_failure)
 }

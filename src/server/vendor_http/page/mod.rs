@@ -48,9 +48,6 @@ pub struct Layout {
 
 impl Layout {
     /// Builds the layout for a visitor.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
     pub async fn of(service: &Service, visitor: &Session) -> Result<Self, Page> {
         let profile = service.ledger(|ledger, _| ledger.profile()).await.map_err(Page::problem)?;
         Ok(Self {

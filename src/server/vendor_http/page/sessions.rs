@@ -41,9 +41,6 @@ pub struct End {
 }
 
 /// `GET /account/sessions`.
-///
-/// # Errors
-/// When the ledger does not answer.
 pub async fn list(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     let Some(lines) = lines(&service, &visitor).await? else { return Ok(Redirect::to("/signin").into_response()) };
     let frame = Layout::of(&service, &visitor).await?;
