@@ -30,16 +30,8 @@ pub enum Plan {
     Reject,
     /// It is accepted, and dropped for all recipients.
     Discard,
-    Deliver(Delivery),
-}
-
-/// A message that goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// For each recipient, in their order.
-    pub fates: Vec<Fate>,
-    /// What is changed for all.
-    pub shared: Shared,
+    /// It goes on. For each recipient, in their order, what becomes of them.
+    Deliver(Vec<Fate>),
 }
 
 /// What becomes of one recipient.
@@ -66,7 +58,7 @@ pub fn plan(decisions: &mut [Option<Decision>], mixed: Mixed) -> Plan {
     if !fates.is_empty() && fates.iter().all(|fate| *fate == Fate::Discard) {
         return Plan::Discard;
     }
-    Plan::Deliver(Delivery { fates, shared: shared(decisions) })
+    Plan::Deliver(fates)
 }
 
 /// What is changed of the message that recipients share.
@@ -173,11 +165,18 @@ mod tests {
     }
 
     #[track_caller]
-    fn delivery(decisions: &mut [Option<Decision>], mixed: Mixed) -> Delivery {
+    fn fates(decisions: &mut [Option<Decision>], mixed: Mixed) -> Vec<Fate> {
         match plan(decisions, mixed) {
-            Plan::Deliver(delivery) => delivery,
+            Plan::Deliver(fates) => fates,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What is changed of a message that goes on.
+    #[track_caller]
+    fn made(decisions: &mut [Option<Decision>]) -> Shared {
+        fates(decisions, Mixed::Hold);
+        shared(decisions)
     }
 
     #[test]
@@ -191,13 +190,12 @@ mod tests {
             let (_, of_reject) = of_reject.into_iter().find(|(it, _)| *it == mixed).unwrap();
             // A recipient that was not judged refuses nothing.
             let mut decisions = [reject.clone(), None, paid("a"), discard.clone()];
-            let made = delivery(&mut decisions, mixed);
-            assert_eq!(made.fates, [of_reject, Fate::Deliver, Fate::Deliver, Fate::Discard]);
+            assert_eq!(fates(&mut decisions, mixed), [of_reject, Fate::Deliver, Fate::Deliver, Fate::Discard]);
             assert!(decisions.iter().flatten().all(|it| it.action != Action::Reject));
         }
         let mut both = [reject, discard];
         assert_eq!(plan(&mut both, Mixed::Discard), Plan::Discard);
-        assert_eq!(delivery(&mut [], Mixed::Hold).fates, []);
+        assert_eq!(fates(&mut [], Mixed::Hold), []);
     }
 
     #[test]
@@ -206,19 +204,20 @@ mod tests {
         for mixed in [Mixed::Hold, Mixed::Deliver, Mixed::Discard] {
             assert_eq!(plan_for_all(&mut [reject.clone(), reject.clone()], mixed), Plan::Reject);
             for mut decisions in [vec![discard.clone()], vec![discard.clone(), reject.clone()]] {
-                let Plan::Deliver(made) = plan_for_all(&mut decisions, mixed) else { panic!() };
+                assert!(matches!(plan_for_all(&mut decisions, mixed), Plan::Deliver(_)));
                 let shown = (mixed != Mixed::Deliver || decisions.len() == 1).then(|| unstamped(Action::Hold).unwrap());
-                assert_eq!(made.shared.result, shown);
+                assert_eq!(shared(&decisions).result, shown);
             }
             // A recipient that would get nothing reads the result of no other.
-            let Plan::Deliver(made) = plan_for_all(&mut [paid("a"), discard.clone()], mixed) else { panic!() };
-            assert_eq!((made.shared.result, made.shared.accepted), (None, vec![]));
+            let mut decisions = [paid("a"), discard.clone()];
+            assert!(matches!(plan_for_all(&mut decisions, mixed), Plan::Deliver(_)));
+            assert_eq!(shared(&decisions), Shared::default());
         }
     }
 
     #[test]
     fn the_result_is_shown_where_it_is_that_of_every_copy() {
-        let shown = |decisions: &mut [Option<Decision>]| delivery(decisions, Mixed::Hold).shared.result;
+        let shown = |decisions: &mut [Option<Decision>]| made(decisions).result;
         assert_eq!(shown(&mut [paid("a")]), paid("a"));
         assert_eq!(shown(&mut [unstamped(Action::Tag), unstamped(Action::Tag)]), unstamped(Action::Tag));
         assert_eq!(shown(&mut [paid("a"), unstamped(Action::Tag)]), None);
@@ -236,7 +235,6 @@ mod tests {
 
     #[test]
     fn a_change_is_made_where_every_copy_wants_it() {
-        let made = |decisions: &mut [Option<Decision>]| delivery(decisions, Mixed::Hold).shared;
         let tagged = unstamped(Action::Tag);
         assert!(made(&mut [tagged.clone(), tagged.clone()]).is_prefixed);
         for other in [None, paid("a"), unstamped(Action::Hold), unstamped(Action::Deliver)] {

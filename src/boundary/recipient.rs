@@ -36,7 +36,9 @@ pub fn without_brackets(text: &[u8]) -> &[u8] {
     }
 }
 
-fn parse(text: &[u8]) -> Option<Address> {
+/// Returns the address between the angle brackets, as far as it is one.
+#[must_use]
+pub fn parse(text: &[u8]) -> Option<Address> {
     Address::parse(std::str::from_utf8(without_brackets(text)).ok()?).ok()
 }
 

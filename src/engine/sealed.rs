@@ -13,7 +13,7 @@ use crate::message::parse::Message;
 use crate::stamp::extract::Place;
 use crate::verdict::class::Class;
 use crate::verdict::facts::{Envelope, KeyDirectory, Mailbox};
-use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::finding::{Believed, Finding, Verdict};
 use crate::verdict::owner::Owner;
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
@@ -59,7 +59,7 @@ impl Engine {
     ) -> Result<Option<Verdict>, Deferral> {
         let Some(known) = sealed.message else { return Ok(None) };
         let policy = &self.context.config.policy;
-        for (_, seal) in sealed.seals.iter().filter(|(_, seal)| is_believable(seal)) {
+        for (start, seal) in sealed.seals.iter().filter(|(_, seal)| is_believable(seal)) {
             let Some((recipient, mailbox, owner)) = self.named(seal, envelope) else { continue };
             let (Some(vendor), Some(serial), Some(value)) = (&seal.vendor, &seal.serial, seal.value) else { continue };
             let finding = Finding {
@@ -69,7 +69,11 @@ impl Engine {
                 value: seal.value,
                 ..Finding::of(Place::Header)
             };
-            let believed = |reason| Ok(Some(Verdict::believed(&seal.host, reason, finding)));
+            let believed = |reason| {
+                // A revocation of this host, say, is another result than that of the field.
+                let boundary = Believed { host: seal.host.clone(), field: (reason == seal.reason).then_some(*start) };
+                Ok(Some(Verdict::believed(boundary, reason, finding)))
+            };
             self.context.is_clock_right()?;
             self.context.is_state_there()?;
             let is_revoked = keys.revoked(vendor, serial);
@@ -133,29 +137,6 @@ impl Engine {
             let (mailbox, owner) = of(address)?;
             own.is_none_or(|own| own == owner).then_some((address, mailbox, owner))
         })
-    }
-
-    /// Returns for each verdict the offset of the field whose seal gave it, if one did.
-    pub fn believed_fields(
-        &self,
-        message: &Message<'_>,
-        verdicts: &[Option<(&Envelope, &Verdict)>],
-    ) -> Vec<Option<usize>> {
-        if verdicts.iter().flatten().all(|(_, verdict)| verdict.boundary.is_none()) {
-            return vec![None; verdicts.len()];
-        }
-        let sealed = self.sealed(message);
-        let of = |(envelope, verdict): (&Envelope, &Verdict)| {
-            let stamp = verdict.stamp().filter(|_| verdict.boundary.is_some())?;
-            // A revocation of this host, say, is another result.
-            let is_it = |seal: &Seal| {
-                verdict.reason == seal.reason
-                    && (&stamp.vendor, &stamp.serial) == (&seal.vendor, &seal.serial)
-                    && self.named(seal, envelope).is_some()
-            };
-            sealed.seals.iter().find(|(_, seal)| is_it(seal)).map(|(start, _)| *start)
-        };
-        verdicts.iter().map(|verdict| verdict.and_then(of)).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use super::diagnostics::log_stderr;
 use super::milter::edits::edited;
 use super::milter::judgement::{decide, envelopes, refusal};
 use crate::boundary::opensmtpd::{Filter, LINE_MAX, Outcome, ProtocolError, Work};
-use crate::boundary::plan::{Plan, plan_for_all};
+use crate::boundary::plan::{Plan, plan_for_all, shared};
 use crate::boundary::session::Incoming;
 use crate::config::paths::{CliOverrides, PathsError, is_setuid};
 use crate::config::rules::{self, RulesError};
@@ -164,8 +164,8 @@ fn judge(given: &CliOverrides, incoming: &Incoming) -> Result<Judged, String> {
     let envelopes = envelopes(incoming, &engine);
     let mut decisions = decide(&engine, incoming.is_cut, &message, envelopes.iter().map(Option::as_ref))?;
     let outcome = match plan_for_all(&mut decisions, boundary.mixed) {
-        Plan::Deliver(delivery) => {
-            let (mut edit, new) = edited(&engine, &boundary, &message, &delivery.shared);
+        Plan::Deliver(_) => {
+            let (mut edit, new) = edited(&engine, &boundary, &message, &shared(&decisions));
             new.into_iter().for_each(|field| edit.insert_top(field));
             Outcome::Deliver(edit.pieces().collect::<Vec<_>>().concat())
         }

@@ -45,6 +45,14 @@ impl Finding {
     }
 }
 
+/// A sealed result of a boundary that was believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Believed {
+    pub host: String,
+    /// Offset of its field in the message. `None` where this host came to another result, or a daemon judged.
+    pub field: Option<usize>,
+}
+
 /// The judgement of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -52,8 +60,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// The stamp that decided, if one did; an index into `findings`.
     pub deciding_stamp: Option<usize>,
-    /// The host whose sealed result was believed, if the stamps were not judged here.
-    pub boundary: Option<String>,
+    /// The sealed result that was believed, if the stamps were not judged here.
+    pub boundary: Option<Believed>,
     /// One finding for each stamp, in their order in the message.
     pub findings: Vec<Finding>,
 }
@@ -73,9 +81,9 @@ impl Verdict {
 
     /// Makes the verdict from what a boundary found and sealed.
     #[must_use]
-    pub fn believed(boundary: &str, reason: Reason, finding: Finding) -> Self {
+    pub fn believed(boundary: Believed, reason: Reason, finding: Finding) -> Self {
         let finding = Finding { reason: Some(reason), ..finding };
-        Self { reason, deciding_stamp: Some(0), boundary: Some(boundary.to_owned()), findings: vec![finding] }
+        Self { reason, deciding_stamp: Some(0), boundary: Some(boundary), findings: vec![finding] }
     }
 
     /// Makes the verdict on a message of which only the beginning was examined.

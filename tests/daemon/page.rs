@@ -15,7 +15,7 @@ use mailstamp::stamp::extract::Place;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::combining::client::ErrorReply;
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::finding::{Finding, Verdict};
+use mailstamp::verdict::finding::{Believed, Finding, Verdict};
 use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::reason::Reason;
 use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
@@ -91,7 +91,7 @@ fn the_members_are_those_of_the_page() {
     let verdict = Verdict {
         reason: Reason::Paid,
         deciding_stamp: Some(0),
-        boundary: Some("mx.x.example".into()),
+        boundary: Some(Believed { host: "mx.x.example".into(), field: None }),
         findings: vec![finding],
     };
     let decision = Decision { verdict, rule: Some("r".into()), action: Action::Deliver };

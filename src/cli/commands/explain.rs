@@ -65,8 +65,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::Result<()> {
     let verdict = &decision.verdict;
     let count = verdict.findings.len();
-    if let Some(host) = &verdict.boundary {
-        let host = readable(host.as_bytes(), 200);
+    if let Some(believed) = &verdict.boundary {
+        let host = readable(believed.host.as_bytes(), 200);
         writeln!(out, "the boundary {host} judged it, and its seal holds; the stamps were not judged here")?;
         for finding in &verdict.findings {
             writeln!(out, "stamp {}", describe(finding))?;

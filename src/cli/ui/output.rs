@@ -96,7 +96,7 @@ pub fn decision(decision: &Decision) -> Value {
         "rule": decision.rule,
         "action": decision.action.as_str(),
         "deciding_stamp": verdict.deciding_stamp,
-        "boundary": verdict.boundary,
+        "boundary": verdict.boundary.as_ref().map(|it| &it.host),
         "stamps": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }

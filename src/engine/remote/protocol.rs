@@ -7,7 +7,7 @@ use crate::policy::decision::Decision;
 use crate::stamp::extract::Place;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::finding::{Believed, Finding, Verdict};
 use crate::verdict::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -128,7 +128,7 @@ impl JudgeResponse {
             action: self.decision.action,
             rule: self.decision.rule.clone(),
             deciding_stamp: verdict.deciding_stamp,
-            boundary: verdict.boundary.clone(),
+            boundary: verdict.boundary.as_ref().map(|it| it.host.clone()),
             stamps: verdict.findings.iter().map(finding).collect(),
             marks: self.marks.clone(),
         })
@@ -153,7 +153,8 @@ impl JudgeResponse {
                 ..Finding::of(stamp.place)
             });
         }
-        let (deciding_stamp, boundary) = (words.deciding_stamp, words.boundary);
+        let boundary = words.boundary.map(|host| Believed { host, field: None });
+        let deciding_stamp = words.deciding_stamp;
         let verdict = Verdict { reason: reason(&words.reason)?, deciding_stamp, boundary, findings };
         Some(Self { decision: Decision { verdict, rule: words.rule, action: words.action }, marks: words.marks })
     }
@@ -177,7 +178,7 @@ mod tests {
             let verdict = Verdict {
                 reason: *reason,
                 deciding_stamp: Some(0),
-                boundary: Some("mx.x.example".into()),
+                boundary: Some(Believed { host: "mx.x.example".into(), field: None }),
                 findings: vec![finding, quiet],
             };
             let decision = Decision { verdict, rule: Some("friends".into()), action: Action::Hold };

@@ -88,9 +88,7 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
         // A result would tell them of each other, and no seal would stand for a stripped stamp.
         shared = Shared { is_prefixed: shared.is_prefixed, ..Shared::default() };
     }
-    let verdicts =
-        envelopes.iter().zip(&decisions).map(|(to, decision)| Some((to.as_ref()?, &decision.as_ref()?.verdict)));
-    let believed = engine.believed_fields(&message, &verdicts.collect::<Vec<_>>());
+    let believed = decisions.iter().map(|decision| decision.as_ref()?.verdict.boundary.as_ref()?.field).collect();
     let edits = Edits::new(&engine, &boundary, session, &message, &shared, believed);
     if counts.contains(&false) {
         // A host behind must know the message again for which a stamp of the others was spent.
@@ -128,8 +126,7 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
             Reply::Discard.write(&mut answer);
             MilterAnswer::Discard
         }
-        Plan::Deliver(delivery) => {
-            let fates = &delivery.fates;
+        Plan::Deliver(fates) => {
             let recipients = Recipients { envelopes: &envelopes, decisions: &decisions, fates };
             if edits.write(&engine, sealing, &shared, &recipients, &mut answer).is_err() {
                 answer.clear();
