@@ -28,6 +28,8 @@ pub struct Boundary {
     pub subject_prefix: Option<String>,
     /// The lines that a refused sender is told.
     pub reject_text: Vec<String>,
+    /// Whether the recipients of mail that users send after a login become their correspondents.
+    pub learns_sent: bool,
 }
 
 /// Settings of the milter alone.
@@ -37,8 +39,6 @@ pub struct MilterSettings {
     pub listen: Listen,
     /// The address that gets held mail.
     pub held_address: Address,
-    /// Whether the recipients of mail that users send after a login become their correspondents.
-    pub learns_sent: bool,
     /// The file of the key that seals results. The daemon reads it when it starts.
     pub seal: Option<PathBuf>,
 }
@@ -90,11 +90,12 @@ impl BoundaryTable {
     /// Checks the table against the addresses that it is to judge for.
     pub(super) fn settle(self, mailboxes: &[Mailbox]) -> Result<Boundary, ConfigError> {
         if mailboxes.is_empty() {
-            return Err(wrong("addresses is empty, so nothing is judged: write addresses = [\"*@your.example\"]"));
+            let what = "addresses: empty, so [boundary] judges nothing: write addresses = [\"*@your.example\"]";
+            return Err(ConfigError::Boundary(what.to_owned()));
         }
         // Otherwise a stamp of one person would be good for all the others.
         if let Some(mailbox) = mailboxes.iter().find(|it| it.owner.is_none() && !it.pattern.covers_many()) {
-            return Err(wrong(&format!(
+            return Err(ConfigError::Boundary(format!(
                 "addresses: {:?} has no owner: write {{ address = \"...\", owner = \"name\" }}, one name for each person, \
                  or \"*@your.example\", where each address is a person",
                 mailbox.pattern.as_str()
@@ -107,16 +108,12 @@ impl BoundaryTable {
             return Err(wrong(&format!("seal: {:?}: write an absolute path", path.display().to_string())));
         }
         let milter = match (self.listen, held_address) {
-            (Some(at), Some(held_address)) => Some(MilterSettings {
-                listen: listen(&at, self.allow_remote)?,
-                held_address,
-                learns_sent: self.learn_sent,
-                seal: self.seal,
-            }),
+            (Some(at), Some(held_address)) => {
+                Some(MilterSettings { listen: listen(&at, self.allow_remote)?, held_address, seal: self.seal })
+            }
             (Some(_), None) => return Err(wrong("held_address: missing: write the address that gets held mail")),
-            // The filter for OpenSMTPD needs neither, and does nothing of this.
+            // The filter for OpenSMTPD needs neither, and seals nothing.
             (None, _) if self.seal.is_some() => return Err(wrong("seal: only a milter seals: write listen")),
-            (None, _) if self.learn_sent => return Err(wrong("learn_sent: only a milter learns: write listen")),
             (None, _) => None,
         };
         let plain = |text: &str, most: usize| {
@@ -140,6 +137,7 @@ impl BoundaryTable {
             strips_stamps: self.strip == Strip::Stamps,
             subject_prefix: self.subject_prefix.map(|prefix| prefix.trim().to_owned()),
             reject_text,
+            learns_sent: self.learn_sent,
         })
     }
 }
@@ -148,7 +146,7 @@ impl BoundaryTable {
 pub const REJECT_TEXT: &str = "Mail to this address needs a digital stamp.";
 
 fn wrong(what: &str) -> ConfigError {
-    ConfigError::Boundary(what.to_owned())
+    ConfigError::Boundary(format!("boundary.{what}"))
 }
 
 fn listen(text: &str, allow_remote: bool) -> Result<Listen, ConfigError> {
@@ -187,9 +185,9 @@ mod tests {
         let all = "listen = \"inet:[::1]:8893\"\nmixed = \"discard\"\nstrip = \"stamps\"\nsubject_prefix = \"[x]\"\n\
                    reject_text = \"one\\ntwo\"\nlearn_sent = true\nseal = \"/etc/seal.key\"";
         let boundary = parse("\"*@x.example\", { address = \"a@y.example\", owner = \"a\" }", all).unwrap();
-        assert_eq!((boundary.mixed, boundary.strips_stamps), (Mixed::Discard, true));
+        assert_eq!((boundary.mixed, boundary.strips_stamps, boundary.learns_sent), (Mixed::Discard, true, true));
         let milter = boundary.milter.unwrap();
-        assert_eq!((milter.listen.to_string().as_str(), milter.learns_sent), ("inet:[::1]:8893", true));
+        assert_eq!(milter.listen.to_string(), "inet:[::1]:8893");
         assert_eq!(milter.seal, Some(PathBuf::from("/etc/seal.key")));
         assert_eq!(boundary.reject_text, ["one", "two"]);
         assert_eq!(parse("\"/@x/\"", socket).unwrap().mixed, Mixed::Hold);
@@ -201,7 +199,7 @@ mod tests {
         let error = Config::parse(&without_held, &User::default()).unwrap_err().to_string();
         assert!(error.contains("held_address: missing"), "{error}");
         for (addresses, more, said) in [
-            ("", socket, "boundary.addresses is empty"),
+            ("", socket, "addresses: empty, so [boundary] judges nothing"),
             ("\"alice@x.example\"", socket, "\"alice@x.example\" has no owner"),
             ("\"*@x.example\", \"a+*@y.example\"", socket, "\"a+*@y.example\" has no owner"),
             (domain, "listen = \"/run/m\"", "write \"unix:/path\""),
@@ -211,7 +209,6 @@ mod tests {
             (domain, "listen = \"unix:/m\"\nmixed = \"reject\"", "is none of \"hold\""),
             (domain, "listen = \"unix:/m\"\nsubject_prefix = \"ä\"", "subject_prefix"),
             (domain, "seal = \"/seal.key\"", "seal: only a milter seals"),
-            (domain, "learn_sent = true", "learn_sent: only a milter learns"),
             (domain, "listen = \"unix:/m\"\nreject_text = \"100 %\"", "reject_text"),
             (domain, "listen = \"unix:/m\"\nseal = \"seal.key\"", "seal: \"seal.key\": write an absolute path"),
         ] {

@@ -271,7 +271,7 @@ impl Config {
     }
 
     fn read(text: &str, user: &User) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
+        let file: File = toml::from_str(text).map_err(|error| SyntaxError::of_file(text, &error))?;
         let case = if file.case_sensitive { LocalCase::Keep } else { LocalCase::Fold };
         let expand = |key: &'static str, text: String| match user.expand(&text, case) {
             Ok(expanded) => Ok(expanded),
@@ -324,7 +324,7 @@ impl Config {
         let maildir = path("watch.maildir", file.watch.maildir.clone())?;
         let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
         let boundary = file.boundary.map(|table| table.settle(&mailboxes)).transpose()?;
-        let learns_sent = boundary.as_ref().and_then(|it| it.milter.as_ref()).is_some_and(|milter| milter.learns_sent);
+        let learns_sent = boundary.as_ref().is_some_and(|boundary| boundary.learns_sent);
         Ok(Self {
             correspondents_retention: file.sent.correspondents(learns_sent),
             boundary,
@@ -440,6 +440,12 @@ mod tests {
                 "line 2, column 29: addresses = \"/(/\": not a usable",
             ),
             ("addresses = [{ address = \"no\" }]", "line 1, column 26: addresses = \"no\": an address needs"),
+            (
+                "[trusted_boundaries]\n\"mx.example\" = \"k4.public.x\"\naddresses = [\"a@b.example\"]",
+                "line 3, column 1: addresses follows [trusted_boundaries]: write it above all tables",
+            ),
+            ("[boundary]\nprice = 1", "line 2, column 1: price follows [boundary]: write it above all tables"),
+            ("[boundary]\n", "addresses: empty, so [boundary] judges nothing"),
             ("state = \"relative\"", "line 1, column 9: state = \"relative\": write an absolute path"),
             ("[watch]\njunk = [\"../Junk\"]", "line 2, column 9: watch: \"../Junk\""),
             ("\ntrusted_authserv_ids = [\"a b\"]", "line 2, column 25: trusted_authserv_ids"),

@@ -6,6 +6,23 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Keys of the configuration that are in no table, and have the name of no key in one.
+const OF_THE_FILE: [&str; 13] = [
+    "addresses",
+    "price",
+    "allow",
+    "case_sensitive",
+    "authserv_id",
+    "trusted_authserv_ids",
+    "syslog",
+    "verdict_log",
+    "own_mailbox_only",
+    "state",
+    "vendors",
+    "directories",
+    "rules",
+];
+
 /// Syntax error, or a value of the wrong kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
@@ -22,6 +39,28 @@ impl SyntaxError {
         let plain = unknown_key(&what).or_else(|| wrong_value(&what)).unwrap_or(what);
         Self { at, what: plain }
     }
+
+    /// As [`new`](Self::new), for the configuration. Explains where a key of the whole file stands in a table.
+    pub(super) fn of_file(text: &str, error: &toml::de::Error) -> Self {
+        let plain = Self::new(text, error);
+        match error.span().and_then(|span| swallowed(text, span.start)) {
+            Some((table, key)) => Self { what: format!("{key} follows [{table}]: write it above all tables"), ..plain },
+            None => plain,
+        }
+    }
+}
+
+/// Returns the table and the key at a byte, if the key is one of the whole file. In TOML, a key belongs to the table
+/// above it.
+fn swallowed(text: &str, at: usize) -> Option<(String, String)> {
+    let file = DeTable::parse(text).ok()?;
+    file.get_ref().iter().find_map(|(table, item)| {
+        let mut inner = item.get_ref().as_table()?.iter();
+        let (key, _) = inner.find(|(key, value)| {
+            OF_THE_FILE.contains(&key.get_ref().as_ref()) && (key.span().contains(&at) || value.span().contains(&at))
+        })?;
+        Some((table.get_ref().to_string(), key.get_ref().to_string()))
+    })
 }
 
 impl fmt::Display for SyntaxError {

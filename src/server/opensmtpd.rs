@@ -9,6 +9,7 @@
 use super::diagnostics::log_stderr;
 use super::milter::edits::edited;
 use super::milter::judgement::{decide, envelopes, refusal};
+use super::milter::learning::learn;
 use crate::boundary::opensmtpd::{Filter, LINE_MAX, Outcome, ProtocolError, Work};
 use crate::boundary::plan::{Plan, plan_for_all, shared};
 use crate::boundary::session::Incoming;
@@ -175,6 +176,10 @@ fn judge(given: &CliOverrides, incoming: &Incoming) -> Result<Judged, String> {
             Outcome::Refuse(reply)
         }
     };
+    let is_own = boundary.learns_sent && matches!(outcome, Outcome::Deliver(_));
+    if let Some(login) = incoming.login.as_deref().filter(|_| is_own) {
+        learn(&engine, login, incoming, &message);
+    }
     let judged = decisions.iter().zip(&envelopes).filter_map(|(it, to)| it.as_ref().zip(to.as_ref()));
     let entry = |(decision, envelope)| result_header::entry(decision, &message, envelope, engine.context.now);
     let entries = judged.map(entry).collect();

@@ -225,27 +225,54 @@ fn a_message_is_paid_once_over_kills() {
     }
 }
 
-/// Idle and slow connections keep no other out, and what is no milter protocol ends its own connection.
+/// Another process has the log: the mail system is told that the answer takes longer, and gets it when the log is back.
 #[test]
-fn idle_and_slow_connections() {
-    let (home, socket) = boundary("[serve]\nconnections = 8", "");
-    let _daemon = Resident::of(&home);
-    let crowd = if crate::support::is_soak() { 2_000 } else { 40 };
-    let mut idle = Vec::new();
-    for number in 0..crowd {
-        let mut system = MailSystem::silent(&socket);
-        match number % 4 {
-            0 => {}
-            1 => system.send(b'O', &[0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff]),
-            2 => system.send_bytes(&[0, 0, 1]),
-            _ => system.send_bytes(&[0, 0, 0, 13, b'O', 0]),
-        }
-        idle.push(system);
-        if number % 20 == 19 {
-            let paid = send(&socket, &[ALICE], &home.stamped(&letter(&number.to_string())));
-            assert!(paid.inserted("Digital-Stamp-Class").unwrap().contains("reason=paid"));
-        }
+fn a_leased_log_delays_the_answer() {
+    let (home, socket) = boundary("", "");
+    let daemon = Resident::of(&home);
+    // The first stamp opens the log.
+    send(&socket, &[ALICE], &home.stamped(&letter("1")));
+    let lease = daemon.lease_log();
+    let mut system = MailSystem::connect(&socket);
+    system.begin(&[ALICE], &home.stamped(&letter("2")));
+    system.send(b'E', b"");
+    for _ in 0..2 {
+        assert_eq!(system.receive(), Some((b'p', vec![])));
     }
+    // Without a stamp, the log is not asked.
+    let unstamped = send(&socket, &[ALICE], &letter("3"));
+    assert!(unstamped.inserted("Digital-Stamp-Class").unwrap().starts_with(" unstamped; "), "{unstamped:?}");
+    drop(lease);
+    let paid = system.answer().expect("an answer");
+    assert!(paid.inserted("Digital-Stamp-Class").unwrap().contains("reason=paid"), "{paid:?}");
+}
+
+/// Idle and slow connections keep no other out, where there are places for all of them and where there are not. What is
+/// no milter protocol ends its own connection.
+#[test]
+fn two_thousand_idle_and_slow_connections() {
+    for places in [8, 2_010] {
+        let (home, socket) = boundary(&format!("[serve]\nconnections = {places}"), "");
+        let daemon = Resident::of(&home);
+        let mut idle = Vec::new();
+        for number in 0..2_000 {
+            let mut system = MailSystem::silent(&socket);
+            match number % 4 {
+                0 => {}
+                1 => system.send(b'O', &[0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff]),
+                2 => system.send_bytes(&[0, 0, 1]),
+                _ => system.send_bytes(&[0, 0, 0, 13, b'O', 0]),
+            }
+            idle.push(system);
+            if number % 250 == 249 {
+                let paid = send(&socket, &[ALICE], &home.stamped(&letter(&number.to_string())));
+                assert!(paid.inserted("Digital-Stamp-Class").unwrap().contains("reason=paid"));
+            }
+        }
+        assert!(daemon.memory() < 256 << 20, "{}", daemon.memory());
+    }
+    let (home, socket) = boundary("", "");
+    let _daemon = Resident::of(&home);
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 4], &[0xff; 8], &[0, 0, 0, 1, b'M']] {
         let mut system = MailSystem::silent(&socket);
         system.send_bytes(bytes);
@@ -263,6 +290,7 @@ fn it_ends_with_the_daemon_and_listens_again() {
     send(&socket, &[ALICE], &letter("1"));
     let doctor = || home.run(["doctor"], b"").text();
     assert!(doctor().contains(&format!("listens at unix:{}", socket.display())), "{}", doctor());
+    assert!(!doctor().contains("no mail is judged"), "{}", doctor());
     daemon.end();
     assert_eq!(idle.receive(), None);
     assert!(!socket.exists());
@@ -283,6 +311,29 @@ fn a_boundary_for_one_person_does_not_start() {
         assert!(refused.stderr.contains(said), "{}", refused.stderr);
         assert!(!socket.exists());
     }
+}
+
+/// What the daemon would not start without.
+#[test]
+fn config_check_reads_the_files_of_keys_and_passwords() {
+    let (home, _) = boundary("", "");
+    let text = fs::read_to_string(home.config()).unwrap();
+    home.run(["config", "check"], b"").exits(0);
+    let path = home.file("secret");
+    let submission = "[submission]\nlisten = \"127.0.0.1:0\"\nuser = \"joe\"";
+    for (setting, key) in [
+        (format!("seal = {path:?}"), "boundary.seal"),
+        (format!("{submission}\npassword_file = {path:?}"), "submission.password_file"),
+    ] {
+        fs::write(home.config(), format!("{text}{setting}\n")).unwrap();
+        let refused = home.run(["config", "check"], b"").exits(78).stderr;
+        assert!(refused.contains(&format!("{key}: {}: ", path.display())), "{refused}");
+    }
+    // A key of the file that follows a table belongs to it.
+    let below = "[boundary]\nmixed = \"hold\"\naddresses = [\"*@x.example\"]\n";
+    fs::write(home.config(), below).unwrap();
+    let refused = home.run(["config", "check"], b"").exits(78).stderr;
+    assert!(refused.contains("addresses follows [boundary]: write it above all tables"), "{refused}");
 }
 
 /// Protocol 0.7, as OpenSMTPD from 7.3 on speaks it. `tests/programs` has 6.8 itself.
@@ -312,4 +363,32 @@ fn the_filter_for_opensmtpd_spends_in_the_log_of_the_daemon() {
     assert!(status.contains("others       answered by the log: 1 fresh"), "{status}");
     home.classify(message.as_bytes()).exits(0).says("first-class again");
     daemon.end();
+}
+
+/// The filter learns from mail that users send after a login, whose name is an owner's.
+#[test]
+fn the_filter_for_opensmtpd_learns_from_logins() {
+    let home = Home::new();
+    home.configure("addresses = [\"*@x.example\"]\n[boundary]\nlearn_sent = true\n");
+    let session = |number: usize, login: &str| {
+        let report = |event: &str, rest: &str| format!("report|0.7|1.5|smtp-in|{event}|{number:016x}|{rest}\n");
+        let data = |line: &str| format!("filter|0.7|1.5|smtp-in|data-line|{number:016x}|02|{line}\n");
+        let sent = format!("From: {ALICE}\nMessage-ID: <{number}@x.example>\n\ntext\n.");
+        [
+            report("link-auth", &format!("pass|{login}")),
+            report("tx-begin", "0a"),
+            report("tx-mail", &format!("0a|ok|{ALICE}")),
+            report("tx-rcpt", &format!("0a|ok|stranger{number}@z.example")),
+            sent.lines().map(data).collect(),
+        ]
+        .concat()
+    };
+    let logins = ["alice", ALICE, "bob@x.example", "alice"];
+    let lines: String = logins.iter().enumerate().map(|(number, login)| session(number, login)).collect();
+    let ran = home.run(["opensmtpd-filter"], format!("config|ready\n{lines}").as_bytes()).exits(0);
+    assert_eq!(ran.text().matches("|text\n").count(), logins.len(), "{}", ran.text());
+    let unknown = "learn_sent: the login is no owner's, so nothing is learned (told once): mail of alice\n";
+    assert!(ran.stderr.contains(unknown) && ran.stderr.matches("learn_sent").count() == 1, "{}", ran.stderr);
+    let known = home.run(["correspondents", "--owner", ALICE], b"").exits(0).text();
+    assert!(known.contains("stranger1@z.example") && known.matches("stranger").count() == 1, "{known}");
 }

@@ -412,8 +412,8 @@ fn the_key_is_a_secret_of_the_daemon() {
         let refused = home.run(["serve"], b"").exits(78);
         assert!(refused.stderr.contains(said), "{}", refused.stderr);
         assert!(home.run(["doctor"], b"").text().contains("boundary.seal: "));
-        // No other command reads it.
-        home.run(["config", "check"], b"").exits(0);
+        let checked = home.run(["config", "check"], b"").exits(78);
+        assert!(checked.stderr.contains(said), "{}", checked.stderr);
     }
     chmod(&key, 0o600);
     configure(key.to_str().unwrap());

@@ -106,6 +106,11 @@ impl MailSystem {
     /// Ends the message; `None` when the connection ended.
     pub fn end(&mut self) -> Option<Answer> {
         self.send(b'E', b"");
+        self.answer()
+    }
+
+    /// The answer to the end of a message.
+    pub fn answer(&mut self) -> Option<Answer> {
         let mut answer = Answer::default();
         loop {
             let (letter, data) = self.receive()?;

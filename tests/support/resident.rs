@@ -83,6 +83,17 @@ impl Resident {
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 
+    /// Takes the log from it, as `export` does, until the connection ends. It must have the log open.
+    #[track_caller]
+    pub fn lease_log(&self) -> Connection {
+        let socket = unix_socket::connect(&self.socket.with_file_name("used.redb.socket")).unwrap();
+        let mut channel = Connection::new(socket);
+        channel.send(Kind::Acquire, b"{}", &[], PATIENCE).unwrap();
+        let frame = channel.receive(Limits::HEAD_ONLY, PATIENCE, PATIENCE).unwrap().expect("an answer");
+        assert_eq!(frame.kind, Kind::Acquired);
+        channel
+    }
+
     /// How many messages it has judged or deferred.
     pub fn judged(&self) -> u64 {
         let mut channel = Connection::new(self.connect().expect("it listens"));

@@ -7,17 +7,20 @@ use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::config::boundary::{Boundary, Listen};
 use crate::config::directory_sources;
+use crate::config::file::{self, FileErrorKind};
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
 use crate::config::{Config, rules};
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
+use crate::directory::signing_key::SigningKey;
 use crate::message::address::{Address, LocalCase, Pattern};
 use crate::os::clock;
 use crate::policy::rule_set::Rules;
 use crate::verdict::class::Class;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
@@ -88,6 +91,14 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint(format!("write addresses = [\"you@your.example\"] into {}", place.display())));
     }
+    if let Some(path) = config.milter().and_then(|milter| milter.seal.as_deref())
+        && is_readable("boundary.seal", path)?
+    {
+        SigningKey::read_seal(path).map_err(|error| Failure::new(CONFIG, format!("boundary.seal: {error}")))?;
+    }
+    if let Some(submission) = &config.submission {
+        is_readable("submission.password_file", &submission.password_file)?;
+    }
     for kind in Kind::ALL {
         config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;
     }
@@ -96,6 +107,16 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     let (addresses, rules) = (config.mailboxes.len(), rules.iter().len());
     output::line(&format!("{file}: ok; addresses: {addresses}, trusted vendors: {count}, rules: {rules}"))?;
     Ok(0)
+}
+
+/// Checks a secret file of the daemon. Returns false where it is for another user, who alone can check it.
+fn is_readable(key: &str, path: &Path) -> Result<bool, Failure> {
+    match file::read_secret(path).map_err(|error| (error.to_string(), error.kind)) {
+        Ok(_) => Ok(true),
+        Err((_, FileErrorKind::Owner(_))) => Ok(false),
+        Err((_, FileErrorKind::Io(error))) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err((wrong, _)) => Err(Failure::new(CONFIG, format!("{key}: {wrong}"))),
+    }
 }
 
 fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result<u8, Failure> {
@@ -224,7 +245,7 @@ fn boundary(boundary: &Boundary) -> Vec<(&'static str, Value)> {
         ("boundary.subject_prefix", json!(boundary.subject_prefix)),
         ("boundary.reject_text", json!(boundary.reject_text.join("\n"))),
         ("boundary.seal", json!(milter.and_then(|it| it.seal.as_ref()))),
-        ("boundary.learn_sent", json!(milter.is_some_and(|it| it.learns_sent))),
+        ("boundary.learn_sent", json!(boundary.learns_sent)),
     ]
 }
 

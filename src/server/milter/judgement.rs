@@ -139,7 +139,7 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
             }
         }
     };
-    let is_own = milter.learns_sent && kind == MilterAnswer::Accept;
+    let is_own = boundary.learns_sent && kind == MilterAnswer::Accept;
     let login = incoming.login.as_deref().filter(|_| is_own);
     let learned = login.map(|login| learning::learn(&engine, login, incoming, &message));
     Ok(Judged { kind, answer, reasons, learned, engine, entries })

@@ -1,34 +1,50 @@
 //! Learning from the mail that users of the organisation send: its recipients become correspondents of the user who
 //! logged in, and of no other. A failure is reported, and the mail goes on.
 
-use crate::boundary::recipient::without_brackets;
+use crate::boundary::recipient::{parse, without_brackets};
 use crate::boundary::session::Incoming;
 use crate::context::learn_sent::{RECIPIENTS, SkipReason};
 use crate::engine::judge::Engine;
-use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::server::daemon::metrics::LearnResult;
 use crate::server::diagnostics::log_stderr;
 use crate::store::{LearnLimits, LearnMode, LearnOutcome, Sent};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 /// Limits for each owner. A stolen login that writes to the whole world fills neither the disk nor the owner's list.
 const LIMITS: LearnLimits = LearnLimits { addresses: 20_000, per_day: 1_000 };
 
+/// Whether an unknown login was reported.
+static UNKNOWN_USER: Once = Once::new();
+
 /// Learns from a message that was sent under a login of this name. Durable before it returns.
-pub(super) fn learn(engine: &Engine, login: &[u8], incoming: &Incoming, message: &Message<'_>) -> LearnResult {
+pub(in crate::server) fn learn(
+    engine: &Engine,
+    login: &[u8],
+    incoming: &Incoming,
+    message: &Message<'_>,
+) -> LearnResult {
     let login = String::from_utf8_lossy(login);
-    let work = || -> Result<Option<LearnOutcome>, String> {
-        let sent = learnable(engine, &login, incoming, message)?;
-        sent.ok().map(|sent| store(engine, sent)).transpose()
+    let work = || -> Result<Result<LearnOutcome, SkipReason>, String> {
+        match learnable(engine, &login, incoming, message)? {
+            Ok(sent) => store(engine, sent).map(Ok),
+            Err(skipped) => Ok(Err(skipped)),
+        }
     };
     let learned = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("internal error".to_owned()));
-    let note = |what: &str| log_stderr(&format!("milter: {what} of {}", escape_untrusted(login.as_bytes(), 200)));
+    let note = |what: &str| log_stderr(&format!("learn_sent: {what} of {}", escape_untrusted(login.as_bytes(), 200)));
     match learned {
-        Ok(None) => LearnResult::Skipped,
-        Ok(Some(LearnOutcome { over_limit: 0, .. })) => LearnResult::Learned,
-        Ok(Some(LearnOutcome { over_limit, .. })) => {
+        Ok(Err(skipped)) => {
+            if skipped == SkipReason::UnknownUser {
+                // Perhaps each message has one: users log in by names that `addresses` has for no owner.
+                UNKNOWN_USER.call_once(|| note("the login is no owner's, so nothing is learned (told once): mail"));
+            }
+            LearnResult::Skipped
+        }
+        Ok(Ok(LearnOutcome { over_limit: 0, .. })) => LearnResult::Learned,
+        Ok(Ok(LearnOutcome { over_limit, .. })) => {
             note(&format!("over the limit, {over_limit} recipients not learned: mail"));
             LearnResult::Limited
         }
@@ -49,8 +65,7 @@ fn learnable(
     if without_brackets(&incoming.sender).is_empty() {
         return Ok(Err(SkipReason::Automatic));
     }
-    let address = |text: &[u8]| Address::parse(std::str::from_utf8(without_brackets(text)).ok()?).ok();
-    let recipients = incoming.recipients.iter().filter_map(|it| address(&it.given)).take(RECIPIENTS).collect();
+    let recipients = incoming.recipients.iter().filter_map(|it| parse(&it.given)).take(RECIPIENTS).collect();
     engine.context.learnable_by(login, message, recipients).map_err(|error| error.to_string())
 }
 

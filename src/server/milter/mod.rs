@@ -11,7 +11,7 @@
 mod connection;
 pub(super) mod edits;
 pub(super) mod judgement;
-mod learning;
+pub(super) mod learning;
 
 use crate::boundary::session::{Next, Refusal, Session};
 use crate::boundary::wire::Reply;

@@ -99,7 +99,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(milter(&config));
             findings.extend(submission(&config));
             findings.extend(settings::boundaries(&config));
-            findings.extend(mail_system::mail_system(paths::home().as_deref()));
+            findings.extend(mail_system::mail_system(paths::home().as_deref(), config.milter().is_some()));
         }
     }
     findings.push(programs());

@@ -176,6 +176,13 @@ pub(super) fn boundaries(config: &Config) -> Vec<Finding> {
             }
         });
     }
+    let has_owner = config.mailboxes.iter().any(|mailbox| mailbox.owner.is_some());
+    if config.boundary.as_ref().is_some_and(|boundary| boundary.learns_sent) && !has_owner {
+        findings.push(Finding::ok(
+            what,
+            "learn_sent: users must log in by their address, since no address has an owner by another name",
+        ));
+    }
     if let Some(path) = config.milter().and_then(|milter| milter.seal.as_deref()) {
         findings.push(match SigningKey::read_seal(path) {
             Ok(key) if !config.used_log => Finding::warning(
