@@ -104,7 +104,7 @@ fn each_recipient_gets_a_copy_with_a_stamp() {
     assert_eq!(customer.shop.balance(), 6);
     let (envelope, text) = &customer.server.taken()[0];
     assert!(envelope.starts_with(&format!("MAIL FROM:<{JOE}>")), "{envelope}");
-    assert!(text.ends_with("\n\nhello\n..dot\n"), "{text}");
+    assert!(text.ends_with("\n\nhello\n.dot\n"), "{text}");
     let learned = customer.home.run(["correspondents"], b"").exits(0).text();
     assert!(learned.contains(BOB) && learned.contains(CAROL), "{learned}");
 

@@ -3,7 +3,7 @@
 
 use crate::support::dovecot::Logins;
 use crate::support::postfix::Postfix;
-use crate::support::programs::{chmod, eventually_or, give, program, recipe};
+use crate::support::programs::{chmod, eventually_or, give, program, recipe, without_fields};
 use crate::support::resident::Resident;
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, letter, run};
@@ -121,15 +121,7 @@ impl Boundary {
 
 /// The message without the fields that Postfix adds at its top.
 fn without_trace(message: &str) -> String {
-    let traced = ["Return-Path:", "X-Original-To:", "Delivered-To:", "Received:"];
-    let mut skips = false;
-    let kept = message.split_inclusive('\n').filter(|line| {
-        if !line.starts_with([' ', '\t']) {
-            skips = traced.iter().any(|name| line.starts_with(name));
-        }
-        !skips
-    });
-    kept.collect()
+    without_fields(message, &["Return-Path", "X-Original-To", "Delivered-To", "Received"])
 }
 
 /// Three recipients of three classes: the bytes of each copy.
@@ -279,7 +271,8 @@ fn a_milter_killed_between_spend_and_answer() {
     let daemon = Resident::of(&site.home);
     thread::scope(|scope| {
         let sent = scope.spawn(|| site.session(&[ALICE], &message).0);
-        let mail_system = until_the_answer(&listener, &site.socket());
+        let (mail_system, mut milter) = until_the_end(&listener, &site.socket());
+        frame(&mut milter).unwrap();
         daemon.kill();
         drop(mail_system);
         assert_eq!(sent.join().unwrap(), 451);
@@ -298,8 +291,37 @@ fn a_milter_killed_between_spend_and_answer() {
     daemon.end();
 }
 
-/// Passes messages on until the milter answers to the end of one. That answer is kept back.
-fn until_the_answer(listener: &UnixListener, socket: &Path) -> UnixStream {
+/// Another process has the log for longer than Postfix waits for a milter that says nothing.
+#[test]
+fn progress_keeps_postfix_waiting_while_the_log_is_leased() {
+    let site = Boundary::with_postfix("proxy", "", "", "milter_content_timeout = 3s\n", "");
+    let listener = UnixListener::bind(site.sockets.path().join("proxy")).unwrap();
+    chmod(&site.sockets.path().join("proxy"), 0o660);
+    let daemon = Resident::of(&site.home);
+    // The first stamp opens the log.
+    site.home.run(["classify", "--recipient", ALICE], &site.home.stamped(&letter("1"))).exits(0);
+    let message = site.home.stamped(&letter("2"));
+    let lease = daemon.lease_log();
+    thread::scope(|scope| {
+        let sent = scope.spawn(|| site.send(&[ALICE], &message));
+        let (mut mail_system, mut milter) = until_the_end(&listener, &site.socket());
+        // One a second.
+        for _ in 0..4 {
+            let progress = frame(&mut milter).unwrap();
+            assert_eq!(progress, [0, 0, 0, 1, b'p']);
+            mail_system.write_all(&progress).unwrap();
+        }
+        drop(lease);
+        relay(scope, &mail_system, &milter);
+        assert_eq!(sent.join().unwrap(), 250, "{}", site.postfix.log());
+        drop(mail_system.shutdown(std::net::Shutdown::Both));
+    });
+    assert!(site.messages("alice", 1)[0].contains("first-class; reason=paid;"));
+    daemon.end();
+}
+
+/// Passes a message on to its end: the mail system, and the milter whose answer is to come.
+fn until_the_end(listener: &UnixListener, socket: &Path) -> (UnixStream, UnixStream) {
     loop {
         // Postfix was started by a connection that said nothing, and may have had one here for it.
         let (mut mail_system, _) = listener.accept().unwrap();
@@ -307,10 +329,7 @@ fn until_the_answer(listener: &UnixListener, socket: &Path) -> UnixStream {
         while let Some(command) = frame(&mut mail_system) {
             milter.write_all(&command).unwrap();
             match command[4] {
-                b'E' => {
-                    frame(&mut milter).unwrap();
-                    return mail_system;
-                }
+                b'E' => return (mail_system, milter),
                 b'O' | b'B' => mail_system.write_all(&frame(&mut milter).unwrap()).unwrap(),
                 _ => {}
             }

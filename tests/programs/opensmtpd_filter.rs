@@ -4,7 +4,7 @@
 use super::opensmtpd::Smtpd;
 use crate::support::apart::{ALICES, Apart};
 use crate::support::faults::{SPELLINGS, class_fields};
-use crate::support::programs::{field, give, recipe};
+use crate::support::programs::{field, give, recipe, without_fields};
 use crate::support::smtp::{Protocol, send};
 use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::{ALICE, Home, letter, run};
@@ -55,7 +55,7 @@ impl Boundary {
         self.smtpd.try_until("the host behind", || (self.behind.count() >= count).then_some(()));
         let all = self.behind.taken();
         assert_eq!(all.len(), count, "{all:?}");
-        all.into_iter().map(|(envelope, text)| (envelope, without_received(&text))).collect()
+        all.into_iter().map(|(envelope, text)| (envelope, without_fields(&text, &["Received"]))).collect()
     }
 
     /// Sends a copy once more, as the `count`th message: it is still the same message.
@@ -65,18 +65,6 @@ impl Boundary {
         let text = &self.arrived(count)[count - 1].1;
         assert!(text.starts_with("Digital-Stamp-Class: first-class; reason=again;"), "{text}");
     }
-}
-
-/// The message without the fields that OpenSMTPD added, and with single dots.
-fn without_received(text: &str) -> String {
-    let mut skips = false;
-    let lines = text.split_inclusive('\n').filter(|line| {
-        if !line.starts_with([' ', '\t']) {
-            skips = line.starts_with("Received:");
-        }
-        !skips
-    });
-    lines.map(|line| line.strip_prefix('.').unwrap_or(line)).collect()
 }
 
 #[test]

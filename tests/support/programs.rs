@@ -206,6 +206,19 @@ pub fn field(message: &[u8], name: &str) -> Option<String> {
     found.map(|line| line[name.len() + 1..].trim().to_owned())
 }
 
+/// The message without the header fields of these names.
+pub fn without_fields(message: &str, names: &[&str]) -> String {
+    let (mut is_header, mut skips) = (true, false);
+    let kept = message.split_inclusive('\n').filter(|line| {
+        is_header &= !line.trim_end().is_empty();
+        if !line.starts_with([' ', '\t']) {
+            skips = line.split_once(':').is_some_and(|(name, _)| names.contains(&name));
+        }
+        !(is_header && skips)
+    });
+    kept.collect()
+}
+
 /// Copies configuration, trusted vendors and bogofilter's words from `home` into another home.
 pub fn settle(home: &Home, other: &Path) {
     for part in [".config", ".bogofilter"] {

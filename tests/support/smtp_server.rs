@@ -140,6 +140,9 @@ impl SmtpServer {
                         return self.hold(input);
                     }
                     let text = text.trim_end_matches(".\r\n").replace("\r\n", "\n");
+                    // RFC 5321 section 4.5.2.
+                    let lines = text.split_inclusive('\n');
+                    let text: String = lines.map(|line| line.strip_prefix('.').unwrap_or(line)).collect();
                     self.state.lock().unwrap().taken.push((std::mem::take(&mut envelope), text));
                     "250 taken"
                 }
