@@ -44,22 +44,25 @@ impl SyntaxError {
     pub(super) fn of_file(text: &str, error: &toml::de::Error) -> Self {
         let plain = Self::new(text, error);
         match error.span().and_then(|span| swallowed(text, span.start)) {
-            Some((table, key)) => Self { what: format!("{key} follows [{table}]: write it above all tables"), ..plain },
+            Some((table, key, start)) => Self {
+                at: Some(position(text, start)),
+                what: format!("{key} follows [{table}]: write it above all tables"),
+            },
             None => plain,
         }
     }
 }
 
-/// Returns the table and the key at a byte, if the key is one of the whole file. In TOML, a key belongs to the table
-/// above it.
-fn swallowed(text: &str, at: usize) -> Option<(String, String)> {
+/// Returns the table and the key at a byte, if the key is one of the whole file, and where the key begins. In TOML, a
+/// key belongs to the table above it.
+fn swallowed(text: &str, at: usize) -> Option<(String, String, usize)> {
     let file = DeTable::parse(text).ok()?;
     file.get_ref().iter().find_map(|(table, item)| {
         let mut inner = item.get_ref().as_table()?.iter();
         let (key, _) = inner.find(|(key, value)| {
             OF_THE_FILE.contains(&key.get_ref().as_ref()) && (key.span().contains(&at) || value.span().contains(&at))
         })?;
-        Some((table.get_ref().to_string(), key.get_ref().to_string()))
+        Some((table.get_ref().to_string(), key.get_ref().to_string(), key.span().start))
     })
 }
 
