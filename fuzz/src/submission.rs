@@ -1,14 +1,14 @@
 //! The bytes of a mail program's side of SMTP, after a login. Whatever comes, the session goes on or ends; a message
 //! ends only with CRLF, dot, CRLF, is no larger than the limit, and has no CR and no NUL.
 
-use mailstamp::smtp::session::{Session, Step};
+use mailstamp::smtp::session::{Channel, Session, Step};
 
 /// Bytes of a message that are taken.
 const LARGEST: usize = 4_096;
 
 /// Checks one input.
 pub fn run(input: &[u8]) {
-    let mut session = Session::new("test", LARGEST);
+    let mut session = Session::new("test", LARGEST, Channel::Offered { is_local: true });
     session.receive(b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\n");
     let (mut replies, mut messages) = (0, 0);
     for piece in std::iter::once(&b""[..]).chain(input.split_inclusive(|&byte| byte == b'\n')) {
@@ -26,6 +26,7 @@ pub fn run(input: &[u8]) {
                     reply.write(&mut out);
                     assert!(out.ends_with(b"\r\n") && out.split(|&b| b == b'\n').all(|line| line.len() <= 511));
                 }
+                Step::StartTls(_) => unreachable!("refused after a login"),
                 Step::Close(_) => {
                     assert_eq!(session.step(), Step::Receive);
                     return;

@@ -1,6 +1,8 @@
 //! The table `[submission]`: the SMTP server for the user's own mail programs.
 
+use super::file::{self, FileError};
 use super::ranges::Number;
+use super::sendmail::Tls;
 use super::{ConfigError, MESSAGE_MIN};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -8,12 +10,16 @@ use std::path::PathBuf;
 
 /// Highest limit on the size of a message: 1 GiB.
 const LARGEST_MAX: u64 = 1 << 30;
+/// Fewest characters of a password that other hosts can try.
+const PASSWORD_MIN: usize = 12;
 
 /// Settings of the submission server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubmissionServer {
-    /// The address, on this host.
+    /// The address; without TLS, it is one of this host.
     pub listen: SocketAddr,
+    /// How connections are protected, if they are.
+    pub tls: Option<ServerTls>,
     /// The user name for the login.
     pub user: String,
     /// The file that holds only the password, closed to other users.
@@ -24,16 +30,67 @@ pub struct SubmissionServer {
     pub connections: usize,
 }
 
+/// Protection of a server's connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// From the first byte on (RFC 8314), or after STARTTLS (RFC 3207).
+    pub is_implicit: bool,
+    /// The file of the certificate and its chain (PEM).
+    pub certificate: PathBuf,
+    /// The file of its secret key (PEM), closed to other users.
+    pub key: PathBuf,
+}
+
+/// The password cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{}: empty, expected a password", .0.display())]
+    Empty(PathBuf),
+    #[error("{}: {count} characters, expected at least {PASSWORD_MIN}, since other hosts can guess", path.display())]
+    Short { path: PathBuf, count: usize },
+}
+
+impl SubmissionServer {
+    /// Returns whether programs on other hosts can connect.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        !self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// Reads the password.
+    pub fn password(&self) -> Result<String, PasswordError> {
+        let text = file::read_secret(&self.password_file)?;
+        let password = text.trim_end_matches(['\r', '\n']);
+        match password.chars().count() {
+            0 => Err(PasswordError::Empty(self.password_file.clone())),
+            count if count < PASSWORD_MIN && self.is_remote() => {
+                Err(PasswordError::Short { path: self.password_file.clone(), count })
+            }
+            _ => Ok(password.to_owned()),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubmissionTable {
     listen: String,
+    #[serde(default = "off")]
+    tls: Tls,
+    certificate: Option<String>,
+    key: Option<String>,
     user: String,
     password_file: String,
     #[serde(default = "largest")]
     max_message_size: Number<MESSAGE_MIN, LARGEST_MAX>,
     #[serde(default = "connections")]
     connections: Number<1, 65_536>,
+}
+
+fn off() -> Tls {
+    Tls::Off
 }
 
 fn largest() -> Number<MESSAGE_MIN, LARGEST_MAX> {
@@ -52,22 +109,40 @@ impl SubmissionTable {
     ) -> Result<SubmissionServer, ConfigError> {
         let wrong = ConfigError::Submission("listen: write an address and a port, as 127.0.0.1:5870");
         let listen: SocketAddr = self.listen.parse().map_err(|_| wrong)?;
-        if !listen.ip().is_loopback() {
-            return Err(ConfigError::Submission(
-                "listen: without TLS, a password is for this host only: write a loopback address, as 127.0.0.1:5870",
-            ));
-        }
+        let tls = match (self.tls, self.certificate, self.key) {
+            (Tls::Off, None, None) => None,
+            (Tls::Off, ..) => {
+                return Err(ConfigError::Submission(
+                    "tls: with a certificate, write \"implicit\" or \"starttls\"; without TLS, leave certificate and key out",
+                ));
+            }
+            (_, None, _) => return Err(ConfigError::Submission("tls: needs certificate, the file of the chain")),
+            (_, _, None) => return Err(ConfigError::Submission("tls: needs key, the file of the certificate's key")),
+            (tls, certificate, key) => Some(ServerTls {
+                is_implicit: tls == Tls::Implicit,
+                certificate: path("submission.certificate", certificate)?.unwrap_or_default(),
+                key: path("submission.key", key)?.unwrap_or_default(),
+            }),
+        };
         if self.user.is_empty() || self.user.contains('\0') {
             return Err(ConfigError::Submission("user: write a name"));
         }
         let password_file = path("submission.password_file", Some(self.password_file))?;
-        Ok(SubmissionServer {
+        let server = SubmissionServer {
             listen,
+            tls,
             user: self.user,
             password_file: password_file.ok_or(ConfigError::Submission("password_file: name a file"))?,
             largest: usize::try_from(self.max_message_size.0).unwrap_or(usize::MAX),
             connections: usize::try_from(self.connections.0).unwrap_or(usize::MAX),
-        })
+        };
+        if server.is_remote() && server.tls.is_none() {
+            return Err(ConfigError::Submission(
+                "listen: without TLS, a password is for this host only: set tls, certificate and key, or write a \
+                 loopback address, as 127.0.0.1:5870",
+            ));
+        }
+        Ok(server)
     }
 }
 
@@ -86,10 +161,27 @@ mod tests {
     fn a_submission_server_is_on_this_host_and_has_a_login() {
         let login = "user = \"joe\"\npassword_file = \"/p\"";
         let server = parse(&format!("listen = \"[::1]:5870\"\n{login}")).unwrap();
-        assert_eq!((server.largest, server.connections), (50 << 20, 32));
+        assert_eq!((server.largest, server.connections, server.tls), (50 << 20, 32, None));
+        let files = "certificate = \"/c\"\nkey = \"/k\"";
+        for (word, is_implicit) in [("implicit", true), ("starttls", false)] {
+            let server = parse(&format!("listen = \"[::]:465\"\ntls = {word:?}\n{files}\n{login}")).unwrap();
+            assert!(server.is_remote());
+            assert_eq!(server.tls, Some(ServerTls { is_implicit, certificate: "/c".into(), key: "/k".into() }));
+        }
         for (table, said) in [
             (format!("listen = \"192.0.2.1:587\"\n{login}"), "line 2, column 10: submission.listen: without TLS"),
             (format!("listen = \"0.0.0.0:587\"\n{login}"), "submission.listen: without TLS"),
+            (format!("listen = \"[::ffff:192.0.2.1]:587\"\n{login}"), "submission.listen: without TLS"),
+            (format!("listen = \"0.0.0.0:587\"\ntls = \"off\"\n{login}"), "submission.listen: without TLS"),
+            (format!("listen = \"127.0.0.1:5870\"\n{files}\n{login}"), "submission.tls: with a certificate, write"),
+            (
+                format!("listen = \"0.0.0.0:587\"\ntls = \"starttls\"\nkey = \"/k\"\n{login}"),
+                "line 3, column 7: submission.tls: needs certificate",
+            ),
+            (
+                format!("listen = \"0.0.0.0:587\"\ntls = \"implicit\"\ncertificate = \"/c\"\n{login}"),
+                "submission.tls: needs key",
+            ),
             (
                 format!("listen = \"localhost\"\n{login}"),
                 "line 2, column 10: submission.listen: write an address and a port",

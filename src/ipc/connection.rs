@@ -3,6 +3,7 @@
 
 use super::frame::{self, Frame, FrameError, Kind, Limits, PREFIX, Prefix};
 use super::memory_budget::Share;
+use super::timed_stream::TimedStream;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,20 +96,14 @@ impl Connection {
 
     fn send_frame(&self, kind: Kind, head: &[u8], body: &[u8], within: Duration) -> Result<(), ChannelError> {
         let bytes = frame::begin(kind, head, body.len())?;
-        let until = Instant::now() + within;
+        let mut stream = TimedStream::within(&self.stream, within);
         let mut pieces = [IoSlice::new(&bytes), IoSlice::new(body)];
         let mut pieces = &mut pieces[..];
         IoSlice::advance_slices(&mut pieces, 0);
-        self.stream.set_write_timeout(Some(within))?;
         while !pieces.is_empty() {
-            match (&*self.stream).write_vectored(pieces) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(count) => IoSlice::advance_slices(&mut pieces, count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-            if !pieces.is_empty() {
-                self.stream.set_write_timeout(Some(left(until)?))?;
+            match stream.write_vectored(pieces)? {
+                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                count => IoSlice::advance_slices(&mut pieces, count),
             }
         }
         Ok(())
@@ -129,8 +124,7 @@ impl Connection {
     ) -> Result<Option<Frame>, ChannelError> {
         self.hold(0)?;
         let mut buffer = vec![0; FIRST];
-        self.stream.set_read_timeout(Some(idle))?;
-        let mut count = self.read(&mut buffer)?;
+        let mut count = TimedStream::within(&self.stream, idle).read(&mut buffer)?;
         if count == 0 {
             return Ok(None);
         }
@@ -165,31 +159,12 @@ impl Connection {
         if holds { Ok(()) } else { Err(ChannelError::NoRoom) }
     }
 
-    fn more(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, ChannelError> {
-        self.stream.set_read_timeout(Some(left(until)?))?;
-        match self.read(buffer)? {
+    fn more(&self, buffer: &mut [u8], until: Instant) -> Result<usize, ChannelError> {
+        match TimedStream::new(&self.stream, until).read(buffer)? {
             0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             count => Ok(count),
         }
     }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match (&*self.stream).read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // As with a pipe: the peer closed the connection.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
-                other => return other,
-            }
-        }
-    }
-}
-
-/// Returns the time that is left.
-/// It is never zero, which a socket would take for no timeout.
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 #[cfg(test)]

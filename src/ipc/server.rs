@@ -10,13 +10,15 @@
 use super::connection::{Connection, IdleClock};
 use super::frame::{self, Frame};
 use super::memory_budget::{MemoryBudget, Share};
+use super::peer::Peer;
+use super::timed_stream::TimedStream;
 use crate::os::unix_socket::{self, Made};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, TcpListener};
+use std::net::{IpAddr, Shutdown, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,17 +41,14 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 /// Delay between evictions: a thread leaves a closed connection within about this time.
 const EVICTION_POLL: Duration = Duration::from_micros(100);
 
-/// User id of a client whose user is not known.
-pub const NO_USER: u32 = u32::MAX;
-
 /// What a server does for its connections.
 pub trait Service: Send + Sync + 'static {
     /// Serves a connection to its end.
     fn serve(&self, client: &Client);
 
-    /// Returns whether this user gets only a share of the connections and of the memory.
-    /// Such a user can keep out only themselves.
-    fn is_limited(&self, _uid: u32) -> bool {
+    /// Returns whether this peer gets only a share of the connections, and a user only a share of the memory.
+    /// Such a peer can keep out only itself.
+    fn is_limited(&self, _peer: Peer) -> bool {
         false
     }
 }
@@ -68,8 +67,8 @@ pub struct ServerLimits {
     /// Bytes that the frames of all connections share, beyond the 64 KiB that each may use.
     /// A connection that finds them taken is closed.
     pub memory: usize,
-    /// Divisor for the share of each limited user.
-    pub user_divisor: usize,
+    /// Divisor for the share of each limited peer.
+    pub peer_divisor: usize,
     /// Bytes of a thread's stack.
     pub stack_size: usize,
 }
@@ -107,8 +106,7 @@ pub enum Listener {
 pub struct Client {
     /// The connection. One of TCP has this type too: reading, writing and ending it are the same calls.
     pub stream: Arc<UnixStream>,
-    /// Its user, as the kernel reports it; [`NO_USER`] by TCP.
-    pub uid: u32,
+    pub peer: Peer,
     /// Budgets from which its frames take memory.
     budgets: Vec<Arc<MemoryBudget>>,
     idle: Arc<IdleClock>,
@@ -223,8 +221,8 @@ impl Shared {
     fn work(self: &Arc<Self>) {
         while !self.over.load(SeqCst) {
             let listener = self.listener();
-            let stream = match listener.accept() {
-                Ok(stream) => stream,
+            let (stream, address) = match listener.accept() {
+                Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 // Shut down: there is another listener now, or none.
                 Err(_) if self.over.load(SeqCst) || !Arc::ptr_eq(&listener, &self.listener()) => continue,
@@ -242,12 +240,12 @@ impl Shared {
                 // If no more threads can start, this one is back when it is done.
                 let _ = self.spawn_worker();
             }
-            let uid = match *listener {
-                Listener::Tcp(_) => Ok(NO_USER),
-                Listener::Own(..) | Listener::Inherited(_) => unix_socket::owner(&stream),
+            let peer = match address {
+                Some(address) => Ok(Peer::Host(address)),
+                None => unix_socket::owner(&stream).map(Peer::User),
             };
-            if let Ok(uid) = uid {
-                self.serve(stream, uid);
+            if let Ok(peer) = peer {
+                self.serve(stream, peer);
             }
             if self.spare.fetch_add(1, SeqCst) >= SPARE_WORKERS {
                 break;
@@ -256,36 +254,38 @@ impl Shared {
         self.spare.fetch_sub(1, SeqCst);
     }
 
-    fn serve(&self, stream: UnixStream, uid: u32) {
+    fn serve(&self, stream: UnixStream, peer: Peer) {
         let mut budgets = vec![Arc::clone(&self.memory)];
-        if self.service.is_limited(uid) {
-            if !self.has_place_for(uid) {
+        if self.service.is_limited(peer) {
+            if !self.has_place_for(peer) {
                 return;
             }
-            budgets.push(self.user_memory(uid));
+            if let Peer::User(uid) = peer {
+                budgets.push(self.user_memory(uid));
+            }
         }
         let (stream, idle, over) = (Arc::new(stream), Arc::default(), Arc::clone(&self.over));
-        let client = Arc::new(Client { stream, uid, budgets, idle, over });
+        let client = Arc::new(Client { stream, peer, budgets, idle, over });
         let number = self.next.fetch_add(1, SeqCst);
         self.clients().insert(number, Arc::clone(&client));
         let _ = catch_unwind(AssertUnwindSafe(|| self.service.serve(&client)));
         self.clients().remove(&number);
     }
 
-    /// Returns whether this user may have one more connection.
+    /// Returns whether this peer may have one more connection.
     ///
-    /// At the limit of the user, the user's own connection that has been idle for longest is closed.
-    fn has_place_for(&self, uid: u32) -> bool {
+    /// At the limit of the peer, its own connection that has been idle for longest is closed.
+    fn has_place_for(&self, peer: Peer) -> bool {
         let clients = self.clients();
-        let own = || clients.values().filter(|client| client.uid == uid);
-        own().count() < (self.limits.connections / self.limits.user_divisor).max(1) || end_idlest(own())
+        let own = || clients.values().filter(|client| client.peer.party() == peer.party());
+        own().count() < (self.limits.connections / self.limits.peer_divisor).max(1) || end_idlest(own())
     }
 
     /// Returns the memory that the connections of this user share.
     fn user_memory(&self, uid: u32) -> Arc<MemoryBudget> {
         let mut known = self.user_memory.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, budget| budget.strong_count() > 0);
-        let share = || Arc::new(MemoryBudget::new(self.limits.memory / self.limits.user_divisor));
+        let share = || Arc::new(MemoryBudget::new(self.limits.memory / self.limits.peer_divisor));
         let budget = known.get(&uid).and_then(Weak::upgrade).unwrap_or_else(share);
         known.insert(uid, Arc::downgrade(&budget));
         budget
@@ -329,13 +329,15 @@ impl Listener {
         Ok(Self::Own(listener, Made::at(path)?))
     }
 
-    fn accept(&self) -> io::Result<UnixStream> {
+    /// Accepts a connection; by TCP, with the address of the peer.
+    fn accept(&self) -> io::Result<(UnixStream, Option<IpAddr>)> {
         match self {
-            Self::Own(listener, _) | Self::Inherited(listener) => Ok(listener.accept()?.0),
+            Self::Own(listener, _) | Self::Inherited(listener) => Ok((listener.accept()?.0, None)),
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept()?;
+                let (stream, address) = listener.accept()?;
                 stream.set_nodelay(true)?;
-                Ok(OwnedFd::from(stream).into())
+                // A listener of IPv6 may show hosts of IPv4 as ::ffff:192.0.2.1.
+                Ok((OwnedFd::from(stream).into(), Some(address.ip().to_canonical())))
             }
         }
     }
@@ -376,6 +378,18 @@ impl Client {
         self.idle.while_sending(send)
     }
 
+    /// Returns the connection for reads and writes that end at this time.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> TimedStream<'_> {
+        TimedStream::new(&self.stream, deadline)
+    }
+
+    /// Returns the connection for reads and writes that end after this time.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> TimedStream<'_> {
+        TimedStream::within(&self.stream, limit)
+    }
+
     /// Returns a share of the memory of this server, of no bytes yet.
     #[must_use]
     pub fn memory(&self) -> Share {
@@ -413,7 +427,7 @@ mod tests {
 
     /// Longer than any machine takes.
     const LONG: Duration = Duration::from_secs(300);
-    const LIMITS: ServerLimits = ServerLimits { connections: 4, memory: 0, user_divisor: 2, stack_size: 1 << 20 };
+    const LIMITS: ServerLimits = ServerLimits { connections: 4, memory: 0, peer_divisor: 2, stack_size: 1 << 20 };
 
     /// Echoes single bytes: `w` once the test allows it; on `p` it panics, and `l` gets a long answer.
     struct Echo {
@@ -435,7 +449,7 @@ mod tests {
             }
         }
 
-        fn is_limited(&self, _uid: u32) -> bool {
+        fn is_limited(&self, _peer: Peer) -> bool {
             self.is_limited
         }
     }

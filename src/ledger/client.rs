@@ -21,7 +21,7 @@ const LONGEST: u64 = 16 << 20;
 /// Timeout of a line.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Limits of the server, whose connections carry no frames.
-const LIMITS: ServerLimits = ServerLimits { connections: 512, memory: 0, user_divisor: 1, stack_size: 2 << 20 };
+const LIMITS: ServerLimits = ServerLimits { connections: 512, memory: 0, peer_divisor: 1, stack_size: 2 << 20 };
 
 #[derive(Serialize, Deserialize)]
 struct WireRequest<R> {
@@ -64,11 +64,8 @@ fn handle_connection<R: DeserializeOwned, T: Serialize>(
     client: &Client,
     answer: &impl Fn(R, UnixTime) -> Result<T, LedgerError>,
 ) -> io::Result<()> {
-    let mut stream = &*client.stream;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    client.while_idle(|| BufReader::new(stream.take(LONGEST)).read_line(&mut line))?;
+    client.while_idle(|| BufReader::new(client.within(PATIENCE).take(LONGEST)).read_line(&mut line))?;
     let line = match serde_json::from_str::<WireRequest<R>>(&line) {
         Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
             Ok(answer) => WireReply::Answer(answer),
@@ -86,7 +83,7 @@ fn handle_connection<R: DeserializeOwned, T: Serialize>(
     };
     let mut text = serde_json::to_string(&line)?;
     text.push('\n');
-    stream.write_all(text.as_bytes())
+    client.within(PATIENCE).write_all(text.as_bytes())
 }
 
 /// Sends a request to the process that has the ledger; `None` when none listens.

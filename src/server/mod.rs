@@ -4,7 +4,7 @@
 
 #[cfg(feature = "daemon")]
 pub mod daemon;
-#[cfg(any(feature = "daemon", feature = "vendor"))]
+#[cfg(any(feature = "daemon", feature = "sender", feature = "vendor"))]
 mod diagnostics;
 pub mod http;
 #[cfg(feature = "daemon")]
@@ -13,6 +13,8 @@ mod milter;
 pub mod opensmtpd;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 mod submission;
+#[cfg(any(feature = "sender", feature = "vendor"))]
+pub mod tls;
 #[cfg(feature = "vendor")]
 pub mod vendor_http;
 pub mod watcher;

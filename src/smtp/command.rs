@@ -147,8 +147,9 @@ fn path<'a>(rest: &'a str, word: &str) -> Result<(Option<Address>, &'a str), Com
     if text.is_empty() {
         return Ok((None, parameters));
     }
-    // An address with a hyphen in front could be an option of the next program (threat 30).
-    let address = Address::parse(text).ok().filter(|_| !text.starts_with('-'));
+    // An address with a hyphen in front, as it is without needless quotes, could be an option of the next program
+    // (threat 30).
+    let address = Address::parse(text).ok().filter(|address| !address.to_string().starts_with('-'));
     Ok((Some(address.ok_or(CommandError::Address)?), parameters))
 }
 
@@ -211,6 +212,8 @@ mod tests {
             ("RCPT TO:<>", Error::Address),
             ("RCPT TO:<postmaster>", Error::Address),
             ("RCPT TO:<-oQ/tmp@x.example>", Error::Address),
+            ("RCPT TO:<\"-x\"@x.example>", Error::Address),
+            ("MAIL FROM:<\"\\-x\"@x.example>", Error::Address),
             ("RCPT TO:<|/bin/sh>", Error::Address),
             ("RCPT TO:<a@x.example,b@x.example>", Error::Address),
         ] {

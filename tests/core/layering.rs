@@ -288,7 +288,10 @@ fn some_names_stand_in_one_place_only() {
         ("accept_with", &[]),
         // The network: what asks, and what answers.
         ("ureq", &["src/net/https.rs", "src/net/http_client.rs", "src/net/proxy.rs", "src/net/redirect.rs"]),
-        ("rustls", &["src/net/failure.rs", "src/net/https.rs", "src/server/vendor_http/tls.rs"]),
+        (
+            "rustls",
+            &["src/net/failure.rs", "src/net/https.rs", "src/server/submission/connection.rs", "src/server/tls.rs"],
+        ),
         ("hickory_resolver", &["src/net/dns.rs"]),
         (
             "tokio",

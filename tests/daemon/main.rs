@@ -10,6 +10,8 @@ mod seal;
 mod status;
 #[cfg(all(feature = "sender", feature = "vendor"))]
 mod submission;
+#[cfg(feature = "sender")]
+mod submission_tls;
 #[path = "../support/mod.rs"]
 mod support;
 mod system;

@@ -25,7 +25,7 @@ mod recipe_faults;
 #[cfg(feature = "daemon")]
 mod sendmail_milter;
 mod signers;
-#[cfg(all(feature = "daemon", feature = "sender"))]
+#[cfg(all(feature = "daemon", feature = "sender", feature = "vendor"))]
 mod submission;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,10 +2,16 @@
 
 use crate::support::postfix::Postfix;
 use crate::support::programs::{chmod, eventually_or, give, program, recipe};
-use crate::support::submission::{PASSWORD, Submission, USER, configure};
-use crate::support::{Home, run};
+use crate::support::shop::{Shop, VENDOR};
+use crate::support::smtp_server::{Mode, SmtpServer};
+use crate::support::submission::{Certificates, LOGIN, PASSWORD, Submission, USER, configure};
+use crate::support::{Home, is_soak, run};
+use mailstamp::net::http_client::Secret;
+use mailstamp::sender::account::{Account, Accounts};
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 const JOE: &str = "joe@x.example";
 
@@ -30,6 +36,15 @@ with smtplib.SMTP("127.0.0.1", port) as server:
     utf8 = "From: zoë@x.example\r\nTo: zoë@x.example\r\nSubject: utf8\r\nMessage-ID: <u@x>\r\n\r\nhi\r\n".encode()
     assert server.sendmail("zoë@x.example", ["zoë@x.example"], utf8, mail_options=["SMTPUTF8", "BODY=8BITMIME"]) == {}
 "#;
+
+/// Sends a message to bob@y.example by Thunderbird.
+fn thunderbird(folder: &Path, authority: &str, port: &str, tls: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/thunderbird.py");
+    let mut command = Command::new(program("python3", "python3"));
+    command.arg(script).arg(program("thunderbird", "thunderbird")).arg(folder);
+    let sent = run(command.args([authority, port, tls, USER, PASSWORD, JOE, "bob@y.example"]), b"");
+    assert_eq!(sent.text(), "sent 0\n", "{}", sent.stderr);
+}
 
 /// The server, Postfix behind it with a Maildir for each name, and the folder of those.
 fn site(names: &[&str]) -> (Home, tempfile::TempDir, Postfix) {
@@ -108,6 +123,101 @@ fn mail_programs_send_through_the_daemon() {
         assert_eq!(eventually_or(name, found, || postfix.log()), subjects, "{name}");
     }
     daemon.end();
+}
+
+/// Python's smtplib, which checks the certificate and the name in it; in place of STARTTLS, TLS from the first byte on.
+const SMTPLIB_TLS: &str = r#"
+import smtplib, ssl, sys
+port, user, password, authority, tls = int(sys.argv[1]), *sys.argv[2:]
+context = ssl.create_default_context(cafile=authority)
+with smtplib.SMTP("localhost", port) if tls == "starttls" else smtplib.SMTP_SSL("localhost", port, context=context) as server:
+    if tls == "starttls":
+        server.starttls(context=context)
+    server.login(user, password)
+    text = "From: joe@x.example\r\nTo: alice@x.example\r\nMessage-ID: <" + tls + "@x.example>\r\n\r\nhi\r\n.dot\r\n"
+    assert server.sendmail("joe@x.example", ["alice@x.example", "bob@x.example"], text) == {}
+"#;
+
+#[test]
+fn mail_programs_send_under_tls() {
+    let home = Home::bare();
+    let (certificates, server) = (Certificates::make(&home), SmtpServer::start(Mode::Take));
+    let authority = certificates.file("ca.pem").display().to_string();
+    let next = server.address().rsplit(':').next().unwrap().to_owned();
+    let smtp = format!("[sendmail.smtp]\nhost = \"127.0.0.1\"\nport = {next}\ntls = \"off\"");
+    let shop = Shop::open(10, &[]);
+    let (secret, url) = (Secret::new(shop.key.clone()), format!("http://{}", shop.address));
+    let account = Account::new("shop", &url, VENDOR, None, secret).unwrap();
+    fs::create_dir_all(home.state()).unwrap();
+    Accounts::new(&home.state()).put(&account, true).unwrap();
+    let mut count = 0;
+    for tls in ["starttls", "implicit"] {
+        let text = format!("addresses = [{JOE:?}]\n[sendmail]\nnone = [\"*@x.example\"]\n{smtp}");
+        configure(&home, &text, &certificates.keys(tls));
+        let daemon = Submission::start(&home);
+        let port = daemon.address.port().to_string();
+        let python = program("python3", "python3");
+        let arguments = ["-", &port, USER, PASSWORD, &authority, tls];
+        run(Command::new(python).args(arguments), SMTPLIB_TLS.as_bytes()).exits(0);
+
+        let msmtp = |authority: &str| {
+            let mut command = Command::new(program("msmtp", "msmtp"));
+            command.args(["--file=/dev/null", "--host=localhost", "--auth=plain", "--tls=on", "--from=joe@x.example"]);
+            command.arg(format!("--tls-starttls={}", if tls == "starttls" { "on" } else { "off" }));
+            command.arg(format!("--port={port}")).arg(format!("--user={USER}"));
+            command.arg(format!("--passwordeval=cat {}", home.file("submission-password").display()));
+            command.arg(format!("--tls-trust-file={authority}")).arg("alice@x.example");
+            run(&mut command, format!("From: {JOE}\nSubject: msmtp\nMessage-ID: <m{tls}@x.example>\n\n.x\n").as_bytes())
+        };
+        msmtp(&authority).exits(0);
+        // The program does not trust the certificate, and sends no password.
+        let refused = msmtp("system");
+        assert!(refused.code != 0 && refused.stderr.contains("certificate"), "{}", refused.stderr);
+
+        let mut swaks = Command::new(program("swaks", "swaks"));
+        swaks.args(["--server", "localhost", "--port", &port, "--from", JOE, "--to", "bob@x.example"]);
+        swaks.args(["--auth", "LOGIN", "--auth-user", USER, "--auth-password", PASSWORD, "--pipeline"]);
+        swaks.args(["--tls-verify", "--tls-ca-path", &authority]);
+        swaks.args([if tls == "starttls" { "--tls" } else { "--tls-on-connect" }, "--header", "Subject: swaks"]);
+        let said = run(&mut swaks, b"").exits(0).text();
+        assert!(said.contains("TLS started with cipher TLSv1.3:"), "{said}");
+        count += 4;
+        assert_eq!(server.count(), count);
+
+        // A large program: see tests/soak.
+        if is_soak() {
+            thunderbird(&home.file(&format!("thunderbird-{tls}")), &authority, &port, tls);
+            count += 1;
+            let (envelope, text) = server.last();
+            assert!(server.count() == count && envelope.contains("RCPT TO:<bob@y.example>"), "{envelope}");
+            assert!(text.contains("Digital-Stamp: ") && text.contains("User-Agent: Mozilla Thunderbird\n"), "{text}");
+            assert!(text.contains("\nSubject: Thunderbird\n") && text.contains("\n\nhello\n..dot\n"), "{text}");
+        }
+
+        // openssl(1), by hand.
+        let mut openssl = Command::new(program("openssl", "openssl"));
+        openssl.args(["s_client", "-quiet", "-crlf", "-verify_return_error", "-verify_hostname", "localhost"]);
+        openssl.args(["-connect", &format!("localhost:{port}"), "-CAfile", &authority]);
+        if tls == "starttls" {
+            openssl.args(["-starttls", "smtp"]);
+        }
+        let mut openssl = openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut replies = BufReader::new(openssl.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut input = openssl.stdin.take().unwrap();
+        let login = format!("AUTH PLAIN {LOGIN}");
+        // With STARTTLS, the program shows the last reply in the clear, and in both the greeting or EHLO's first.
+        for (line, end) in [
+            ("EHLO x", "250 AUTH PLAIN LOGIN"),
+            (login.as_str(), "235 2.7.0 welcome"),
+            ("NOOP", "250 2.0.0 ok"),
+            ("QUIT", "221 2.0.0 bye"),
+        ] {
+            writeln!(input, "{line}").unwrap();
+            assert!(replies.any(|reply| reply == end), "{tls}: {line}");
+        }
+        openssl.wait().unwrap();
+        daemon.end();
+    }
 }
 
 #[test]

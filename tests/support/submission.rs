@@ -2,13 +2,18 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-use super::Home;
-use super::programs::{PATIENCE, chmod, eventually_or};
+use super::programs::{PATIENCE, chmod, eventually_or, program};
+use super::{Home, run};
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 /// The user name and the password.
 pub const USER: &str = "joe";
@@ -27,9 +32,67 @@ pub fn configure(home: &Home, text: &str, more: &str) {
     ));
 }
 
+/// A certificate for `localhost` and 127.0.0.1 with its key, in a folder, and the authority that issued it.
+pub struct Certificates {
+    folder: PathBuf,
+}
+
+impl Certificates {
+    /// Makes an authority, and a certificate for 90 days.
+    pub fn make(home: &Home) -> Self {
+        let made = Self { folder: home.file("tls") };
+        fs::create_dir(&made.folder).unwrap();
+        let authority =
+            "req -x509 -subj /CN=ca -days 90 -addext keyUsage=keyCertSign,cRLSign -keyout ca-key.pem -out ca.pem";
+        made.openssl("", authority);
+        made.issue("", 90);
+        made
+    }
+
+    /// Makes another certificate and a key. It is for that many days since a moment, as `-9d`; since now if empty.
+    pub fn issue(&self, since: &str, days: u32) {
+        self.openssl("", "req -subj /CN=localhost -keyout key.new -out request");
+        fs::write(self.file("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:192.0.2.1\n").unwrap();
+        let from = "-in request -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile names -out chain.new";
+        self.openssl(since, &format!("x509 -req -days {days} {from}"));
+        for (new, name) in [("chain.new", "chain.pem"), ("key.new", "key.pem")] {
+            fs::rename(self.file(new), self.file(name)).unwrap();
+        }
+    }
+
+    /// A file: `ca.pem`, `chain.pem`, `key.pem`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The keys of the table `[submission]`.
+    pub fn keys(&self, tls: &str) -> String {
+        format!("tls = {tls:?}\ncertificate = {:?}\nkey = {:?}", self.file("chain.pem"), self.file("key.pem"))
+    }
+
+    /// Runs openssl, at another time if there is one.
+    fn openssl(&self, at: &str, words: &str) {
+        let openssl = program("openssl", "openssl");
+        let mut command = match at {
+            "" => Command::new(openssl),
+            at => {
+                let mut command = Command::new(program("faketime", "faketime"));
+                command.args(["-f", at]).arg(openssl);
+                command
+            }
+        };
+        command.args(words.split(' '));
+        if words.starts_with("req") {
+            command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        }
+        run(command.current_dir(&self.folder), b"").exits(0);
+    }
+}
+
 /// The daemon; killed when this is dropped.
 pub struct Submission {
     child: Child,
+    log: PathBuf,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -38,14 +101,29 @@ impl Submission {
     /// Starts the daemon of a home, and waits until it listens.
     #[track_caller]
     pub fn start(home: &Home) -> Self {
+        Self::start_as(home, home.command())
+    }
+
+    /// As `start`, with this beginning of its command.
+    #[track_caller]
+    pub fn start_as(home: &Home, mut command: Command) -> Self {
         let log = home.file("submission-log");
-        let mut command = home.command();
         command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let child = command.spawn().unwrap();
         let said = || fs::read_to_string(&log).unwrap();
         let address = || said().split_once("submission at ")?.1.split([',', '\n']).next()?.parse().ok();
         let address = eventually_or("submission", || said().ends_with('\n').then(address).flatten(), said);
-        Self { child, address }
+        Self { child, log, address }
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it, and waits until it is gone.
@@ -64,10 +142,7 @@ impl Submission {
     /// A connection, greeted and logged in.
     #[track_caller]
     pub fn log_in(&self) -> Client {
-        let mut client = Client::connect(self.address);
-        client.say("EHLO client.example", 250);
-        client.say(&format!("AUTH PLAIN {LOGIN}"), 235);
-        client
+        Client::connect(self.address).log_in()
     }
 
     /// Sends a message, and returns the reply to it.
@@ -86,27 +161,56 @@ impl Drop for Submission {
     }
 }
 
+/// A connection, in the clear or not.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
 /// A client.
-pub struct Client {
-    input: BufReader<TcpStream>,
-    output: TcpStream,
-}
+pub struct Client(BufReader<Box<dyn Stream + Send>>);
 
 impl Client {
     /// Connects, and waits for the greeting.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let output = TcpStream::connect(address).unwrap();
-        output.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut client = Self { input: BufReader::new(output.try_clone().unwrap()), output };
-        let greeting = client.reply();
+        Self(BufReader::new(Box::new(open(address)))).greeted()
+    }
+
+    /// Connects with TLS from the first byte on.
+    #[track_caller]
+    pub fn connect_tls(address: SocketAddr, authority: &Path) -> Self {
+        Self(BufReader::new(Box::new(protect(open(address), authority)))).greeted()
+    }
+
+    /// Connects, and begins TLS after STARTTLS.
+    #[track_caller]
+    pub fn starttls(address: SocketAddr, authority: &Path) -> Self {
+        let stream = open(address);
+        let mut client = Self(BufReader::new(Box::new(stream.try_clone().unwrap()))).greeted();
+        client.say("EHLO client.example", 250);
+        client.say("STARTTLS", 220);
+        Self(BufReader::new(Box::new(protect(stream, authority))))
+    }
+
+    #[track_caller]
+    fn greeted(mut self) -> Self {
+        let greeting = self.reply();
         assert!(greeting.starts_with("220 localhost ESMTP"), "{greeting:?}");
-        client
+        self
+    }
+
+    /// Logs in after EHLO.
+    #[track_caller]
+    pub fn log_in(mut self) -> Self {
+        self.say("EHLO client.example", 250);
+        self.say(&format!("AUTH PLAIN {LOGIN}"), 235);
+        self
     }
 
     /// Sends bytes.
     pub fn write(&mut self, bytes: &[u8]) {
-        self.output.write_all(bytes).unwrap();
+        self.0.get_mut().write_all(bytes).unwrap();
+        self.0.get_mut().flush().unwrap();
     }
 
     /// Returns the next reply with all its lines; empty when the server closed the connection.
@@ -114,7 +218,7 @@ impl Client {
         let mut reply = String::new();
         loop {
             let begin = reply.len();
-            if self.input.read_line(&mut reply).unwrap_or(0) == 0 || reply.as_bytes().get(begin + 3) != Some(&b'-') {
+            if self.0.read_line(&mut reply).unwrap_or(0) == 0 || reply.as_bytes().get(begin + 3) != Some(&b'-') {
                 return reply;
             }
         }
@@ -141,11 +245,27 @@ impl Client {
 
     /// Sends a message of lines with LF, and returns the reply.
     pub fn finish(&mut self, message: &str) -> String {
-        for line in message.lines() {
-            let dot = if line.starts_with('.') { "." } else { "" };
-            self.write(format!("{dot}{line}\r\n").as_bytes());
-        }
-        self.write(b".\r\n");
+        let dotted = |line: &str| format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" });
+        let text: String = message.lines().map(dotted).collect();
+        self.write((text + ".\r\n").as_bytes());
         self.reply()
     }
+}
+
+fn open(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn protect(stream: TcpStream, authority: &Path) -> impl Read + Write + Send + use<> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    StreamOwned::new(tls, stream)
 }

@@ -17,6 +17,8 @@ use crate::directory::signing_key::SigningKey;
 use crate::message::address::{Address, LocalCase, Pattern};
 use crate::os::clock;
 use crate::policy::rule_set::Rules;
+#[cfg(feature = "sender")]
+use crate::server::tls::Certificate;
 use crate::verdict::class::Class;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -101,6 +103,10 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     }
     for kind in Kind::ALL {
         config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;
+    }
+    #[cfg(feature = "sender")]
+    if let Some(tls) = config.submission.as_ref().and_then(|server| server.tls.as_ref()) {
+        Certificate::read(&tls.into()).map_err(|error| Failure::new(CONFIG, error))?;
     }
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
@@ -314,8 +320,12 @@ fn in_toml(value: Value) -> Option<toml::Value> {
 /// Returns the submission server, if there is one.
 fn submission(config: &Config) -> Vec<(&'static str, Value)> {
     let Some(server) = &config.submission else { return Vec::new() };
+    let tls = server.tls.as_ref();
     vec![
         ("submission.listen", json!(server.listen.to_string())),
+        ("submission.tls", json!(tls.map_or("off", |it| if it.is_implicit { "implicit" } else { "starttls" }))),
+        ("submission.certificate", json!(tls.map(|it| &it.certificate))),
+        ("submission.key", json!(tls.map(|it| &it.key))),
         ("submission.user", json!(server.user)),
         ("submission.password_file", json!(server.password_file)),
         ("submission.max_message_size", json!(server.largest)),

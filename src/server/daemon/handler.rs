@@ -5,6 +5,7 @@ use super::peer_credentials::{Access, AccessControl};
 use crate::engine::remote::protocol::{JudgeRequest, LARGEST};
 use crate::engine::remote::state::{DaemonState, Response};
 use crate::ipc::frame::{Frame, HEAD_MAX, Kind, Limits};
+use crate::ipc::peer::Peer;
 use crate::ipc::server::{Client, ServerLimits, Service};
 use crate::store::combining::client::encode_deferral;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +23,7 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Returns the limits of a daemon with this many connections. If a request finds the memory taken, the client judges
 /// locally.
 pub(super) fn server_limits(connections: usize) -> ServerLimits {
-    ServerLimits { connections, memory: 64 << 20, user_divisor: 4, stack_size: 2 << 20 }
+    ServerLimits { connections, memory: 64 << 20, peer_divisor: 4, stack_size: 2 << 20 }
 }
 
 /// Shared state from which every connection is answered.
@@ -36,7 +37,9 @@ pub(super) struct Handler {
 impl Service for Handler {
     fn serve(&self, client: &Client) {
         self.numbers.connections.fetch_add(1, SeqCst);
-        if let Ok(Some(peer)) = self.access.who(client.uid) {
+        if let Peer::User(uid) = client.peer
+            && let Ok(Some(peer)) = self.access.who(uid)
+        {
             client.answer_frames(LIMITS, IDLE_TIMEOUT, FRAME_TIMEOUT, |frame, connection| {
                 let mut sent = false;
                 self.handle(&frame, &peer, |kind, head| {
@@ -49,8 +52,8 @@ impl Service for Handler {
     }
 
     /// A user without access to all mailboxes is limited.
-    fn is_limited(&self, uid: u32) -> bool {
-        !AccessControl::delivers(uid)
+    fn is_limited(&self, peer: Peer) -> bool {
+        !matches!(peer, Peer::User(uid) if AccessControl::delivers(uid))
     }
 }
 

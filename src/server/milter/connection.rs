@@ -4,6 +4,7 @@
 use crate::boundary::wire::{self, WireError};
 use crate::ipc::memory_budget::Share;
 use crate::ipc::server::Client;
+use crate::ipc::timed_stream::TimedStream;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
@@ -56,7 +57,7 @@ impl<'a> Connection<'a> {
             if self.buffer.len() > PIECE {
                 self.buffer = Vec::new();
             }
-            if self.client.while_idle(|| self.read(IDLE_TIMEOUT))? == 0 {
+            if self.client.while_idle(|| self.read(Instant::now() + IDLE_TIMEOUT))? == 0 {
                 return Ok(None);
             }
         }
@@ -72,7 +73,7 @@ impl<'a> Connection<'a> {
                 return Ok(self.buffer.get(start..self.unread.start));
             }
             let until = *until.get_or_insert_with(|| Instant::now() + FRAME_TIMEOUT);
-            if self.client.while_idle(|| self.read(left(until)?))? == 0 {
+            if self.client.while_idle(|| self.read(until))? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }
@@ -86,45 +87,20 @@ impl<'a> Connection<'a> {
     }
 
     /// Receives more bytes behind those that are unread.
-    fn read(&mut self, within: Duration) -> io::Result<usize> {
+    fn read(&mut self, until: Instant) -> io::Result<usize> {
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
         if self.buffer.len() - self.unread.end < PIECE / 2 {
             self.buffer.resize(self.unread.end + PIECE, 0);
         }
-        let stream = &*self.client.stream;
-        stream.set_read_timeout(Some(within))?;
-        loop {
-            let space = self.buffer.get_mut(self.unread.end..).unwrap_or_default();
-            match (&*stream).read(space) {
-                Ok(count) => {
-                    self.unread.end += count;
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
-                Err(error) => return Err(error),
-            }
-        }
+        let space = self.buffer.get_mut(self.unread.end..).unwrap_or_default();
+        let count = self.client.until(until).read(space)?;
+        self.unread.end += count;
+        Ok(count)
     }
 }
 
 /// Sends these bytes, within the time limit.
-pub(super) fn send(mut stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
-    let until = Instant::now() + FRAME_TIMEOUT;
-    while !bytes.is_empty() {
-        stream.set_write_timeout(Some(left(until)?))?;
-        match stream.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+pub(super) fn send(stream: &UnixStream, bytes: &[u8]) -> io::Result<()> {
+    TimedStream::within(stream, FRAME_TIMEOUT).write_all(bytes)
 }

@@ -74,7 +74,7 @@ impl Milter {
         let service = Handler { state: Arc::clone(state), numbers: Arc::clone(numbers), largest, seal };
         // A message in one block, which doubles while it grows.
         let memory = largest.saturating_mul(2).max(MEMORY_MIN);
-        let limits = ServerLimits { connections, memory, user_divisor: 1, stack_size: 2 << 20 };
+        let limits = ServerLimits { connections, memory, peer_divisor: 1, stack_size: 2 << 20 };
         let server = Server::begin("milter", listener, limits, Arc::new(service))?;
         Ok(Self { server, address: listen.to_string(), listen })
     }

@@ -1,14 +1,16 @@
-//! Connection of the submission server: bytes in and out, each read and write within a time limit.
+//! Connection of the submission server: bytes in and out, with or without TLS, each read and write within a time limit.
 
 use crate::ipc::memory_budget::Share;
 use crate::ipc::server::Client;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Session;
-use std::io::{self, Read, Write};
+use rustls::{ServerConfig, ServerConnection, Stream};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time for a login, since the connection began.
+/// Time for the handshake of TLS and the login, since the connection began.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// Idle timeout between commands, and between the parts of a message (RFC 5321 section 4.5.3.2: 5 and 3 minutes).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -25,6 +27,7 @@ const OWN: usize = 2 * PIECE;
 /// A connection.
 pub(super) struct Connection<'a> {
     client: &'a Client,
+    tls: Option<Box<ServerConnection>>,
     share: Share,
     buffer: Vec<u8>,
     /// Replies that are not sent yet.
@@ -35,7 +38,21 @@ pub(super) struct Connection<'a> {
 impl<'a> Connection<'a> {
     pub(super) fn new(client: &'a Client) -> Self {
         let share = client.memory();
-        Self { client, share, buffer: vec![0; PIECE], replies: Vec::new(), began: Instant::now() }
+        Self { client, tls: None, share, buffer: vec![0; PIECE], replies: Vec::new(), began: Instant::now() }
+    }
+
+    /// Begins TLS. All replies must have been sent.
+    pub(super) fn protect(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        let mut stream = self.client.until(self.began + LOGIN_TIMEOUT);
+        self.client.while_idle(|| {
+            while tls.is_handshaking() {
+                tls.complete_io(&mut stream)?;
+            }
+            Ok::<_, io::Error>(())
+        })?;
+        self.tls = Some(Box::new(tls));
+        Ok(())
     }
 
     /// Takes memory for a message of this many bytes. Returns false if too few are free.
@@ -50,15 +67,13 @@ impl<'a> Connection<'a> {
 
     /// Sends the replies.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let until = Instant::now() + SEND_TIMEOUT;
-        let mut rest = &self.replies[..];
-        while !rest.is_empty() {
-            self.client.stream.set_write_timeout(Some(left(until)?))?;
-            match (&*self.client.stream).write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let mut stream = self.client.within(SEND_TIMEOUT);
+        match &mut self.tls {
+            None => stream.write_all(&self.replies)?,
+            Some(tls) => {
+                let mut stream = Stream::new(&mut **tls, &mut stream);
+                stream.write_all(&self.replies)?;
+                stream.flush()?;
             }
         }
         self.replies.clear();
@@ -71,7 +86,16 @@ impl<'a> Connection<'a> {
             true => Instant::now() + IDLE_TIMEOUT,
             false => self.began + LOGIN_TIMEOUT,
         };
-        let count = self.client.while_idle(|| read(self.client, &mut self.buffer, until))?;
+        let mut stream = self.client.until(until);
+        let read = self.client.while_idle(|| match &mut self.tls {
+            None => stream.read(&mut self.buffer),
+            Some(tls) => Stream::new(&mut **tls, &mut stream).read(&mut self.buffer),
+        });
+        let count = match read {
+            // Many clients do not say in TLS that they go. An end within a message ends no message.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+            other => other?,
+        };
         session.receive(self.buffer.get(..count).unwrap_or_default());
         Ok(count > 0)
     }
@@ -80,32 +104,20 @@ impl<'a> Connection<'a> {
     /// otherwise the system would reset the connection, and the reply would be lost.
     pub(super) fn close(&mut self, reply: &Reply) -> io::Result<()> {
         self.reply(reply);
+        if let Some(tls) = &mut self.tls {
+            tls.writer().write_all(&self.replies)?;
+            tls.send_close_notify();
+            self.replies.clear();
+        }
         self.flush()?;
         self.client.stream.shutdown(Shutdown::Write)?;
-        let until = Instant::now() + LINGER_TIMEOUT;
+        let mut stream = self.client.within(LINGER_TIMEOUT);
         let mut total = 0;
         while total < LINGER_MAX
-            && let Ok(count @ 1..) = self.client.while_idle(|| read(self.client, &mut self.buffer, until))
+            && let Ok(count @ 1..) = self.client.while_idle(|| stream.read(&mut self.buffer))
         {
             total += count;
         }
         Ok(())
     }
-}
-
-fn read(client: &Client, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
-    loop {
-        client.stream.set_read_timeout(Some(left(until)?))?;
-        match (&*client.stream).read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
-            other => return other,
-        }
-    }
-}
-
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }

@@ -1,24 +1,28 @@
 //! Submission server of the daemon: takes mail of the user's own mail programs by SMTP, and sends each recipient a copy
 //! with a stamp of their own (mailstamp-submission(8)).
 //!
-//! - `connection`: bytes in and out, within time limits.
+//! - `connection`: bytes in and out, with or without TLS, within time limits.
+//! - `login_limits`: how often a host may guess the password.
 //! - `handover`: a complete message: sent as by `mailstamp sendmail`, and the reply.
 //!
 //! The protocol is in `smtp`, and the limits on connections in `ipc::server`. A thread sends what waits in the outbox.
 
 mod connection;
 mod handover;
+mod login_limits;
 
-use crate::config::file;
 use crate::config::submission::SubmissionServer;
 use crate::engine::remote::state::DaemonState;
+use crate::ipc::peer::Peer;
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
 use crate::message::header::escape_untrusted;
 use crate::server::daemon::metrics::{Metrics, SubmissionAnswer};
 use crate::server::diagnostics::log_stderr;
+use crate::server::tls::RenewedCertificate;
 use crate::smtp::reply::Reply;
-use crate::smtp::session::{Login, Session, Step};
+use crate::smtp::session::{Channel, Login, Session, Step};
 use connection::Connection;
+use login_limits::{LoginHash, LoginLimits};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,14 +31,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often waiting messages are tried.
 const RESUME_INTERVAL: Duration = Duration::from_secs(300);
 /// Delay of the answer to a wrong password. One after the other waits for it, so this is the most that can be guessed.
 const LOGIN_DELAY: Duration = Duration::from_secs(1);
-/// Name of the server: it is for this host only.
-const NAME: &str = "localhost";
+/// Divisor for the share of the connections that each other host gets.
+const HOST_DIVISOR: usize = 4;
 /// Least memory for messages, in bytes.
 const MEMORY_MIN: usize = 64 << 20;
 
@@ -50,18 +54,26 @@ pub struct Submission {
 impl Submission {
     /// Starts to accept connections, and sends what waits.
     pub fn begin(settings: &SubmissionServer, state: &Arc<DaemonState>, numbers: &Arc<Metrics>) -> io::Result<Self> {
-        password(settings)?;
+        settings.password().map_err(io::Error::other)?;
+        let tls = settings.tls.as_ref().map(|tls| {
+            let certificate = RenewedCertificate::read(&tls.into()).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(Tls { is_implicit: tls.is_implicit, certificate })
+        });
+        let tls = tls.transpose()?;
         let listener = TcpListener::bind(settings.listen)?;
         let address = listener.local_addr()?;
         let service = Handler {
             state: Arc::clone(state),
             numbers: Arc::clone(numbers),
             settings: settings.clone(),
+            tls,
+            logins: Mutex::default(),
             delaying: Mutex::new(()),
         };
         // A message in one block, which doubles while it grows.
         let memory = settings.largest.saturating_mul(2).max(MEMORY_MIN);
-        let limits = ServerLimits { connections: settings.connections, memory, user_divisor: 1, stack_size: 2 << 20 };
+        let limits =
+            ServerLimits { connections: settings.connections, memory, peer_divisor: HOST_DIVISOR, stack_size: 2 << 20 };
         let server = Server::begin("submission", Listener::Tcp(listener), limits, Arc::new(service))?;
         let (end, ended) = channel();
         // A weak reference: a transfer under way ends with the process, and must not keep the logs open until then.
@@ -86,14 +98,11 @@ impl Submission {
     }
 }
 
-/// Reads the password.
-fn password(settings: &SubmissionServer) -> io::Result<String> {
-    let text = file::read_secret(&settings.password_file).map_err(io::Error::other)?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        return Err(io::Error::other(format!("{}: empty, expected a password", settings.password_file.display())));
-    }
-    Ok(password.to_owned())
+/// TLS of a server.
+struct Tls {
+    /// From the first byte on, in place of STARTTLS.
+    is_implicit: bool,
+    certificate: RenewedCertificate,
 }
 
 /// Serves connections of mail programs.
@@ -101,6 +110,9 @@ struct Handler {
     state: Arc<DaemonState>,
     numbers: Arc<Metrics>,
     settings: SubmissionServer,
+    tls: Option<Tls>,
+    /// Logins of other hosts.
+    logins: Mutex<LoginLimits<Peer>>,
     /// Held while a wrong password is answered.
     delaying: Mutex<()>,
 }
@@ -113,20 +125,51 @@ impl Service for Handler {
         }
         self.numbers.connections.fetch_sub(1, SeqCst);
     }
+
+    /// Programs on this host have no limit of their own.
+    fn is_limited(&self, peer: Peer) -> bool {
+        !peer.is_local()
+    }
+}
+
+/// Answer to a login.
+enum LoginAnswer {
+    Right,
+    Wrong,
+    /// Not looked at, and for how long.
+    Refused(Duration),
 }
 
 impl Handler {
     /// Answers commands until one side ends the connection.
     fn converse(&self, client: &Client) -> io::Result<()> {
         let mut connection = Connection::new(client);
-        let mut session = Session::new(NAME, self.settings.largest);
+        let channel = match &self.tls {
+            None => Channel::Plain,
+            Some(tls) if tls.is_implicit => {
+                self.protect(&mut connection, tls, client)?;
+                Channel::Protected
+            }
+            Some(_) => Channel::Offered { is_local: client.peer.is_local() },
+        };
+        let name = match self.settings.is_remote() {
+            true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            false => "localhost".to_owned(),
+        };
+        let mut session = Session::new(&name, self.settings.largest, channel);
         connection.reply(&session.greeting());
         loop {
             let mut step = session.step();
             if let Step::Login(login) = step {
                 connection.flush()?;
-                step = match self.is_right(&login, client) {
-                    Ok(is_right) => session.log_in(is_right),
+                step = match self.log_in(&login, client) {
+                    Ok(LoginAnswer::Right) => session.log_in(true),
+                    Ok(LoginAnswer::Wrong) => session.log_in(false),
+                    Ok(LoginAnswer::Refused(left)) => {
+                        let minutes = left.as_secs().div_ceil(60);
+                        let text = format!("too many wrong logins, try again in {minutes} minutes");
+                        return connection.close(&Reply::new(421, "4.7.0", text));
+                    }
                     Err(error) => {
                         log_stderr(&format!("submission: no login: {error}"));
                         Step::Reply(Reply::new(454, "4.7.0", "the password cannot be read, try again later"))
@@ -136,6 +179,14 @@ impl Handler {
             match step {
                 Step::Reply(reply) => connection.reply(&reply),
                 Step::Close(reply) => return connection.close(&reply),
+                Step::StartTls(reply) => {
+                    connection.reply(&reply);
+                    connection.flush()?;
+                    if let Some(tls) = &self.tls {
+                        self.protect(&mut connection, tls, client)?;
+                    }
+                    session.protect();
+                }
                 Step::Submit(message) => {
                     connection.flush()?;
                     let send = AssertUnwindSafe(|| handover::submit(&self.state, &message));
@@ -167,31 +218,51 @@ impl Handler {
         }
     }
 
-    /// Returns whether user name and password are right; if not, after a delay.
-    fn is_right(&self, login: &Login, client: &Client) -> io::Result<bool> {
-        let password = password(&self.settings)?;
-        let hash = |user: &str, password: &str| {
-            let mut hash = Sha256::new();
-            hash.update((user.len() as u64).to_be_bytes());
-            hash.update(user);
-            hash.update(password);
-            hash.finalize()
-        };
+    /// Begins TLS with the current certificate.
+    fn protect(&self, connection: &mut Connection<'_>, tls: &Tls, client: &Client) -> io::Result<()> {
+        connection.protect(tls.certificate.current()).map_err(|error| {
+            let text = format!("no TLS with {}: {error}", client.peer);
+            io::Error::new(error.kind(), text)
+        })
+    }
+
+    /// Compares user name and password. The answer to a wrong login is delayed. After too many from other hosts, further
+    /// ones are not looked at.
+    fn log_in(&self, login: &Login, client: &Client) -> io::Result<LoginAnswer> {
+        let host = Some(client.peer.party()).filter(|_| !client.peer.is_local());
+        let logins = || self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = host.and_then(|host| logins().refused(host, Instant::now())) {
+            self.numbers.submission_login_failed();
+            log_stderr(&format!("submission: login refused after too many wrong ones, from {}", client.peer));
+            return Ok(LoginAnswer::Refused(left));
+        }
+        let password = self.settings.password().map_err(io::Error::other)?;
         // Hashes of equal length, compared to the end: the time tells nothing of the password.
         let (given, right) = (hash(&login.user, &login.password), hash(&self.settings.user, &password));
         let differing = given.iter().zip(right.iter()).fold(0, |differing, (a, b)| differing | (a ^ b));
         if differing == 0 {
-            return Ok(true);
+            host.into_iter().for_each(|host| logins().right(host, Instant::now()));
+            return Ok(LoginAnswer::Right);
         }
+        host.into_iter().for_each(|host| logins().wrong(host, given, Instant::now()));
         self.numbers.submission_login_failed();
         let user = escape_untrusted(login.user.as_bytes(), 60);
-        log_stderr(&format!("submission: wrong user name or password for {user}"));
+        log_stderr(&format!("submission: wrong user name or password for {user}, from {}", client.peer));
         client.while_idle(|| {
             let _one = self.delaying.lock().unwrap_or_else(PoisonError::into_inner);
             thread::sleep(LOGIN_DELAY);
         });
-        Ok(false)
+        Ok(LoginAnswer::Wrong)
     }
+}
+
+/// Returns the hash of a login.
+fn hash(user: &str, password: &str) -> LoginHash {
+    let mut hash = Sha256::new();
+    hash.update((user.len() as u64).to_be_bytes());
+    hash.update(user);
+    hash.update(password);
+    hash.finalize().into()
 }
 
 impl SubmissionAnswer {

@@ -27,6 +27,7 @@ use crate::ledger::handle::Ledger;
 use crate::ledger::payment::{Payment, Vouchers};
 use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
+use crate::server::tls::{Files, TlsError};
 use crate::time::UnixTime;
 use api::directory::DirectoryCache;
 use error::Problem;
@@ -46,7 +47,7 @@ pub struct Settings {
     /// Address at which it listens.
     pub listen: SocketAddr,
     /// Files of its certificate and key, if it speaks TLS itself.
-    pub tls: Option<tls::Files>,
+    pub tls: Option<Files>,
     /// Origin under which browsers reach it (`https://stamps.example`), if it differs from the address.
     pub public_url: Option<String>,
     /// Name and address of the seller, for the page.
@@ -111,12 +112,8 @@ pub enum ServeError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The certificate or its key cannot be used.
-    #[error("{}: {what}", path.display())]
-    Tls {
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The service cannot listen on an address.
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Limits of the server. Of the shared memory, the longest frame takes the 12 bytes of its prefix.
 const SERVER_LIMITS: ServerLimits =
-    ServerLimits { connections: 512, memory: 1 << 20, user_divisor: 1, stack_size: 256 << 10 };
+    ServerLimits { connections: 512, memory: 1 << 20, peer_divisor: 1, stack_size: 256 << 10 };
 /// How long a connection may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of a frame.

@@ -5,7 +5,8 @@ use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
-use crate::server::vendor_http::{self, Limits, ServeError, Settings, tls};
+use crate::server::tls::Files;
+use crate::server::vendor_http::{self, Limits, ServeError, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,7 +75,7 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let public_url = args.public_url.as_deref().map(origin).transpose()?;
     let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.clone(), key: key.clone() }),
+        (Some(certificate), Some(key)) => Some(Files { certificate: certificate.clone(), key: key.clone() }),
         _ => None,
     };
     let folder = args.which.folder(given)?;
@@ -147,7 +148,7 @@ fn web_address(url: &str) -> Result<String, String> {
 
 fn failure(error: ServeError) -> Failure {
     match error {
-        ServeError::Tls { .. } => Failure::new(CONFIG, error),
+        ServeError::Tls(_) => Failure::new(CONFIG, error),
         ServeError::Ledger(error) => error.into(),
         ServeError::Listen { .. } | ServeError::System(_) => Failure::new(TEMPFAIL, error),
     }

@@ -1,14 +1,16 @@
 //! State of a submission server's connection (RFC 6409): bytes in, steps out, over any number of messages.
 //!
 //! - No message without a login.
+//! - STARTTLS begins a new session (RFC 3207 section 4.2). Bytes behind the command, sent before TLS, close the
+//!   connection, since they would be read as if they were protected (CVE-2011-0411).
 //! - Commands may come in groups (RFC 2920). DATA and AUTH end a group: bytes behind them, sent before the reply, close
 //!   the connection, since they could be the text of a message that is now read as commands.
 //! - A client that sends nothing but errors, or commands without effect, is disconnected.
 
-use super::command::{Command, CommandError, Mail};
-use super::data::{Decoder, Fault};
-use super::reply::Reply;
 use crate::message::address::Address;
+use crate::smtp::command::{Command, CommandError, Mail};
+use crate::smtp::data::{Decoder, Fault};
+use crate::smtp::reply::Reply;
 use data_encoding::BASE64;
 use std::fmt;
 use std::mem;
@@ -25,6 +27,17 @@ const LOGINS_MAX: u32 = 3;
 /// Commands without effect after which the connection is closed.
 const IDLE_COMMANDS_MAX: u32 = 100;
 
+/// Protection of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// There is no TLS.
+    Plain,
+    /// STARTTLS is offered. Before it, only a client on this host may log in.
+    Offered { is_local: bool },
+    /// TLS has begun.
+    Protected,
+}
+
 /// What follows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -33,6 +46,8 @@ pub enum Step {
     Reply(Reply),
     /// The reply is the last one.
     Close(Reply),
+    /// TLS begins after this reply: [`Session::protect`].
+    StartTls(Reply),
     /// The client wants to log in: [`Session::log_in`].
     Login(Login),
     /// A message is complete. The reply to the client is that of the caller.
@@ -90,6 +105,7 @@ enum Phase {
 pub struct Session {
     name: String,
     largest: usize,
+    channel: Channel,
     /// Bytes that were received and not yet read.
     buffer: Vec<u8>,
     /// Where they begin.
@@ -109,10 +125,11 @@ pub struct Session {
 impl Session {
     /// Begins a session of the server `name`, which takes messages of at most `largest` bytes.
     #[must_use]
-    pub fn new(name: &str, largest: usize) -> Self {
+    pub fn new(name: &str, largest: usize, channel: Channel) -> Self {
         Self {
             name: name.to_owned(),
             largest,
+            channel,
             buffer: Vec::new(),
             begin: 0,
             phase: Phase::Command,
@@ -163,6 +180,12 @@ impl Session {
         self.buffer.drain(..self.begin);
         self.begin = 0;
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Says that TLS has begun. What the client said before counts no longer.
+    pub fn protect(&mut self) {
+        self.channel = Channel::Protected;
+        (self.is_greeted, self.is_extended, self.transaction) = (false, false, None);
     }
 
     /// Says whether the login of the last step is right.
@@ -262,7 +285,7 @@ impl Session {
             Command::Quit => self.close(Reply::new(221, "2.0.0", "bye")),
             Command::Verify => Step::Reply(Reply::new(252, "2.1.5", "send the message, and see")),
             Command::Help => Step::Reply(Reply::new(214, "2.0.0", "see mailstamp-submission(8)")),
-            Command::StartTls => Step::Reply(refusal(CommandError::NotOffered)),
+            Command::StartTls => self.start_tls(),
             Command::Foreign => self.close(Reply::new(221, "2.7.0", "this is not HTTP")),
         }
     }
@@ -271,16 +294,38 @@ impl Session {
         (self.is_greeted, self.is_extended, self.transaction) = (true, extended, None);
         let mut lines = vec![self.name.clone()];
         if extended {
-            let offers = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "AUTH PLAIN LOGIN"];
             lines.push(format!("SIZE {}", self.largest));
-            lines.extend(offers.map(str::to_owned));
+            lines.extend(["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"].map(str::to_owned));
+            lines.extend(matches!(self.channel, Channel::Offered { .. }).then(|| "STARTTLS".to_owned()));
+            lines.extend(self.may_log_in().then(|| "AUTH PLAIN LOGIN".to_owned()));
         }
         Step::Reply(Reply { code: 250, enhanced: "", lines })
+    }
+
+    /// Returns whether a password may go over the connection as it is.
+    fn may_log_in(&self) -> bool {
+        self.channel != Channel::Offered { is_local: false }
+    }
+
+    fn start_tls(&mut self) -> Step {
+        if !matches!(self.channel, Channel::Offered { .. }) {
+            return Step::Reply(refusal(CommandError::NotOffered));
+        }
+        if self.is_logged_in || self.transaction.is_some() {
+            return out_of_order();
+        }
+        if self.begin < self.buffer.len() {
+            return self.ahead();
+        }
+        Step::StartTls(Reply::new(220, "2.0.0", "begin TLS"))
     }
 
     fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> Step {
         if !self.is_extended || self.is_logged_in || self.transaction.is_some() {
             return out_of_order();
+        }
+        if !self.may_log_in() {
+            return Step::Reply(Reply::new(538, "5.7.11", "a password needs STARTTLS first"));
         }
         if self.begin < self.buffer.len() {
             return self.ahead();
@@ -322,7 +367,8 @@ impl Session {
             return Reply::new(503, "5.5.1", OUT_OF_ORDER);
         }
         if !self.is_logged_in {
-            return Reply::new(530, "5.7.0", "log in first");
+            let first = if self.may_log_in() { "log in first" } else { "STARTTLS first, then log in" };
+            return Reply::new(530, "5.7.0", first);
         }
         if mail.size.is_some_and(|size| size > self.largest as u64) {
             return too_large(self.largest);
@@ -434,162 +480,4 @@ fn decode(text: &[u8]) -> Result<String, Reply> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const LARGEST: usize = 1_000;
-
-    /// What a server does with these bytes, in pieces: the codes of its replies, and the messages that it took.
-    fn converse(pieces: &[&[u8]]) -> (Vec<u16>, Vec<Message>) {
-        let mut session = Session::new("test", LARGEST);
-        let (mut codes, mut messages) = (Vec::new(), Vec::new());
-        for piece in pieces {
-            session.receive(piece);
-            loop {
-                let mut step = session.step();
-                if let Step::Login(login) = step {
-                    step = session.log_in(login.user == "joe" && login.password == "word");
-                }
-                match step {
-                    Step::Receive => break,
-                    Step::Reply(reply) => codes.push(reply.code),
-                    Step::Close(reply) => {
-                        codes.push(reply.code);
-                        return (codes, messages);
-                    }
-                    Step::Submit(message) => messages.push(message),
-                    Step::Login(_) => unreachable!("answered above"),
-                }
-            }
-        }
-        (codes, messages)
-    }
-
-    fn lines(lines: &[&str]) -> (Vec<u16>, Vec<Message>) {
-        let lines: Vec<String> = lines.iter().map(|line| format!("{line}\r\n")).collect();
-        converse(&lines.iter().map(String::as_bytes).collect::<Vec<_>>())
-    }
-
-    fn login() -> String {
-        format!("AUTH PLAIN {}", BASE64.encode(b"\0joe\0word"))
-    }
-
-    /// The codes of these commands, after a login.
-    fn logged_in(more: &[&str]) -> (Vec<u16>, Vec<Message>) {
-        let login = login();
-        let (mut codes, messages) = lines(&[&["EHLO x", &login], more].concat());
-        assert_eq!(codes.drain(..2).collect::<Vec<_>>(), [250, 235]);
-        (codes, messages)
-    }
-
-    #[test]
-    fn a_message_is_taken_after_a_login() {
-        let message = [
-            "MAIL FROM:<a@x.example>",
-            "RCPT TO:<b@y.example>",
-            "RCPT TO:<b@Y.example>",
-            "DATA",
-            "A: b",
-            "",
-            "..",
-            ".",
-        ];
-        let (codes, messages) = logged_in(&[&message[..], &message[..], &["QUIT"]].concat());
-        assert_eq!(codes, [250, 250, 250, 354, 250, 250, 250, 354, 221]);
-        let address = |text| Address::parse(text).unwrap();
-        let expected = Message {
-            sender: Some(address("a@x.example")),
-            recipients: vec![address("b@y.example")],
-            raw: b"A: b\n\n.\n".to_vec(),
-        };
-        assert_eq!(messages, [expected.clone(), expected]);
-        assert_eq!(
-            lines(&["EHLO x", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>", "DATA"]).0,
-            [250, 530, 503, 503]
-        );
-    }
-
-    #[test]
-    fn a_login_has_two_forms_and_three_tries() {
-        let encoded = |text: &str| BASE64.encode(text.as_bytes());
-        let (user, word, wrong) = (encoded("joe"), encoded("word"), encoded("wrong"));
-        for (tries, codes) in [
-            (vec!["AUTH LOGIN", &user, &word, "AUTH LOGIN"], vec![334, 334, 235, 503]),
-            (vec![&format!("auth login {user}"), &word], vec![334, 235]),
-            (vec!["AUTH PLAIN", &encoded("joe\0joe\0word")], vec![334, 235]),
-            (vec!["AUTH PLAIN", &encoded("eve\0joe\0word")], vec![334, 501]),
-            (vec!["AUTH PLAIN", &encoded("joe\0word")], vec![334, 501]),
-            (vec!["AUTH PLAIN =", "AUTH PLAIN ?", "AUTH LOGIN", "*", "AUTH CRAM-MD5"], vec![501, 501, 334, 501, 504]),
-            (
-                vec!["AUTH LOGIN", &user, &wrong, "AUTH LOGIN", &user, &wrong, "AUTH LOGIN", &user, &wrong, "NOOP"],
-                vec![334, 334, 535, 334, 334, 535, 334, 334, 535],
-            ),
-        ] {
-            let said = lines(&[&["EHLO x"], &tries[..]].concat()).0;
-            assert_eq!(said[1..], codes, "{tries:?}");
-        }
-        assert_eq!(lines(&["HELO x", &login()]).0, [250, 503]);
-        let debug = format!("{:?}", Login { user: "joe".into(), password: "s3cret".into() });
-        assert!(!debug.contains("s3cret"));
-    }
-
-    #[test]
-    fn what_comes_too_early_or_too_often_ends_the_connection() {
-        let login = login();
-        // The text of a message behind a DATA that may be refused.
-        let early = b"EHLO x\r\nMAIL FROM:<>\r\nDATA\r\nMAIL FROM:<>\r\n";
-        assert_eq!(converse(&[early]).0, [250, 530, 503]);
-        let early = format!("EHLO x\r\n{login}\r\nNOOP\r\n");
-        assert_eq!(converse(&[early.as_bytes()]).0, [250, 503]);
-        assert_eq!(lines(&["EHLO x", "POST / HTTP/1.1", "MAIL FROM:<>"]).0, [250, 221]);
-        assert_eq!(converse(&[b"EHLO x\nNOOP\r\n"]).0, [500]);
-        assert_eq!(converse(&[&b"x".repeat(LINE_MAX)]).0, [500]);
-        let many = lines(&["XYZZY"; 50]).0;
-        assert_eq!((many.len(), many.last()), (20, Some(&421)));
-        let many = lines(&["NOOP"; 150]).0;
-        assert_eq!((many.len(), many.last()), (101, Some(&421)));
-        assert_eq!(lines(&["STARTTLS", "EXPN x", "HELP", "VRFY a"]).0, [502, 502, 214, 252]);
-    }
-
-    #[test]
-    fn limits_and_errors_leave_the_next_message_alone() {
-        let good = ["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", "ok", "."];
-        let long = "x".repeat(LARGEST);
-        for (bad, codes) in [
-            (vec!["MAIL FROM:<> SIZE=1001"], vec![552]),
-            (vec!["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", &long, "."], vec![250, 250, 354, 552]),
-            (vec!["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", "a\n.", "."], vec![250, 250, 354, 550]),
-            (vec!["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", "a\0", "."], vec![250, 250, 354, 550]),
-            (vec!["MAIL FROM:<>", "DATA", "MAIL FROM:<>", "RSET"], vec![250, 554, 503, 250]),
-            (vec!["MAIL FROM:<>", "RCPT TO:<zoë@y.example>", "EHLO x"], vec![250, 553, 250]),
-            (vec!["MAIL FROM:<zoë@y.example>"], vec![553]),
-            (vec!["MAIL FROM:<zoë@y.example> SMTPUTF8", "RCPT TO:<zoë@y.example>", "RSET"], vec![250, 250, 250]),
-        ] {
-            let (said, messages) = logged_in(&[&bad[..], &good[..]].concat());
-            assert_eq!(said, [&codes[..], &[250, 250, 354]].concat(), "{bad:?}");
-            assert_eq!(messages.len(), 1, "{bad:?}");
-        }
-        let recipients: Vec<String> = (0..=RECIPIENTS_MAX).map(|n| format!("RCPT TO:<p{n}@y.example>")).collect();
-        let all: Vec<&str> = std::iter::once("MAIL FROM:<>").chain(recipients.iter().map(String::as_str)).collect();
-        assert_eq!(logged_in(&all).0.last(), Some(&452));
-    }
-
-    proptest! {
-        /// However the bytes are cut, and whatever they are: the same replies and messages, and no message has another
-        /// line end than LF.
-        #[test]
-        fn a_session_goes_on_or_ends(words in prop::collection::vec(prop::sample::select(vec![
-            "EHLO x\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<b@y.example>\r\n", "DATA\r\n", "RSET\r\n", "a", ".", "\r", "\n",
-            "\r\n", ".\r\n", "\0", "QUIT\r\n", "AUTH LOGIN\r\n", "*\r\n",
-        ]), 0..40)) {
-            let login = login() + "\r\n";
-            let mut pieces: Vec<&[u8]> = vec![b"EHLO x\r\n", login.as_bytes()];
-            pieces.extend(words.iter().map(|word| word.as_bytes()));
-            let (codes, messages) = converse(&pieces);
-            let bytes: Vec<&[u8]> = pieces.iter().flat_map(|piece| piece.chunks(1)).collect();
-            prop_assert_eq!((codes, messages.clone()), converse(&bytes));
-            prop_assert!(messages.iter().all(|it| !it.raw.contains(&b'\r') && !it.raw.contains(&0)));
-        }
-    }
-}
+mod tests;
