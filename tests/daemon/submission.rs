@@ -135,6 +135,18 @@ fn what_cannot_be_sent_is_bought_once() {
         starts(&daemon.send(JOE, &[BOB, CAROL], &message("1")), "451-4.4.0 bob@y.example: not sent yet: ");
     }
     assert_eq!((customer.shop.balance(), customer.waiting()), (8, 1));
+    let listed = customer.home.run(["sendmail", "-bp"], b"").exits(0).text();
+    assert!(
+        listed.ends_with("    carol@y.example\n    (answered 451: its mail program must send it again)\n"),
+        "{listed}"
+    );
+    let doctor = customer.home.run(["doctor"], b"").exits(78).text();
+    for said in [
+        "messages that wait: 0; answered 451, so that their mail programs must send them again: 1".to_owned(),
+        format!("next server     127.0.0.1:{}: Connection refused; messages wait", port.number()),
+    ] {
+        assert!(doctor.contains(&said), "{said}\n{doctor}");
+    }
     // Neither a restart nor -q sends what the client was told is not sent.
     customer.sends_to(working);
     daemon.kill();
@@ -181,6 +193,10 @@ fn an_accepted_message_reaches_the_others_later() {
     // The client lost the reply, and sends the message again.
     starts(&daemon.send(JOE, &all, &message("1")), "250-2.0.0 busy@y.example: not sent yet: ");
     assert_eq!((customer.got(), customer.waiting()), (vec![BOB.to_owned()], 1));
+    let listed = customer.home.run(["sendmail", "-bp"], b"").exits(0).text();
+    assert!(listed.ends_with("    busy@y.example\n"), "{listed}");
+    let doctor = customer.home.run(["doctor"], b"").text();
+    assert!(doctor.contains("messages that wait: 1; ") && !doctor.contains("no account"), "{doctor}");
     daemon.kill();
     customer.server.set(Mode::Take);
     let daemon = Submission::start(&customer.home);
@@ -302,6 +318,11 @@ fn what_is_no_mail_of_the_user_is_refused() {
         client.say("AUTH PLAIN AGpvZQB3cm9uZw==", 535);
     }
     assert_eq!(client.reply(), "");
+    // An option of the next program, without its quotes.
+    let mut client = daemon.log_in();
+    client.say(&format!("MAIL FROM:<{JOE}>"), 250);
+    client.say("RCPT TO:<\"-x\"@y.example>", 553);
+    client.say("QUIT", 221);
     // A web page.
     let mut client = Client::connect(daemon.address);
     client.write(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -383,6 +404,7 @@ fn a_server_that_would_show_its_password_does_not_start() {
     chmod(&password, 0o644);
     let doctor = home.run(["doctor"], b"").exits(78).text();
     assert!(doctor.contains("submission-password: others may read it"), "{doctor}");
+    assert!(doctor.contains("no account at a vendor, so no stamp is bought"), "{doctor}");
     let shown = home.run(["config", "show"], b"").exits(0).text();
     assert!(shown.contains("user = \"joe\""), "{shown}");
     assert!(!shown.contains("secret: w"), "{shown}");

@@ -192,7 +192,8 @@ fn resume(post: &SubmissionAgent<'_>) -> Result<u8, Failure> {
     Ok(status)
 }
 
-/// Lists the waiting messages: name, date, subject, and the recipients that have no copy yet.
+/// Lists the waiting messages: name, date, subject, the recipients that have no copy yet, and whether the daemon or a
+/// mail program must send it.
 fn list(journal: &Outbox) -> Result<u8, Failure> {
     let mut status = 0;
     let messages = journal.list().map_err(|error| Failure::new(TEMPFAIL, error))?;
@@ -201,7 +202,9 @@ fn list(journal: &Outbox) -> Result<u8, Failure> {
     }
     for listed in messages {
         match listed {
-            Ok(Listed { submission, ends }) => {
+            Ok(listed) => {
+                let is_unaccepted = listed.is_unaccepted();
+                let Listed { submission, ends } = listed;
                 let message = Message::parse(&submission.message);
                 let field = |name| {
                     message.first(name).map(|field| readable(field.to_text().as_bytes(), 200)).unwrap_or_default()
@@ -209,6 +212,9 @@ fn list(journal: &Outbox) -> Result<u8, Failure> {
                 output::line(&format!("{}  {}  {}", submission.name, field("Date"), field("Subject")))?;
                 for (recipient, _) in submission.recipients.iter().zip(&ends).filter(|(_, end)| end.is_none()) {
                     output::line(&format!("    {}", readable(recipient.to_string().as_bytes(), 300)))?;
+                }
+                if is_unaccepted {
+                    output::line("    (answered 451: its mail program must send it again)")?;
                 }
             }
             Err(error) => {

@@ -44,7 +44,7 @@ const FOREIGN: &str = "not an outbox file";
 pub enum RecipientOutcome {
     /// The next program accepted it.
     Sent,
-    /// Refused, with this exit status and reason.
+    /// Refused, with this exit status and reason, in printable characters.
     Refused(u8, String),
 }
 
@@ -74,6 +74,15 @@ pub struct Listed {
     pub submission: Submission,
     /// Results of the recipients' copies, in their order.
     pub ends: Vec<Option<RecipientOutcome>>,
+}
+
+impl Listed {
+    /// Returns whether the message came by SMTP and no copy has left: it was answered 451, and its mail program must send
+    /// it again; or it is being sent.
+    #[must_use]
+    pub fn is_unaccepted(&self) -> bool {
+        self.submission.by_smtp.is_some() && !self.ends.contains(&Some(RecipientOutcome::Sent))
+    }
 }
 
 /// State of a submitted message.
@@ -428,7 +437,7 @@ mod tests {
         assert_eq!(journal.pending().unwrap().count(), 0);
         entry.note(1, RecipientOutcome::Sent).unwrap();
         let before = entry.room.start;
-        entry.note(2, RecipientOutcome::Refused(67, "unknown user\n".into())).unwrap();
+        entry.note(2, RecipientOutcome::Refused(67, r"unknown \x0a user".into())).unwrap();
         let path = entry.path.clone();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let line = before..entry.room.start;
@@ -440,7 +449,7 @@ mod tests {
             fs::write(&path, &torn).unwrap();
             let mut entry = open(&journal);
             assert_eq!(entry.submission, submission());
-            let refused = (cut == 0).then(|| RecipientOutcome::Refused(67, "unknown user\\x0a".into()));
+            let refused = (cut == 0).then(|| RecipientOutcome::Refused(67, r"unknown \x0a user".into()));
             assert_eq!(entry.ends, [None, Some(RecipientOutcome::Sent), refused], "{cut}");
             entry.note(0, RecipientOutcome::Sent).unwrap();
             drop(entry);

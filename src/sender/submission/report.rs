@@ -77,13 +77,21 @@ pub fn compose(
         .filter(is_repeated)
         .map(|field| String::from_utf8_lossy(field.raw()).trim_end().to_owned() + "\n")
         .collect();
+    // RFC 6522 section 4 allows this encoding for header text that is not ASCII.
+    let (encoding, fields) = match fields.is_ascii() {
+        true => ("", fields),
+        false => {
+            let lines = fields.lines().map(|line| quoted_printable::encode_to_str(line).replace("\r\n", "\n") + "\n");
+            ("; charset=utf-8\nContent-Transfer-Encoding: quoted-printable", lines.collect())
+        }
+    };
     let _ = write!(
         text,
         "\n--{BOUNDARY}\nContent-Type: text/plain; charset=us-ascii\n\n\
          mailstamp sent your message, but these recipients did not get it:\n{people}\n\
          The other recipients got it.\n\
          \n--{BOUNDARY}\nContent-Type: message/delivery-status\n\n{machines}\
-         \n--{BOUNDARY}\nContent-Type: text/rfc822-headers\n\n{fields}\n--{BOUNDARY}--\n"
+         \n--{BOUNDARY}\nContent-Type: text/rfc822-headers{encoding}\n\n{fields}\n--{BOUNDARY}--\n"
     );
     Some(text)
 }
@@ -101,9 +109,12 @@ mod tests {
         let raw = b"Message-ID: <1@x>\nFrom: me@x.example\nSubject: a\n b\nDate: d\n\nbody\n";
         let submission = Submission::prepare(raw, &asked, &here).unwrap();
         let refused = |said: &str| Some(RecipientOutcome::Refused(69, said.to_owned()));
-        let ends = [Some(RecipientOutcome::Sent), refused("550 no\n--=_report"), None];
+        let ends = [Some(RecipientOutcome::Sent), refused("550 no\n--=_report \\x0d größe; x"), None];
         let text = compose(&submission, &ends, "me@x.example", UnixTime(1_795_262_400)).unwrap();
-        assert!(text.contains("\n\n  b@y.example\n  550 no\\x0a--=_report\n"), "{text}");
+        assert!(
+            text.contains("\n\n  b@y.example\n  550 no\\x0a--=_report \\x0d gr\\xc3\\xb6\\xc3\\x9fe\\x3b x\n"),
+            "{text}"
+        );
         assert!(text.contains("\nFinal-Recipient: rfc822; b@y.example\nAction: failed\n"), "{text}");
         assert!(text.contains("\nSubject: a\n b\n") && !text.contains("a@y") && !text.contains("body"), "{text}");
         assert_eq!(text.matches("\n--=_report").count(), 4, "{text}");
@@ -112,5 +123,24 @@ mod tests {
             compose(&submission, &[Some(RecipientOutcome::Sent), None, None], "me@x.example", UnixTime(0)),
             None
         );
+    }
+
+    #[test]
+    fn a_header_beyond_ascii_is_encoded() {
+        let asked = SendmailArgs { recipients: vec!["a@y.example".into()], ..SendmailArgs::default() };
+        let here = LocalHost { now: UnixTime(0), own: None, random: [1; 16] };
+        let long = "ö".repeat(100);
+        let raw = format!("Message-ID: <1@x>\nFrom: Zoë <me@x.example>\nSubject: {long}\n =_report\nDate: d\n\nbody\n");
+        let submission = Submission::prepare(raw.as_bytes(), &asked, &here).unwrap();
+        let ends = [Some(RecipientOutcome::Refused(69, "no".into()))];
+        let text = compose(&submission, &ends, "me@x.example", UnixTime(0)).unwrap();
+        assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 998), "{text}");
+        let (_, part) = text.split_once("Content-Type: text/rfc822-headers").unwrap();
+        let (head, part) = part.split_once("\n\n").unwrap();
+        assert_eq!(head, "; charset=utf-8\nContent-Transfer-Encoding: quoted-printable");
+        let encoded = part.split_once("\n\n--=_report--").unwrap().0;
+        let decoded = quoted_printable::decode(encoded, quoted_printable::ParseMode::Robust).unwrap();
+        let decoded = String::from_utf8(decoded).unwrap().replace("\r\n", "\n");
+        assert!(raw.starts_with(&decoded), "{decoded}");
     }
 }

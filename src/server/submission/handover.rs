@@ -169,6 +169,9 @@ fn reply(summary: &Summary) -> Reply {
 mod tests {
     use super::*;
     use crate::sender::submission::parse::Recipient;
+    use crate::smtp::command::Command;
+    use crate::time::UnixTime;
+    use proptest::prelude::*;
 
     fn replied(deliveries: &[Delivery], ended: bool) -> (u16, String) {
         let to = |at: usize| Recipient::parse(&format!("p{at}@y.example")).unwrap();
@@ -196,5 +199,21 @@ mod tests {
         let (code, lines) = replied(&vec![never; 100], false);
         assert_eq!((code, lines.matches('|').count()), (554, 21));
         assert!(lines.ends_with("|and 80 more|sent to no recipient"), "{lines}");
+    }
+
+    proptest! {
+        /// An address that RCPT takes is not refused after DATA.
+        #[test]
+        fn a_recipient_is_refused_at_once(local in "(\\PC{1,12}|[-a \"@,<>\\\\.|/:;()]{1,8})", is_quoted: bool) {
+            let quoted = format!("\"{}\"", local.replace('\\', "\\\\").replace('"', "\\\""));
+            let line = format!("RCPT TO:<{}@y.example>", if is_quoted { quoted } else { local });
+            if let Ok(Command::Recipient(address)) = Command::parse(&line) {
+                let asked = SendmailArgs { recipients: vec![address.to_string()], ..SendmailArgs::default() };
+                let here = LocalHost { now: UnixTime(0), own: None, random: [1; 16] };
+                let submission = Submission::prepare(b"Message-ID: <1@x>\n\nhi\n", &asked, &here);
+                let taken: Vec<String> = submission.unwrap().recipients.iter().map(ToString::to_string).collect();
+                prop_assert_eq!(taken, [address.to_string()]);
+            }
+        }
     }
 }

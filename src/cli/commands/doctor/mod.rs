@@ -4,6 +4,7 @@
 mod mail_system;
 mod settings;
 mod state;
+mod submission;
 
 use crate::cli::mail_path::VERSION;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
@@ -11,7 +12,6 @@ use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::Config;
 use crate::config::boundary::Listen;
-use crate::config::file;
 use crate::config::paths::{self, CliOverrides, Paths};
 use crate::context::clock_record::{self, ClockHealth};
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
@@ -97,7 +97,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(state::held(given));
             findings.extend(state::watched(&config));
             findings.extend(milter(&config));
-            findings.extend(submission(&config));
+            findings.extend(submission::submission(&config, &places));
             findings.extend(settings::boundaries(&config));
             findings.extend(mail_system::mail_system(paths::home().as_deref(), config.milter().is_some()));
         }
@@ -187,19 +187,6 @@ fn milter(config: &Config) -> Option<Finding> {
             Finding::warning(what, format!("{listen}: your user may not connect, so it was not checked"))
         }
         Err(error) => Finding::error(what, format!("{listen}: {error}; the mail system defers mail")),
-    })
-}
-
-/// Checks the submission server, if there is to be one.
-fn submission(config: &Config) -> Option<Finding> {
-    let (what, settings) = ("submission", config.submission.as_ref()?);
-    if let Err(error) = file::read_secret(&settings.password_file) {
-        return Some(Finding::error(what, format!("{error}; no mail program can log in")));
-    }
-    let at = settings.listen;
-    Some(match TcpStream::connect_timeout(&at, CONNECT_TIMEOUT) {
-        Ok(_) => Finding::ok(what, format!("listens at {at}")),
-        Err(error) => Finding::error(what, format!("{at}: {error}; is mailstamp serve running?")),
     })
 }
 
