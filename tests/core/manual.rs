@@ -237,6 +237,19 @@ fn members(name: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_help_names_every_page() {
+    let help = help(&[]);
+    let pages = fs::read_dir(Path::new(ROOT).join("man")).unwrap();
+    let mut pages: Vec<String> = pages.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+    pages.sort();
+    assert_eq!(pages, BTreeSet::from(PAGES).into_iter().collect::<Vec<_>>());
+    for page in pages {
+        let (name, section) = page.rsplit_once('.').unwrap();
+        assert!(help.contains(&format!("{name}({section})")), "{page}\n{help}");
+    }
+}
+
+#[test]
 fn configuration_keys_are_those_of_the_manual() {
     let mut known = BTreeSet::new();
     for (table, prefix) in [
