@@ -1,7 +1,8 @@
 //! Group commit. Several threads submit requests at once. The first becomes the leader and processes all waiting
 //! requests in one batch; the others wait for their result. When the leader is done, the first of the threads that
 //! queued meanwhile leads next. So threads that arrive during one commit, which waits for the disk, share the next one.
-//! An uncontended caller becomes the leader at once, on its own thread.
+//! An uncontended caller becomes the leader at once, on its own thread. A store with several connections has as many
+//! leaders at a time.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,22 +15,25 @@ pub(crate) struct GroupCommit<Q, A> {
 
 #[derive(Debug)]
 struct Queue<Q, A> {
-    waiting: Vec<(Q, Arc<Slot<A>>)>,
-    leader_active: bool,
+    waiting: Vec<Waiting<Q, A>>,
+    /// Leaders that may begin now.
+    free: usize,
 }
+
+type Waiting<Q, A> = (Q, Arc<Slot<Q, A>>);
 
 /// Slot for the result of a waiting thread.
 #[derive(Debug)]
-struct Slot<A> {
-    outcome: Mutex<Option<Outcome<A>>>,
+struct Slot<Q, A> {
+    outcome: Mutex<Option<Outcome<Q, A>>>,
     signal: Condvar,
 }
 
 #[derive(Debug)]
-enum Outcome<A> {
+enum Outcome<Q, A> {
     Done(A),
-    /// No leader has processed it; this thread leads now.
-    BecomeLeader,
+    /// No leader has processed it; this thread leads now, with this batch.
+    BecomeLeader(Vec<Waiting<Q, A>>),
     /// The leader panicked.
     Aborted,
 }
@@ -37,32 +41,39 @@ enum Outcome<A> {
 impl<Q, A> GroupCommit<Q, A> {
     /// Returns a queue with at most `most` requests in a batch.
     pub(crate) fn new(most: usize) -> Self {
-        Self { queue: Mutex::new(Queue { waiting: Vec::new(), leader_active: false }), most }
+        Self::with_leaders(most, 1)
+    }
+
+    /// As `new`, with so many leaders at a time.
+    pub(crate) fn with_leaders(most: usize, leaders: usize) -> Self {
+        Self { queue: Mutex::new(Queue { waiting: Vec::new(), free: leaders }), most }
     }
 
     /// Processes a request, alone or in a batch: `answer` returns one result for each request, in order. Returns `None`
     /// when the leader panicked.
     pub(crate) fn ask(&self, question: Q, answer: impl FnOnce(Vec<Q>) -> Vec<A>) -> Option<A> {
         let slot = Arc::new(Slot { outcome: Mutex::new(None), signal: Condvar::new() });
-        let first = {
+        let batch = {
             let mut queue = self.queue();
             queue.waiting.push((question, Arc::clone(&slot)));
-            !std::mem::replace(&mut queue.leader_active, true)
+            if queue.free > 0 {
+                queue.free -= 1;
+                Some(self.next_batch(&mut queue))
+            } else {
+                None
+            }
         };
-        if !first {
-            match slot.wait() {
+        let batch = match batch {
+            Some(batch) => batch,
+            None => match slot.wait() {
                 Outcome::Done(answer) => return Some(answer),
                 Outcome::Aborted => return None,
-                Outcome::BecomeLeader => {}
-            }
-        }
+                Outcome::BecomeLeader(batch) => batch,
+            },
+        };
         // Whatever happens below, the next leader is chosen and no thread waits for ever.
         let mut hand_off = HandOff { group: self, slots: Vec::new() };
-        let (questions, slots) = {
-            let mut queue = self.queue();
-            let count = queue.waiting.len().min(self.most);
-            queue.waiting.drain(..count).unzip()
-        };
+        let (questions, slots) = batch.into_iter().unzip();
         hand_off.slots = slots;
         let mut told = 0;
         for (answer, slot) in answer(questions).into_iter().zip(&hand_off.slots) {
@@ -73,8 +84,13 @@ impl<Q, A> GroupCommit<Q, A> {
         drop(hand_off);
         match slot.wait() {
             Outcome::Done(answer) => Some(answer),
-            Outcome::BecomeLeader | Outcome::Aborted => None,
+            Outcome::BecomeLeader(_) | Outcome::Aborted => None,
         }
+    }
+
+    fn next_batch(&self, queue: &mut Queue<Q, A>) -> Vec<Waiting<Q, A>> {
+        let count = queue.waiting.len().min(self.most);
+        queue.waiting.drain(..count).collect()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<Q, A>> {
@@ -85,7 +101,7 @@ impl<Q, A> GroupCommit<Q, A> {
 /// Aborts the requests without a result and chooses the next leader, when dropped.
 struct HandOff<'a, Q, A> {
     group: &'a GroupCommit<Q, A>,
-    slots: Vec<Arc<Slot<A>>>,
+    slots: Vec<Arc<Slot<Q, A>>>,
 }
 
 impl<Q, A> Drop for HandOff<'_, Q, A> {
@@ -94,20 +110,21 @@ impl<Q, A> Drop for HandOff<'_, Q, A> {
             slot.tell(Outcome::Aborted);
         }
         let mut queue = self.group.queue();
-        match queue.waiting.first() {
-            Some((_, slot)) => slot.tell(Outcome::BecomeLeader),
-            None => queue.leader_active = false,
+        let batch = self.group.next_batch(&mut queue);
+        match batch.first().map(|(_, slot)| Arc::clone(slot)) {
+            Some(slot) => slot.tell(Outcome::BecomeLeader(batch)),
+            None => queue.free += 1,
         }
     }
 }
 
-impl<A> Slot<A> {
-    fn tell(&self, outcome: Outcome<A>) {
+impl<Q, A> Slot<Q, A> {
+    fn tell(&self, outcome: Outcome<Q, A>) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.signal.notify_one();
     }
 
-    fn wait(&self) -> Outcome<A> {
+    fn wait(&self) -> Outcome<Q, A> {
         let mut slot = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match slot.take() {
@@ -147,7 +164,43 @@ mod tests {
             }
         });
         assert!(leads.load(SeqCst) < 640, "{leads:?} leads for 1280 questions");
-        assert!(!group.queue().leader_active);
+        assert_eq!(group.queue().free, 1);
+    }
+
+    #[test]
+    fn several_leaders_work_at_a_time_and_no_more() {
+        let group = GroupCommit::with_leaders(4, 3);
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let together = std::sync::Barrier::new(3);
+        let answer = |all: Vec<usize>| {
+            most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+            thread::sleep(Duration::from_millis(1));
+            now.fetch_sub(1, SeqCst);
+            all
+        };
+        thread::scope(|scope| {
+            for question in 0..64 {
+                let (group, together) = (&group, &together);
+                scope.spawn(move || {
+                    // Three that are there at once lead side by side.
+                    let leads = question < 3;
+                    let got = group.ask(question, |all| {
+                        if leads && all == [question] {
+                            together.wait();
+                        }
+                        answer(all)
+                    });
+                    assert_eq!(got, Some(question));
+                });
+                if question == 2 {
+                    while most.load(SeqCst) < 1 {
+                        thread::yield_now();
+                    }
+                }
+            }
+        });
+        assert!((1..=3).contains(&most.load(SeqCst)), "{most:?}");
+        assert_eq!(group.queue().free, 3);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{AddAssign, ControlFlow};
 
 /// A message that the user sent, or a card of the user's address book.
@@ -282,6 +283,27 @@ impl Contact {
         let number = u32::from_be_bytes;
         Self { first: number([a, b, c, d]), last: number([e, f, g, h]), forgotten: number([i, j, k, l]) }
     }
+}
+
+/// Contacts by owner and address.
+pub(super) type Gathered = BTreeMap<(Owner, String), Contact>;
+
+/// Collects the contacts and Message-IDs of these messages, each once.
+pub(super) fn gather(sent: &[Sent]) -> (Gathered, HashMap<MessageName, u32>) {
+    let mut contacts = Gathered::new();
+    let mut messages: HashMap<MessageName, u32> = HashMap::new();
+    for message in sent {
+        let contact = Contact::at(message.time);
+        for address in message.recipients.iter().map(correspondent_key) {
+            let entry = contacts.entry((message.owner, address));
+            entry.and_modify(|known| *known = known.and(contact)).or_insert(contact);
+        }
+        if let Some(name) = message.message_id.as_deref().and_then(|id| message_name(message.owner, id)) {
+            let at = seconds(message.time);
+            messages.entry(name).and_modify(|known| *known = at.max(*known)).or_insert(at);
+        }
+    }
+    (contacts, messages)
 }
 
 /// How many addresses that are new to an owner the limits still allow.

@@ -6,7 +6,8 @@
 //!
 //! The hour comes from the token. Derived from a setting, it would change with the setting, and the serial would be
 //! accepted twice. It follows that a serial which its vendor signed with two different ends is two stamps here. That
-//! gains the vendor nothing: it can sign two serials as well.
+//! gains the vendor nothing: it can sign two serials as well. In PostgreSQL the key is the id alone, and such a serial
+//! is one stamp (`postgres/mod.rs`).
 
 use super::error::StoreError;
 use crate::grant::{Answer, Presentation, StampStatus};

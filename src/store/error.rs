@@ -97,6 +97,44 @@ pub enum StoreError {
     /// The lock holder's own error.
     #[error("{0}")]
     Told(String),
+    /// No server answered, or none was free; nothing was written.
+    #[error("PostgreSQL at {server}: {what}")]
+    Unreachable {
+        /// The server's address.
+        server: String,
+        /// What is wrong, and what can be done.
+        what: String,
+    },
+    /// The server answered, and cannot be used as it is; nothing was written.
+    #[error("PostgreSQL at {server}: {what}")]
+    Refused {
+        /// The server's address.
+        server: String,
+        /// What is wrong, and what can be done.
+        what: String,
+    },
+    /// The connection broke, or the deadline passed, after a request was sent.
+    #[error(
+        "PostgreSQL at {server}: not known whether it was written: {what}; the next try finds out; if this lasts, look \
+         at its standbys and its log"
+    )]
+    Undecided {
+        /// The server's address.
+        server: String,
+        /// What happened.
+        what: String,
+    },
+    /// The server may know less than this host has seen.
+    #[error(
+        "PostgreSQL at {server}: may have lost used stamps: {what}; if it was restored or replaced on purpose, run \
+         mailstamp store accept-restored on each host"
+    )]
+    Restored {
+        /// The server's address.
+        server: String,
+        /// What is lower or another.
+        what: String,
+    },
     /// Any other error of the system.
     #[error("cannot {doing} {path}: {source}")]
     Io {
@@ -124,6 +162,10 @@ impl StoreError {
             Self::ClockBehind { now, cleared } => Self::ClockBehind { now: *now, cleared: *cleared },
             Self::Left { path } => Self::Left { path: path.clone() },
             Self::Told(what) => Self::Told(what.clone()),
+            Self::Unreachable { server, what } => Self::Unreachable { server: server.clone(), what: what.clone() },
+            Self::Refused { server, what } => Self::Refused { server: server.clone(), what: what.clone() },
+            Self::Undecided { server, what } => Self::Undecided { server: server.clone(), what: what.clone() },
+            Self::Restored { server, what } => Self::Restored { server: server.clone(), what: what.clone() },
             Self::Io { doing, path, source } => Self::Io { doing, path: path.clone(), source: io(source) },
         }
     }

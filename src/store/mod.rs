@@ -18,6 +18,8 @@ mod decide;
 mod error;
 mod export_record;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod redb;
 mod reply_log;
 pub mod resident;

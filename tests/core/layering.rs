@@ -280,7 +280,7 @@ fn some_names_stand_in_one_place_only() {
         ("NOFOLLOW", &["src/os/"]),
         ("renameat", &["src/os/"]),
         ("fs::rename", &["src/os/"]),
-        ("fsync", &["src/os/"]),
+        ("fsync", &["src/os/", "src/store/postgres/status.rs"]),
         // Servers: one of Unix sockets, one of HTTP. The combining leader is a filter of a few milliseconds: it serves
         // its followers on the one thread that it has.
         ("accept()", &["src/ipc/server.rs", "src/server/http/", "src/store/combining/leader.rs"]),
@@ -290,8 +290,16 @@ fn some_names_stand_in_one_place_only() {
         ("ureq", &["src/net/https.rs", "src/net/http_client.rs", "src/net/proxy.rs", "src/net/redirect.rs"]),
         (
             "rustls",
-            &["src/net/failure.rs", "src/net/https.rs", "src/server/submission/connection.rs", "src/server/tls.rs"],
+            &[
+                "src/net/failure.rs",
+                "src/net/https.rs",
+                "src/server/submission/connection.rs",
+                "src/server/tls.rs",
+                "src/store/postgres/tls.rs",
+                "src/store/postgres/trouble.rs",
+            ],
         ),
+        ("tokio_postgres", &["src/store/postgres/"]),
         ("hickory_resolver", &["src/net/dns.rs"]),
         (
             "tokio",
@@ -302,6 +310,7 @@ fn some_names_stand_in_one_place_only() {
                 "src/server/vendor_http/mod.rs",
                 "src/server/vendor_http/listener.rs",
                 "src/server/vendor_http/tls.rs",
+                "src/store/postgres/",
             ],
         ),
         ("axum", &["src/server/http/metrics_endpoint.rs", "src/server/http/listener.rs", "src/server/vendor_http/"]),
@@ -312,6 +321,7 @@ fn some_names_stand_in_one_place_only() {
                 "src/server/http/metrics_endpoint.rs",
                 "src/server/http/listener.rs",
                 "src/server/vendor_http/",
+                "src/store/postgres/",
             ],
         ),
         // Many stores exist, and one file chooses the one that a user gets.

@@ -7,12 +7,12 @@ use super::{ROWS_PER_COMMIT, ROWS_PER_SCAN, Redb};
 use crate::message::address::Address;
 use crate::os::safe_dir::IfMissing;
 use crate::store::contacts::{self, Allowance, Contact, ContactStore, Correspondent, LearnMode, LearnOutcome};
-use crate::store::contacts::{MessageName, Sent};
+use crate::store::contacts::{Gathered, MessageName, Sent, gather};
 use crate::store::error::StoreError;
 use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
 use redb::{ReadTransaction, ReadableTable};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
 
 impl ContactStore for Redb {
@@ -154,26 +154,6 @@ impl ContactStore for Redb {
             Ok((ended.len() as u64, stopped.is_break()))
         })
     }
-}
-
-type Gathered = BTreeMap<(Owner, String), Contact>;
-
-/// Collects the contacts and Message-IDs of these messages, each once.
-fn gather(sent: &[Sent]) -> (Gathered, HashMap<MessageName, u32>) {
-    let mut contacts = Gathered::new();
-    let mut messages: HashMap<MessageName, u32> = HashMap::new();
-    for message in sent {
-        let contact = Contact::at(message.time);
-        for address in message.recipients.iter().map(contacts::correspondent_key) {
-            let entry = contacts.entry((message.owner, address));
-            entry.and_modify(|known| *known = known.and(contact)).or_insert(contact);
-        }
-        if let Some(name) = message.message_id.as_deref().and_then(|id| contacts::message_name(message.owner, id)) {
-            let at = contacts::seconds(message.time);
-            messages.entry(name).and_modify(|known| *known = at.max(*known)).or_insert(at);
-        }
-    }
-    (contacts, messages)
 }
 
 /// The rows to write, with the count of new ones.

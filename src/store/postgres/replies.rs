@@ -1,0 +1,102 @@
+//! Reply log in PostgreSQL: the rule of `reply_log.rs` under a lock that one transaction holds for the space.
+
+use super::Postgres;
+use super::connection::{Connection, Failure};
+use super::rows;
+use crate::store::error::StoreError;
+use crate::store::reply_log::{self, ReplyHistory, ReplyLog, ReplyRequest, Reservation};
+use crate::time::UnixTime;
+use tokio_postgres::types::Type;
+
+/// Rows that one step of a purge removes at most.
+pub(super) const ROWS_PER_STEP: i64 = 1_000;
+
+impl ReplyLog for Postgres {
+    fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
+        self.write(async |connection| {
+            lock(connection).await?;
+            let (answer, after) = reply_log::decide(ask, &history(connection, ask).await?);
+            if let Some(after) = after {
+                store(connection, ask, &after).await?;
+            }
+            connection.batch("commit").await?;
+            Ok(answer)
+        })
+    }
+
+    fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
+        let known = self.read(async |connection| history(connection, ask).await)?;
+        Ok(reply_log::decide(ask, &known).0)
+    }
+
+    fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
+        self.in_steps(async |connection| {
+            let space = connection.space;
+            let text = "delete from mailstamp.reply where space = $1 and key = any (array(
+                select key from mailstamp.reply where space = $1 and at < $2 order by at limit $3)) and at < $2
+                returning 1";
+            let parameters =
+                [(&space as _, Type::INT4), (&before.0 as _, Type::INT8), (&ROWS_PER_STEP as _, Type::INT8)];
+            Ok(connection.rows(text, &parameters).await?.len() as u64)
+        })
+    }
+}
+
+impl Postgres {
+    /// Counts the replies of the last day that the ceiling includes at `now`.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn replies_of_the_day(&self, now: UnixTime) -> Result<u32, StoreError> {
+        Ok(reply_log::counted(self.read(async |connection| hours(connection).await)?, now))
+    }
+}
+
+/// Begins a transaction in which contacts and replies of the space are ours alone.
+pub(super) async fn lock(connection: &mut Connection) -> Result<(), Failure> {
+    let space = connection.space;
+    connection.batch("begin").await?;
+    connection.rows("select mailstamp.lock_correspondence($1)", &[(&space, Type::INT4)]).await?;
+    Ok(())
+}
+
+async fn history(connection: &mut Connection, ask: &ReplyRequest) -> Result<ReplyHistory, Failure> {
+    let space = connection.space;
+    let keys = reply_log::keys(ask);
+    let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+    let text = "select max(at) from mailstamp.reply where space = $1 and key = any ($2)";
+    let rows = connection.rows(text, &[(&space, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
+    let at = rows.first().and_then(|row| row.get::<_, Option<i64>>(0));
+    let at = at.map(rows::hour).transpose().map_err(|()| rows::damaged(connection))?;
+    Ok(ReplyHistory { at, hours: hours(connection).await? })
+}
+
+async fn hours(connection: &mut Connection) -> Result<Vec<(u32, u32)>, Failure> {
+    let space = connection.space;
+    let text = "select hour, count from mailstamp.reply_hour where space = $1 order by hour";
+    let rows = connection.rows(text, &[(&space, Type::INT4)]).await?;
+    let number = |row: &tokio_postgres::Row, column| rows::hour(row.get(column));
+    let hours = rows.iter().map(|row| Ok((number(row, 0)?, number(row, 1)?))).collect::<Result<_, ()>>();
+    hours.map_err(|()| rows::damaged(connection).into())
+}
+
+async fn store(connection: &mut Connection, ask: &ReplyRequest, after: &ReplyHistory) -> Result<(), Failure> {
+    let space = connection.space;
+    if let Some(at) = after.at {
+        let keys = reply_log::keys(ask);
+        let mut keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+        // Sender and author may be one; a statement writes a row once.
+        keys.sort_unstable();
+        keys.dedup();
+        let text = "insert into mailstamp.reply (space, key, at) select $1, k, $3 from unnest($2) k
+            on conflict (space, key) do update set at = excluded.at";
+        let at = i64::from(at);
+        connection.rows(text, &[(&space, Type::INT4), (&keys, Type::BYTEA_ARRAY), (&at, Type::INT8)]).await?;
+    }
+    connection.rows("delete from mailstamp.reply_hour where space = $1", &[(&space, Type::INT4)]).await?;
+    let hours: Vec<i64> = after.hours.iter().map(|(hour, _)| (*hour).into()).collect();
+    let counts: Vec<i64> = after.hours.iter().map(|(_, count)| (*count).into()).collect();
+    let text = "insert into mailstamp.reply_hour (space, hour, count) select $1, h, c from unnest($2, $3) t (h, c)";
+    connection.rows(text, &[(&space, Type::INT4), (&hours, Type::INT8_ARRAY), (&counts, Type::INT8_ARRAY)]).await?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What this host saw of the server, in a file that outlives processes: which cluster it is, the highest epoch, and the
+//! WAL position of the last commit that was acknowledged. A server that is lower or another may have forgotten used
+//! stamps: it was restored from a backup, or a standby that was behind took over.
+//!
+//! The position is read inside a transaction, before its commit. So it is durable wherever the commit is, and neither a
+//! crash nor a synchronous standby falls behind it.
+
+use super::options::Options;
+use crate::os::atomic_file::{self, Durability};
+use crate::os::clock;
+use crate::store::error::StoreError;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// The position is written to the file not more often than this. The epoch is always written.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A state of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seen {
+    database: String,
+    space: String,
+    /// Times that the administrator took the server as it was.
+    #[serde(default)]
+    accepted: u64,
+    pub(super) system_identifier: String,
+    pub(super) timeline: i64,
+    pub(super) epoch: i64,
+    pub(super) position: u64,
+}
+
+impl Seen {
+    pub(super) fn new(options: &Options, system_identifier: String, timeline: i64, epoch: i64, position: u64) -> Self {
+        let (database, space) = (options.database.clone(), options.space.clone());
+        Self { database, space, accepted: 0, system_identifier, timeline, epoch, position }
+    }
+
+    /// Returns what is another now, if anything is.
+    fn other(&self, now: &Self, follow_failover: bool) -> Option<String> {
+        if self.system_identifier != now.system_identifier {
+            return Some("it is another cluster".to_owned());
+        }
+        if now.timeline != self.timeline && !(follow_failover && now.timeline > self.timeline) {
+            return Some(format!("its timeline is {}, and was {}", now.timeline, self.timeline));
+        }
+        None
+    }
+
+    /// Returns what is lower now, if anything is.
+    fn lower(&self, now: &Self) -> Option<String> {
+        if now.epoch < self.epoch {
+            return Some(format!("its epoch is {}, and was {}", now.epoch, self.epoch));
+        }
+        if now.position < self.position {
+            return Some(format!("its WAL ends at {}, and was at {}", shown(now.position), shown(self.position)));
+        }
+        None
+    }
+}
+
+/// The file and what it holds.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    seen: Option<Seen>,
+    saved: Option<Instant>,
+}
+
+impl Memory {
+    /// Returns what was seen until now, to be compared with what the server says after this.
+    pub(super) fn seen(&mut self, options: &Options) -> Result<Option<Seen>, StoreError> {
+        self.load(options)?;
+        Ok(self.seen.clone())
+    }
+
+    /// Compares the server with what was seen before it was asked, and remembers it. Commits on other connections may
+    /// have gone further since.
+    pub(super) fn meet(
+        &mut self,
+        server: &str,
+        options: &Options,
+        before: Option<&Seen>,
+        now: Seen,
+    ) -> Result<(), StoreError> {
+        self.load(options)?;
+        let other = self.seen.as_ref().or(before).and_then(|seen| seen.other(&now, options.follow_failover));
+        if let Some(what) = other.or_else(|| before?.lower(&now)) {
+            return Err(StoreError::Restored { server: server.to_owned(), what });
+        }
+        // The position of a session's begin may not be durable, so only those of commits count.
+        let mut now = Seen { position: 0, ..now };
+        if let Some(seen) = &self.seen {
+            now.accepted = seen.accepted;
+            now.epoch = now.epoch.max(seen.epoch);
+            if seen.timeline == now.timeline {
+                now.position = seen.position;
+            }
+            if *seen == now {
+                return Ok(());
+            }
+        }
+        self.seen = Some(now);
+        self.save(options)
+    }
+
+    /// Takes in what a commit brought.
+    pub(super) fn commit(&mut self, options: &Options, epoch: i64, position: u64) -> Result<(), StoreError> {
+        let Some(seen) = self.seen.as_mut() else { return Ok(()) };
+        let raised = epoch > seen.epoch;
+        seen.epoch = seen.epoch.max(epoch);
+        seen.position = seen.position.max(position);
+        if raised || self.saved.is_none_or(|saved| saved.elapsed() >= SAVE_INTERVAL) {
+            self.save(options)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the server as it is now.
+    pub(super) fn accept(&mut self, options: &Options, now: Seen) -> Result<(), StoreError> {
+        // A damaged file is replaced. The time makes the number another one then, too.
+        let known = self.load(options).ok().and(self.seen.as_ref()).map_or(0, |seen| seen.accepted);
+        let time = clock::now().0.unsigned_abs();
+        self.seen = Some(Seen { accepted: time.max(known + 1), position: 0, ..now });
+        self.save(options)
+    }
+
+    /// Reads the file, and takes what is higher. After the administrator's word only the file counts.
+    fn load(&mut self, options: &Options) -> Result<(), StoreError> {
+        let failed = |source| StoreError::from_io("read", &options.memory, source);
+        let text = match fs::read(&options.memory) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let file: Seen = serde_json::from_slice(&text).map_err(|_| StoreError::Refused {
+            server: options.memory.display().to_string(),
+            what: "this file is damaged; run mailstamp store accept-restored once the server is known to be right"
+                .to_owned(),
+        })?;
+        let mut file = Some(file).filter(|file| file.database == options.database && file.space == options.space);
+        if let (Some(file), Some(seen)) = (&mut file, &self.seen)
+            && file.accepted == seen.accepted
+            && file.timeline == seen.timeline
+        {
+            file.epoch = file.epoch.max(seen.epoch);
+            file.position = file.position.max(seen.position);
+        }
+        self.seen = file;
+        Ok(())
+    }
+
+    fn save(&mut self, options: &Options) -> Result<(), StoreError> {
+        let failed = |source| StoreError::from_io("write", &options.memory, source);
+        let text = serde_json::to_vec(&self.seen).map_err(|error| failed(error.into()))?;
+        atomic_file::replace(&options.memory, 0o600, Durability::Synced, |file| file.write_all(&text))
+            .map_err(failed)?;
+        self.saved = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// Parses a WAL position such as `0/16B3748` (PostgreSQL 15, 8.20).
+pub(super) fn position(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
+    let part = |text| u64::from_str_radix(text, 16).ok().filter(|part| *part <= u64::from(u32::MAX));
+    Some(part(high)? << 32 | part(low)?)
+}
+
+fn shown(position: u64) -> String {
+    format!("{:X}/{:X}", position >> 32, position & u64::from(u32::MAX))
+}
