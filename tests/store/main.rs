@@ -31,12 +31,17 @@ mod contract;
 mod disk;
 mod faults;
 mod files;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod powercut;
 mod processes;
 mod replies;
 mod sent;
 mod size;
 mod staying;
+#[cfg(feature = "postgres")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use mailstamp::grant::StampStatus;
 use mailstamp::stamp::serial::Serial;

@@ -11,7 +11,11 @@ pub mod http;
 pub mod milter;
 pub mod numbers;
 pub mod postfix;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod programs;
+#[cfg(feature = "postgres")]
+pub mod proxy;
 #[cfg(feature = "daemon")]
 pub mod resident;
 pub mod screen;

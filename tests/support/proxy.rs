@@ -1,0 +1,196 @@
+//! A TCP proxy in front of a server, for faults of the network: it cuts or holds the stream after any byte of either
+//! direction.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    ToServer,
+    ToClient,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Connections end, and new ones end at once.
+    Cut,
+    /// Nothing comes through, and nothing ends. What was held goes on after [`Proxy::mend`].
+    Hold,
+}
+
+/// The proxy; its connections end when it is dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    server: SocketAddr,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What came through since the plan, by direction.
+    passed: [Vec<u8>; 2],
+    plan: Option<(Direction, usize, Fault)>,
+    fault: Option<Fault>,
+    is_over: bool,
+    streams: Vec<TcpStream>,
+}
+
+impl Proxy {
+    /// Listens in front of a port of the loopback interface.
+    pub fn new(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = (Ipv4Addr::LOCALHOST, port).into();
+        let shared = Arc::new(Shared { server, state: Mutex::default(), changed: Condvar::new() });
+        let own = Arc::clone(&shared);
+        thread::spawn(move || own.serve(&listener));
+        Self { address, shared }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Mends the network, and breaks it after this many further bytes in this direction.
+    pub fn plan(&self, direction: Direction, after: usize, fault: Fault) {
+        self.change(|state| {
+            (state.plan, state.fault) = (Some((direction, after, fault)), None);
+            state.passed = Default::default();
+        });
+    }
+
+    /// Breaks the network now.
+    pub fn fail(&self, fault: Fault) {
+        self.change(|state| state.fault = Some(fault));
+    }
+
+    /// Mends it, and forgets what came through.
+    pub fn mend(&self) {
+        self.change(|state| {
+            (state.plan, state.fault) = (None, None);
+            state.passed = Default::default();
+        });
+    }
+
+    /// Whether it is broken now.
+    pub fn is_broken(&self) -> bool {
+        self.shared.state.lock().unwrap().fault.is_some()
+    }
+
+    /// What came through since the last change.
+    pub fn passed(&self, direction: Direction) -> Vec<u8> {
+        self.shared.state.lock().unwrap().passed[direction as usize].clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.shared.state.lock().unwrap();
+        change(&mut state);
+        self.shared.cut(&mut state);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.change(|state| (state.is_over, state.fault) = (true, Some(Fault::Cut)));
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn serve(self: Arc<Self>, listener: &TcpListener) {
+        loop {
+            let (client, _) = listener.accept().unwrap();
+            let mut state = self.state.lock().unwrap();
+            if state.is_over {
+                return;
+            }
+            if state.fault == Some(Fault::Cut) {
+                continue;
+            }
+            let Ok(server) = TcpStream::connect(self.server) else { continue };
+            // A message that is small would wait for the other side's acknowledgement.
+            client.set_nodelay(true).unwrap();
+            server.set_nodelay(true).unwrap();
+            state.streams.retain(|stream| stream.peer_addr().is_ok());
+            state.streams.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+            drop(state);
+            for (from, to, direction) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap(), Direction::ToServer),
+                (server, client, Direction::ToClient),
+            ] {
+                let own = Arc::clone(&self);
+                thread::spawn(move || own.forward(from, to, direction));
+            }
+        }
+    }
+
+    fn forward(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            let mut rest = &buffer[..read];
+            while !rest.is_empty() {
+                let Some(many) = self.permit(rest, direction) else { return };
+                if to.write_all(&rest[..many]).is_err() {
+                    break;
+                }
+                rest = &rest[many..];
+            }
+        }
+        let mut state = self.state.lock().unwrap();
+        while state.fault == Some(Fault::Hold) {
+            state = self.changed.wait(state).unwrap();
+        }
+        drop(state);
+        let _ = to.shutdown(Shutdown::Write);
+    }
+
+    /// Waits until bytes may pass, and returns how many of them; `None` when the connection is cut.
+    fn permit(&self, bytes: &[u8], direction: Direction) -> Option<usize> {
+        let mut state = self.state.lock().unwrap();
+        loop {
+            match state.fault {
+                Some(Fault::Cut) => return None,
+                Some(Fault::Hold) => state = self.changed.wait(state).unwrap(),
+                None => {}
+            }
+            if state.fault.is_some() {
+                continue;
+            }
+            let passed = state.passed[direction as usize].len();
+            let many = match state.plan {
+                Some((planned, after, fault)) if planned == direction => {
+                    if after == passed {
+                        state.plan = None;
+                        state.fault = Some(fault);
+                        self.cut(&mut state);
+                        continue;
+                    }
+                    bytes.len().min(after - passed)
+                }
+                _ => bytes.len(),
+            };
+            state.passed[direction as usize].extend(&bytes[..many]);
+            return Some(many);
+        }
+    }
+
+    /// Ends the connections if they are to be cut.
+    fn cut(&self, state: &mut State) {
+        if state.fault == Some(Fault::Cut) {
+            for stream in state.streams.drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
