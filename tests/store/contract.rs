@@ -312,7 +312,7 @@ on_every_store! {
         store.spend(&later(0, 102)).unwrap();
         assert_eq!(store.summary().unwrap().used, 3);
         // What writes nothing removes nothing.
-        let much_later = SpendRequest { now: NOW.plus(400 * DAY), ..ask(101, 2) };
+        let much_later = SpendRequest { now: NOW.plus(400 * DAY), ..ask(1, 2) };
         store.would_spend(&much_later).unwrap_err();
         assert_eq!(store.summary().unwrap().used, 3);
     }
@@ -626,18 +626,38 @@ proptest! {
     fn the_stores_agree_step_by_step(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
         let redb = Redb::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() });
-        let memory = Memory::with_grace(DAY);
-        for step in &steps {
-            let [a, b] = [&redb as &dyn Store, &memory].map(|store| match step {
-                Step::Spend { serial, message, now, .. } => format!("{:?}", store.spend(&of_step(*serial, *message, *now))),
-                Step::Purge { now, grace, most } => format!("{:?}", store.purge(NOW.plus(*now), *grace, *most)),
-                Step::Stand { serial, standing } => {
-                    let name = of_step(*serial, 0, 0);
-                    format!("{:?}", store.set_standing(&name.vendor, &name.serial, standing.clone()))
-                }
-                Step::Peek { .. } | Step::Reopen => format!("{:?}", rows(store)),
-            });
-            prop_assert_eq!(a, b);
-        }
+        agree(&steps, &redb, &Memory::with_grace(DAY));
+    }
+}
+
+#[cfg(feature = "postgres")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The same on a server, where another host takes over in between.
+    #[test]
+    fn no_serial_is_fresh_for_two_messages_on_a_server(steps in steps()) {
+        follow(&steps, DAY, crate::shared::with_grace(DAY), |it| it, |it| crate::shared::again(&it));
+    }
+
+    #[test]
+    fn a_server_and_the_memory_agree_step_by_step(steps in steps()) {
+        agree(&steps, &crate::shared::with_grace(DAY), &Memory::with_grace(DAY));
+    }
+}
+
+/// Follows the steps in two stores, which give the same answers and hold the same rows.
+fn agree(steps: &[Step], one: &dyn Store, other: &dyn Store) {
+    for step in steps {
+        let [a, b] = [one, other].map(|store| match step {
+            Step::Spend { serial, message, now, .. } => format!("{:?}", store.spend(&of_step(*serial, *message, *now))),
+            Step::Purge { now, grace, most } => format!("{:?}", store.purge(NOW.plus(*now), *grace, *most)),
+            Step::Stand { serial, standing } => {
+                let name = of_step(*serial, 0, 0);
+                format!("{:?}", store.set_standing(&name.vendor, &name.serial, standing.clone()))
+            }
+            Step::Peek { .. } | Step::Reopen => format!("{:?}", rows(store)),
+        });
+        assert_eq!(a, b);
     }
 }

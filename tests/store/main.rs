@@ -23,6 +23,10 @@ macro_rules! on_every_store {
                 super::$name(&open("one"), &open("two"));
             })*
         }
+        #[cfg(feature = "postgres")]
+        mod in_postgres {
+            $(#[test] fn $name() { super::$name(&crate::shared::log(), &crate::shared::log()); })*
+        }
         $($(#[$doc])* pub fn $name($store: &dyn Store, $other: &dyn Store) $body)*
     };
 }
@@ -37,7 +41,11 @@ mod powercut;
 mod processes;
 mod replies;
 mod sent;
+#[cfg(feature = "postgres")]
+mod shared;
 mod size;
+#[cfg(feature = "postgres")]
+mod snapshot;
 mod staying;
 #[cfg(feature = "postgres")]
 #[path = "../support/mod.rs"]
