@@ -30,6 +30,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "purge",
             "export",
             "import",
+            "store",
             "completions",
         ],
     ),

@@ -4,7 +4,7 @@
 use super::commands::{classify, deliver, filter};
 use super::ui::exit_status::Failure;
 use super::ui::{judge, output};
-use super::{Files, status};
+use super::{Files, status, tools};
 use crate::config::paths::CliOverrides;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -51,10 +51,19 @@ impl MailPath {
     /// Runs the command. Every failure has status 75 and is written to syslog.
     pub(super) fn run(&self, given: &CliOverrides) -> Result<u8, Failure> {
         let prints = !matches!(self, Self::Deliver(_));
-        judge::run(given, prints, || match self {
-            Self::Classify(args) => classify::run(args, given),
-            Self::Filter(args) => filter::run(args, given),
-            Self::Deliver(args) => deliver::run(args, given),
+        judge::run(given, prints, || {
+            let done = match self {
+                Self::Classify(args) => classify::run(args, given),
+                Self::Filter(args) => filter::run(args, given),
+                Self::Deliver(args) => deliver::run(args, given),
+            };
+            done.map_err(|failure| {
+                if failure.is_for_tools() {
+                    tools::hand_over(&std::env::args_os().collect::<Vec<_>>())
+                } else {
+                    failure
+                }
+            })
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod tools;
 pub mod ui;
 
 use crate::config::paths::CliOverrides;
+use crate::context::used_log;
 use crate::os::panics;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -41,8 +42,8 @@ use ui::exit_status::{Failure, TEMPFAIL, USAGE};
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp.toml(5), mailstamp-rules(5),\n\
         mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7), mailstamp-metrics(7),\n\
-        mailstamp-milter(8), mailstamp-sendmail(8), mailstamp-serve(8),\n\
-        mailstamp-submission(8), mailstamp-vendor(8).",
+         mailstamp-milter(8), mailstamp-sendmail(8), mailstamp-serve(8), mailstamp-store(8),\n\
+         mailstamp-submission(8), mailstamp-vendor(8).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -147,6 +148,9 @@ enum Command {
     Export(commands::export_import::ExportArgs),
     /// Read state that was exported
     Import(commands::export_import::ImportArgs),
+    /// Prepare, inspect and copy a used log in PostgreSQL
+    #[command(subcommand)]
+    Store(commands::store::Command),
     /// Check the setup and say what to do
     Doctor(commands::doctor::Args),
     /// Check or show the configuration
@@ -198,6 +202,7 @@ fn unwound(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
 /// Runs the program with these arguments, its own name first, and returns its exit status.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    used_log::provide_client();
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     #[cfg(feature = "sender")]
     if let Some((files, words)) = commands::sendmail::argv_of_sendmail(&arguments) {
@@ -291,6 +296,7 @@ impl Cli {
             Command::Purge(args) => commands::purge::run(&args, &of(args.user.clone())),
             Command::Export(args) => commands::export_import::export(&of(args.user)),
             Command::Import(args) => commands::export_import::import(&args, &of(args.user.clone())),
+            Command::Store(command) => commands::store::run(&command, &of(command.user())),
             Command::Doctor(args) => commands::doctor::run(&args, &of(args.user.clone())),
             Command::Config(command) => commands::config::run(&command, &of(command.user())),
             Command::Completions(args) => commands::completions::run(&args),

@@ -21,15 +21,21 @@ pub const NAME: &str = "mailstamp-tools";
 /// waiting.
 #[must_use]
 pub fn exec(arguments: &[OsString]) -> u8 {
+    let failure = hand_over(arguments);
+    let code = if io::stdin().is_terminal() { UNAVAILABLE } else { TEMPFAIL };
+    if code == TEMPFAIL {
+        judge::tell(&CliOverrides::from_environment(None, None, None), &failure.message);
+    }
+    status(Err(Failure { code, ..failure }))
+}
+
+/// As [`exec`], for a command that reports its own failures. The status is 75.
+pub(super) fn hand_over(arguments: &[OsString]) -> Failure {
     let why = match beside().and_then(|tools| replace(&tools, arguments)) {
         Err(why) => why,
         Ok(never) => match never {},
     };
-    let code = if io::stdin().is_terminal() { UNAVAILABLE } else { TEMPFAIL };
-    if code == TEMPFAIL {
-        judge::tell(&CliOverrides::from_environment(None, None, None), &why);
-    }
-    status(Err(Failure::new(code, why).hint("install mailstamp and mailstamp-tools into one folder")))
+    Failure::new(TEMPFAIL, why).hint("install mailstamp and mailstamp-tools into one folder")
 }
 
 /// Returns the path of `mailstamp-tools` beside this program, after following links to this program.

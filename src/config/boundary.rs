@@ -1,6 +1,7 @@
 //! The table `[boundary]`: settings of the milter and of the filter for OpenSMTPD.
 
 use super::ConfigError;
+use super::store::no_owner;
 use crate::boundary::plan::Mixed;
 use crate::message::address::Address;
 use crate::verdict::facts::Mailbox;
@@ -94,12 +95,8 @@ impl BoundaryTable {
             return Err(ConfigError::Boundary(what.to_owned()));
         }
         // Otherwise a stamp of one person would be good for all the others.
-        if let Some(mailbox) = mailboxes.iter().find(|it| it.owner.is_none() && !it.pattern.covers_many()) {
-            return Err(ConfigError::Boundary(format!(
-                "addresses: {:?} has no owner: write {{ address = \"...\", owner = \"name\" }}, one name for each person, \
-                 or \"*@your.example\", where each address is a person",
-                mailbox.pattern.as_str()
-            )));
+        if let Some(mailbox) = mailboxes.iter().find(|it| it.lacks_owner()) {
+            return Err(ConfigError::Boundary(no_owner(mailbox)));
         }
         let held =
             |text: String| Address::parse(&text).map_err(|error| wrong(&format!("held_address: {text:?}: {error}")));

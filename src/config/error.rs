@@ -42,6 +42,9 @@ pub enum ConfigError {
     /// An error in the table `[serve]`.
     #[error("serve.{0}")]
     Serve(&'static str),
+    /// An error in the table `[store]`, or in what it needs: the key, and what is wrong.
+    #[error("{0}")]
+    Store(String),
     /// An error in the table `[boundary]`, or in what it needs: the key, and what is wrong.
     #[error("{0}")]
     Boundary(String),
@@ -71,7 +74,7 @@ impl ConfigError {
             Self::Folder(value) => syntax::locate(text, "watch", value),
             Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
             Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
-            Self::Boundary(what) => syntax::place_of_key(text, key_of(what)),
+            Self::Boundary(what) | Self::Store(what) => syntax::place_of_key(text, key_of(what)),
             Self::Submission(what) => syntax::place_of_key(text, &format!("submission.{}", key_of(what))),
             Self::Syntax(_) | Self::At { .. } => None,
         };

@@ -16,6 +16,7 @@ pub mod sender;
 pub mod sendmail;
 mod sent;
 pub mod serve;
+pub mod store;
 pub mod submission;
 mod syntax;
 pub mod user;
@@ -42,6 +43,7 @@ use serve::{Serve, ServeTable};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use store::{SharedLog, StoreTable};
 use submission::{SubmissionServer, SubmissionTable};
 pub use syntax::SyntaxError;
 use user::User;
@@ -69,6 +71,8 @@ pub struct Config {
     pub actions: Actions,
     /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
     pub used_log: bool,
+    /// The database that has the used log; `None` is a file of this host.
+    pub store: Option<SharedLog>,
     /// How long to wait for the used log before the message is deferred.
     pub wait: Duration,
     /// The largest message that is looked at, in bytes.
@@ -156,6 +160,7 @@ struct File {
     actions: Actions,
     stamps: StampsTable,
     used_log: UsedLogTable,
+    store: StoreTable,
     watch: WatchTable,
     replies: RepliesTable,
     sent: SentTable,
@@ -216,6 +221,7 @@ impl Default for File {
             actions: Actions::default(),
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
+            store: StoreTable::default(),
             watch: WatchTable::default(),
             replies: RepliesTable::default(),
             sent: SentTable::default(),
@@ -295,6 +301,7 @@ impl Config {
                 AddressEntry::Plain(address) => (address, None, None),
                 AddressEntry::Priced(entry) => (entry.address, entry.price, entry.owner),
             };
+            let owner = owner.map(|name| expand("addresses", name)).transpose()?;
             if let Some(text) =
                 owner.as_ref().filter(|name| name.trim().is_empty() || name.chars().any(char::is_control))
             {
@@ -323,11 +330,13 @@ impl Config {
         }
         let maildir = path("watch.maildir", file.watch.maildir.clone())?;
         let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
+        let store = file.store.settle(&mailboxes, &path)?;
         let boundary = file.boundary.map(|table| table.settle(&mailboxes)).transpose()?;
         let learns_sent = boundary.as_ref().is_some_and(|boundary| boundary.learns_sent);
         Ok(Self {
             correspondents_retention: file.sent.correspondents(learns_sent),
             boundary,
+            store,
             mailboxes,
             price: file.price.0,
             local_case: case,

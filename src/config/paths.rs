@@ -85,6 +85,17 @@ pub enum PathsError {
         /// The system's configuration.
         system: PathBuf,
     },
+    /// The folder of the state cannot be made.
+    #[error("cannot make {}: {source}", path.display())]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// This process has no client of databases; `mailstamp-tools` has one.
+    #[error("the used log is in PostgreSQL, for which this program has no client; use mailstamp-tools")]
+    NoClient,
     /// A missing folder, which may be on a disk that is not mounted.
     #[error("no folder for {what}: {} is not a folder; mount its disk, or create it", path.display())]
     Missing {

@@ -21,7 +21,6 @@ use crate::policy::rule_set::{Rule, Rules};
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::store::Store;
-use crate::store::resident::ResidentLog;
 use crate::time::UnixTime;
 use crate::verdict::examine::{Step, Trace, identify, open, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
@@ -46,14 +45,20 @@ pub struct Engine {
 }
 
 /// Inputs that are already loaded for this judgement.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Preloaded {
     /// The vendors' keys, as they stand now.
     pub(super) keys: Option<Arc<Directory>>,
     /// The open used log.
-    pub(super) log: Option<Arc<ResidentLog>>,
+    pub(super) log: Option<Arc<dyn Store>>,
     /// The daemon that judges instead, if any.
     pub(super) elsewhere: Option<DaemonClient>,
+}
+
+impl std::fmt::Debug for Preloaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Preloaded").field("elsewhere", &self.elsewhere).finish_non_exhaustive()
+    }
 }
 
 /// The user's rules, once they have been read.
@@ -227,7 +232,7 @@ impl Engine {
     /// Unless it is open already, the first request opens and locks it, until it is dropped.
     pub fn used_log(&self) -> Result<Arc<dyn Store>, PathsError> {
         match &self.ready.log {
-            Some(log) => Ok(Arc::clone(log) as Arc<dyn Store>),
+            Some(log) => Ok(Arc::clone(log)),
             None => Ok(Arc::from(self.context.used_log()?)),
         }
     }

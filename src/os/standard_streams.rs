@@ -3,9 +3,11 @@
 //! descriptors a mode that shows here.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fsync};
+use rustix::fs::{FileType, MemfdFlags, OFlags, fcntl_getfl, fstat, fsync, memfd_create};
 use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
-use std::io;
+use rustix::stdio::dup2_stdin;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 
 /// Interval at which a pipe is looked at until its reader has read it: 10 ms.
@@ -25,6 +27,19 @@ pub fn check_input() -> io::Result<()> {
 /// EBADF, or the system's.
 pub fn check_output() -> io::Result<()> {
     check(io::stdout(), OFlags::RDONLY)
+}
+
+/// Puts back what was read from standard input, for the program that this one becomes: `begin`, and what is still
+/// unread.
+///
+/// # Errors
+/// The system's. Part of the input may be lost to this process then.
+pub fn put_back_input(begin: &[u8]) -> io::Result<()> {
+    let mut copy = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    copy.write_all(begin)?;
+    io::copy(&mut io::stdin().lock(), &mut copy)?;
+    copy.rewind()?;
+    Ok(dup2_stdin(&copy)?)
 }
 
 /// Waits until what was written to standard output has arrived: on the disk, or at the reader of a pipe.

@@ -44,6 +44,12 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
+    /// Returns whether the address has no owner of its own, which mail of several people needs.
+    #[must_use]
+    pub fn lacks_owner(&self) -> bool {
+        self.owner.is_none() && !self.pattern.covers_many()
+    }
+
     /// Returns the owner of `address`, which the mailbox matches. Without a name, all addresses that are written out,
     /// and `name+*@domain`, have one owner, and each address under `*@domain` or `/…/` is an owner of its own.
     #[must_use]

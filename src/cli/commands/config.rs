@@ -10,6 +10,7 @@ use crate::config::directory_sources;
 use crate::config::file::{self, FileErrorKind};
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
+use crate::config::store::{DatabaseHost, SharedLog};
 use crate::config::{Config, rules};
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
@@ -170,6 +171,7 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery_window", json!(policy.redelivery.within)),
         ("used_log.max_redeliveries", json!(policy.redelivery.times)),
+        ("store.kind", json!(if config.store.is_some() { "postgres" } else { "redb" })),
         ("sent.retention", json!(config.sent_retention)),
         ("sent.correspondents", json!(config.correspondents_retention)),
         ("watch.maildir", json!(path(config.watch.maildir.as_deref()))),
@@ -219,7 +221,8 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ]
     });
     let boundary = config.boundary.iter().flat_map(boundary).map(|(key, value)| (key.to_owned(), value));
-    let settings = settings.chain(boundary);
+    let store = config.store.iter().flat_map(store).map(|(key, value)| (key.to_owned(), value));
+    let settings = settings.chain(boundary).chain(store);
     let next = next(&sendmail.next).into_iter().map(|(key, value)| (key.to_owned(), value));
     let submission = submission(config).into_iter().map(|(key, value)| (key.to_owned(), value));
     let settings = settings.chain(next).chain(submission).chain(by_class);
@@ -255,13 +258,39 @@ fn boundary(boundary: &Boundary) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Returns the settings of the database.
+fn store(log: &SharedLog) -> Vec<(&'static str, Value)> {
+    let (certificate, key) = log.tls.as_ref().and_then(|tls| tls.client.clone()).unzip();
+    let is_on_socket = matches!(log.hosts.first(), Some(DatabaseHost::Unix { .. }));
+    let tls = match &log.tls {
+        Some(_) => Some("verify-full"),
+        None => (!is_on_socket).then_some("off"),
+    };
+    vec![
+        ("store.hosts", json!(log.hosts.iter().map(ToString::to_string).collect::<Vec<_>>())),
+        ("store.database", json!(log.database)),
+        ("store.user", json!(log.user)),
+        ("store.password_file", json!(log.password_file)),
+        ("store.certificate", json!(certificate)),
+        ("store.key", json!(key)),
+        ("store.tls", json!(tls)),
+        ("store.ca", json!(log.tls.as_ref().and_then(|tls| tls.ca.as_ref()))),
+        ("store.timeout", json!(log.timeout.as_secs())),
+        ("store.connections", json!(log.connections)),
+        ("store.space", json!(log.space)),
+        ("store.synchronous_commit", json!(log.synchronous_commit.as_str())),
+        ("store.follow_failover", json!(log.follow_failover)),
+    ]
+}
+
 /// Settings that are durations, in seconds.
-const DURATIONS: [&str; 14] = [
+const DURATIONS: [&str; 15] = [
     "stamps.skew",
     "stamps.max_window",
     "stamps.expiry_grace",
     "used_log.wait",
     "used_log.redelivery_window",
+    "store.timeout",
     "sent.retention",
     "sent.correspondents",
     "watch.unrevoke_within",

@@ -5,6 +5,7 @@ use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::input;
 use crate::cli::ui::judge;
 use crate::config::paths::CliOverrides;
+use crate::context::used_log;
 use crate::engine::delivery::{DeliveryError, IncomingMessage};
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
@@ -40,6 +41,9 @@ pub struct Args {
 /// A failure with status 75, reported in one line, which mail systems show to people.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     deliver(args, given).map_err(|failure| {
+        if failure.is_for_tools() {
+            return failure;
+        }
         let failure = failure.explained();
         let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         Failure::new(TEMPFAIL, judge::one_line(&format!("{}{hint}", failure.message)))
@@ -49,6 +53,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 
 fn deliver(args: &Args, given: &CliOverrides) -> Result<(), Failure> {
     let mut engine = Engine::load(given, args.delivery.now)?;
+    if !used_log::has_client(&engine.context.config) {
+        return Err(Failure::for_tools());
+    }
     engine.ask_resident(given);
     let envelope = args.delivery.envelope()?;
     let envelope = Envelope { sender: envelope.sender.or_else(|| given.sender_variable.clone()), ..envelope };

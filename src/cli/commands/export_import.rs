@@ -6,10 +6,11 @@ use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::stamp::strict_json::problem;
-use crate::store::{ExportRecord, Imported};
+use crate::store::{ExportRecord, Imported, Store};
 use crate::time::UnixTime;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufWriter, Seek, Write};
+use std::iter::Enumerate;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -53,14 +54,25 @@ const LOT: usize = 10_000;
 pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let state = context.places.state()?;
+    // A database is there without a folder, and the folder is made for it.
+    let log = context.used_log()?;
     if !state.exists() {
         return Ok(0);
     }
-    // Standard output may be read slowly, and deliveries wait as long as the log is locked.
+    let mut copy = write_rows(log.as_ref(), state)?;
+    let mut stdout = io::stdout().lock();
+    io::copy(&mut copy, &mut stdout)?;
+    stdout.flush()?;
+    Ok(0)
+}
+
+/// Writes all rows of a store as lines to a file without a name in the folder `state`, and returns it rewound.
+/// The reader of the lines may be slow, and deliveries wait as long as the store is locked.
+pub(super) fn write_rows(log: &dyn Store, state: &Path) -> Result<File, Failure> {
     let mut copy = unnamed_file(state)?;
     let mut out = BufWriter::new(&mut copy);
     let mut written = Ok(());
-    context.used_log()?.export(&mut |row| {
+    log.export(&mut |row| {
         written = serde_json::to_writer(&mut out, &row).map_err(io::Error::from).and_then(|()| out.write_all(b"\n"));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -68,10 +80,7 @@ pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
     out.flush()?;
     drop(out);
     copy.rewind()?;
-    let mut stdout = io::stdout().lock();
-    io::copy(&mut copy, &mut stdout)?;
-    stdout.flush()?;
-    Ok(0)
+    Ok(copy)
 }
 
 /// Creates a file that only this process can open, and that is gone when it is closed.
@@ -88,30 +97,54 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 /// A failure with the number of the first invalid line; the lines before it were imported.
 pub fn import(args: &ImportArgs, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, args.now)?;
-    let latest = context.now.plus(CLOCK_TOLERANCE);
     let mut total = Imported::default();
-    let mut wrong = None;
-    let mut lines = input::stdin().map_err(|error| Failure::input(IO, &error))?.lock().split(b'\n').enumerate();
-    loop {
-        let parse = |(index, line): (usize, io::Result<Vec<u8>>)| {
-            let row = line.and_then(|line| parse_row(&line, latest));
-            row.map_err(|error| wrong = Some((index + 1, error))).ok()
-        };
-        let rows: Vec<ExportRecord> = lines.by_ref().take(LOT).map_while(parse).collect();
-        let last = rows.len() < LOT;
-        let imported = context.used_log()?.import(&mut rows.into_iter())?;
+    let lines = input::stdin().map_err(|error| Failure::input(IO, &error))?.lock().split(b'\n');
+    let mut rows = RowReader::new(lines, context.now);
+    while let Some(lot) = rows.next_lot() {
+        let imported = context.used_log()?.import(&mut lot.into_iter())?;
         total.taken += imported.taken;
         total.known += imported.known;
-        if last {
-            break;
-        }
     }
-    if let Some((line, error)) = wrong {
-        return Err(Failure::new(DATA, format!("line {line}: {error}"))
-            .hint(format!("rows taken in before it: {}; importing them again does no harm", total.taken)));
-    }
+    rows.finish().map_err(|failure| {
+        failure.hint(format!("rows taken in before it: {}; importing them again does no harm", total.taken))
+    })?;
     output::line(&format!("rows taken in: {}, known before: {}", total.taken, total.known))?;
     Ok(0)
+}
+
+/// Parses rows in lots, up to the first invalid line.
+pub(super) struct RowReader<I> {
+    lines: Enumerate<I>,
+    latest: UnixTime,
+    wrong: Option<(usize, io::Error)>,
+    is_over: bool,
+}
+
+impl<I: Iterator<Item = io::Result<Vec<u8>>>> RowReader<I> {
+    pub(super) fn new(lines: I, now: UnixTime) -> Self {
+        Self { lines: lines.enumerate(), latest: now.plus(CLOCK_TOLERANCE), wrong: None, is_over: false }
+    }
+
+    /// Returns the next rows; the first time even if there are none.
+    pub(super) fn next_lot(&mut self) -> Option<Vec<ExportRecord>> {
+        if self.is_over {
+            return None;
+        }
+        let (latest, wrong) = (self.latest, &mut self.wrong);
+        let parse = |(index, line): (usize, io::Result<Vec<u8>>)| {
+            let row = line.and_then(|line| parse_row(&line, latest));
+            row.map_err(|error| *wrong = Some((index + 1, error))).ok()
+        };
+        let rows: Vec<ExportRecord> = self.lines.by_ref().take(LOT).map_while(parse).collect();
+        self.is_over = rows.len() < LOT;
+        Some(rows)
+    }
+
+    /// Fails with the number of the invalid line, if there was one.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        let failure = |(line, error)| Failure::new(DATA, format!("line {line}: {error}"));
+        self.wrong.map_or(Ok(()), |wrong| Err(failure(wrong)))
+    }
 }
 
 /// Parses a line, and refuses one that a clock ahead of `latest` wrote.

@@ -36,6 +36,7 @@ pub(super) mod serve;
 pub(super) mod show;
 pub(super) mod stats;
 pub(super) mod status;
+pub(super) mod store;
 pub(super) mod strip;
 pub(super) mod trust;
 pub(super) mod vendor_admin;

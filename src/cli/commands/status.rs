@@ -73,7 +73,8 @@ fn text(status: &Status) -> String {
         (true, Some(serials), Some(bytes)) => {
             let waiting = status.log.waiting.filter(|rows| *rows > 0);
             let waiting = waiting.map(|rows| format!(", {} in its journal", grouped(rows))).unwrap_or_default();
-            ("log", none, format!("{} in {}{waiting}", counted(serials, "serial"), counted(bytes, "byte")))
+            let place = if status.store == "postgres" { " in PostgreSQL" } else { "" };
+            ("log", none, format!("{} in {}{waiting}{place}", counted(serials, "serial"), counted(bytes, "byte")))
         }
         _ => ("log", warning, "does not answer now".to_owned()),
     });

@@ -30,6 +30,9 @@ pub const NO_PERMISSION: u8 = 77;
 /// The configuration is wrong (EX_CONFIG).
 pub const CONFIG: u8 = 78;
 
+/// No exit status: `mailstamp-tools` has to run the command, and standard input is as it was.
+const FOR_TOOLS: u8 = u8::MAX;
+
 /// Failure of a command: its exit status, and what to tell the user.
 #[derive(Debug)]
 pub struct Failure {
@@ -75,6 +78,18 @@ impl Failure {
     #[must_use]
     pub fn is_unread(&self) -> bool {
         self.code == IO && self.message.is_empty()
+    }
+
+    /// Returns the failure of a program without a client of databases, before it did anything.
+    #[must_use]
+    pub fn for_tools() -> Self {
+        Self::new(FOR_TOOLS, PathsError::NoClient)
+    }
+
+    /// Returns whether `mailstamp-tools` has to run the command.
+    #[must_use]
+    pub fn is_for_tools(&self) -> bool {
+        self.code == FOR_TOOLS
     }
 
     /// Returns the same failure with a hint.

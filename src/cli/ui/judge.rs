@@ -6,6 +6,7 @@ use super::input::{self, Input};
 use super::output;
 use crate::config::SYSLOG;
 use crate::config::paths::{CliOverrides, Paths};
+use crate::context::used_log;
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::engine::remote::client::{DaemonClient, Logging};
@@ -104,6 +105,11 @@ pub fn judge(args: &Args, given: &CliOverrides) -> Result<Delivery, Failure> {
         begun = Some(input);
     }
     let engine = Engine::load(given, args.now)?;
+    if !used_log::has_client(&engine.context.config) {
+        let put_back = begun.map_or(Ok(()), |input| standard_streams::put_back_input(&input.bytes));
+        put_back.map_err(|error| Failure::input(TEMPFAIL, &error))?;
+        return Err(Failure::for_tools());
+    }
     let envelope = args.envelope()?;
     let input =
         input::resume(begun, engine.context.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;

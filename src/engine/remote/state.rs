@@ -10,8 +10,9 @@ use super::protocol::{FileSet, JudgeRequest, JudgeResponse, MailboxNames};
 use crate::config::paths::{CliOverrides, Paths, PathsError};
 use crate::config::user::UserError;
 use crate::config::{Config, ConfigError};
+use crate::context::Context;
 use crate::context::error::Deferral;
-use crate::context::{Context, used_log};
+use crate::context::used_log::{self, LogName, OpenLog};
 use crate::directory::key_directory::Directory;
 use crate::engine::judge::RuleCache;
 use crate::engine::judge::{Engine, Preloaded};
@@ -21,7 +22,6 @@ use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::os::clock;
 use crate::store::AnswerCounters;
-use crate::store::resident::ResidentLog;
 use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
 use std::collections::HashMap;
@@ -49,9 +49,9 @@ pub struct DaemonState {
     /// Whether the configuration differs from user to user.
     by_user: AtomicBool,
     mailboxes: Mutex<HashMap<String, Arc<CachedMailbox>>>,
-    logs: Mutex<HashMap<PathBuf, Arc<ResidentLog>>>,
-    /// Locked while the log of this path is opened. That may take long, and only requests for this log wait.
-    opening: Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>,
+    logs: Mutex<HashMap<LogName, OpenLog>>,
+    /// Locked while the log of this name is opened. That may take long, and only requests for this log wait.
+    opening: Mutex<HashMap<LogName, Arc<Mutex<()>>>>,
     /// Counts of the answers to other processes, by all logs that are or were open.
     attended: Arc<AnswerCounters>,
 }
@@ -62,7 +62,7 @@ struct CachedMailbox {
     config: Arc<Config>,
     places: Arc<Paths>,
     rulebook: Arc<RuleCache>,
-    log: Arc<ResidentLog>,
+    log: OpenLog,
     /// The vendors' keys, as of this second.
     keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
     /// The files that the mailbox was read from, with their metadata at that time.
@@ -158,8 +158,8 @@ impl DaemonState {
 
     /// Returns the open logs.
     #[must_use]
-    pub fn logs(&self) -> Vec<(PathBuf, Arc<ResidentLog>)> {
-        locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
+    pub fn logs(&self) -> Vec<OpenLog> {
+        locked(&self.logs).values().cloned().collect()
     }
 
     /// Returns the counts of the logs' answers to other processes.
@@ -181,9 +181,9 @@ impl DaemonState {
     fn close(&self, most: impl FnOnce(usize) -> usize) {
         let idle: Vec<_> = {
             let mut logs = locked(&self.logs);
-            let idle = logs.iter().filter(|(_, log)| Arc::strong_count(log) == 1).map(|(at, _)| at.clone());
+            let idle = logs.iter().filter(|(_, log)| log.is_unused()).map(|(name, _)| name.clone());
             let idle: Vec<_> = idle.take(most(logs.len())).collect();
-            idle.iter().filter_map(|path| logs.remove(path)).collect()
+            idle.iter().filter_map(|name| logs.remove(name)).collect()
         };
         // Closing takes a while, so the lock is released before.
         drop(idle);
@@ -265,7 +265,7 @@ impl DaemonState {
 
     fn engine_of(&self, mailbox: &CachedMailbox, now: Option<UnixTime>) -> Engine {
         let context = Context::new(Arc::clone(&mailbox.config), Arc::clone(&mailbox.places), now);
-        let ready = Preloaded { log: Some(Arc::clone(&mailbox.log)), ..Preloaded::default() };
+        let ready = Preloaded { log: Some(mailbox.log.store()), ..Preloaded::default() };
         let mut engine = Engine { context, rulebook: Arc::clone(&mailbox.rulebook), ready };
         engine.ready.keys = mailbox.keys_at(&engine);
         engine
@@ -307,17 +307,17 @@ impl DaemonState {
         Ok(mailbox)
     }
 
-    fn log(&self, config: &Config, places: &Paths) -> Result<Arc<ResidentLog>, Deferral> {
-        let path = used_log::used_log_path(places.state()?);
-        let gate = Arc::clone(locked(&self.opening).entry(path.clone()).or_default());
+    fn log(&self, config: &Config, places: &Paths) -> Result<OpenLog, Deferral> {
+        let name = LogName::of(config, places)?;
+        let gate = Arc::clone(locked(&self.opening).entry(name.clone()).or_default());
         let _alone = locked(&gate);
-        if let Some(log) = locked(&self.logs).get(&path) {
+        if let Some(log) = locked(&self.logs).get(&name) {
             log.set_retention(config.policy.grace());
-            return Ok(Arc::clone(log));
+            return Ok(log.clone());
         }
         self.close(|open| (open + 1).saturating_sub(MAILBOXES));
-        let log = Arc::new(used_log::resident_log(config, &path, Arc::clone(&self.attended))?);
-        locked(&self.logs).insert(path, Arc::clone(&log));
+        let log = used_log::open_log(config, places, Arc::clone(&self.attended))?;
+        locked(&self.logs).insert(name, log.clone());
         Ok(log)
     }
 }

@@ -49,6 +49,8 @@ pub struct Status {
     pub deferred: u64,
     /// Duration of judgements.
     pub latency: Latency,
+    /// What has the used log: `redb`, the file of this host, or `postgres`; empty if no log is open.
+    pub store: String,
     /// The used log, or all of them.
     pub log: Log,
     /// Counts of the log's answers to other processes.

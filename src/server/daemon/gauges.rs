@@ -108,7 +108,7 @@ fn measure(warm: &DaemonState) -> Snapshot {
             standings.unwrap_or_default().iter().take(SOURCES).map(|standing| directory(standing, now)).collect()
         },
     );
-    let logs = warm.logs().into_iter().try_fold(Stats::default(), |sum, (_, log)| {
+    let logs = warm.logs().into_iter().try_fold(Stats::default(), |sum, log| {
         let one = log.glance(now)?;
         Ok::<_, StoreError>(Stats {
             used: sum.used + one.used,

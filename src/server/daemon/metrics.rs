@@ -243,8 +243,13 @@ impl Metrics {
         }
         registry.register("log_answers", "Answers of the log to other processes", answers);
         registry.register("log_up", "Whether the log answers", whole(found.log.is_some().into()));
+        let stores = Family::<[(&str, &str); 1], Gauge>::default();
+        for log in warm.logs() {
+            stores.get_or_create(&[("store", log.kind())]).inc();
+        }
+        registry.register("log_open", "Open logs by their store", stores);
         if let Some(log) = found.log {
-            registry.register_with_unit("log_size", "Size of the log file on the disk", Unit::Bytes, whole(log.bytes));
+            registry.register_with_unit("log_size", "Size of the log on the disk", Unit::Bytes, whole(log.bytes));
             registry.register("log_serials", "Used serials in the log", whole(log.used));
             registry.register("log_journal_rows", "Rows that only the write-ahead log has so far", whole(log.waiting));
             registry.register("replies_last_day", "Automatic replies sent in 24 hours", whole(log.replies));
@@ -287,6 +292,7 @@ impl Metrics {
             reasons: occurred.map(|(reason, count)| (reason.as_str().to_owned(), *count)).collect(),
             deferred: self.deferred.get(),
             latency: status::Latency { median: self.latency.quantile(0.5), p99: self.latency.quantile(0.99) },
+            store: warm.logs().first().map(|log| log.kind().to_owned()).unwrap_or_default(),
             log: status::Log {
                 answers: found.log.is_some(),
                 bytes: found.log.map(|log| log.bytes),

@@ -28,12 +28,14 @@ use crate::config::serve::Serve;
 use crate::config::submission::SubmissionServer;
 use crate::config::{Config, ConfigError};
 use crate::context::error::Deferral;
+use crate::context::used_log::OpenLog;
 use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
 use crate::engine::remote::state::DaemonState;
 use crate::ipc::server::{Listener, Server};
 use crate::os::unix_socket;
 use crate::server::diagnostics::log_stderr;
+use crate::store::resident::ResidentLog;
 use handler::Handler;
 use listenfd::ListenFd;
 use metrics::Metrics;
@@ -181,7 +183,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm, || {
         // Removing or restoring the files of the state removes the sockets too.
-        warm.logs().iter().for_each(|(_, log)| drop(log.be_found()));
+        warm.logs().iter().filter_map(OpenLog::file).for_each(|log| drop(log.be_found()));
         if let Some(path) = &socket
             && !server.stands()
             && make(path, options.system).and_then(|listener| server.move_to(listener)).is_ok()
@@ -199,7 +201,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     });
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // Otherwise clients that wait for a lent log would not be answered in time.
-    warm.logs().iter().for_each(|(_, log)| log.recall());
+    warm.logs().iter().filter_map(OpenLog::file).for_each(ResidentLog::recall);
     let until = Instant::now() + DRAIN_TIMEOUT;
     milter.into_iter().for_each(|milter| milter.end(DRAIN_TIMEOUT));
     #[cfg(feature = "sender")]
@@ -256,7 +258,7 @@ fn attend(signals: &Receiver<i32>, warm: &DaemonState, mut look: impl FnMut()) {
         }
         let due = signal.is_ok() || watchdog.is_some_and(|every| told.elapsed() >= every);
         // A process that gets each log's queue in time is not stuck.
-        if watchdog.is_some() && due && warm.logs().iter().all(|(_, log)| log.is_alive()) {
+        if watchdog.is_some() && due && warm.logs().iter().filter_map(OpenLog::file).all(ResidentLog::is_alive) {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             told = Instant::now();
         }

@@ -1,6 +1,8 @@
 //! `mailstamp doctor`: checks the configuration, the clock, the keys, the state and its file system, and judges a
 //! message of its own. It changes nothing.
 
+#[cfg(feature = "postgres")]
+mod database;
 mod mail_system;
 mod settings;
 mod state;
@@ -91,6 +93,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(settings::vendors(&places));
             findings.extend(settings::directories(&places));
             findings.extend(state::state(&config, &places));
+            #[cfg(feature = "postgres")]
+            findings.extend(database::database(&config, &places));
             findings.extend(config.deliver.maildir.as_deref().and_then(state::room));
             findings.push(syslog(&config));
             findings.extend(settings::replies(&config));

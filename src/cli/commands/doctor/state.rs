@@ -31,7 +31,7 @@ pub(super) fn state(config: &Config, places: &Paths) -> Vec<Finding> {
     };
     let mut findings = vec![folder_of_state(folder)];
     findings.extend(room(folder));
-    if !folder.exists() {
+    if !is_begun(config, places) {
         return findings;
     }
     let log = match summary(config, places) {
@@ -59,6 +59,11 @@ pub(super) fn state(config: &Config, places: &Paths) -> Vec<Finding> {
     };
     findings.push(log);
     findings
+}
+
+/// Returns whether there is a used log.
+fn is_begun(config: &Config, places: &Paths) -> bool {
+    config.store.is_some() || places.state().is_ok_and(Path::exists)
 }
 
 fn summary(config: &Config, places: &Paths) -> Result<Summary, Deferral> {
@@ -193,9 +198,8 @@ pub(super) fn learned(config: &Config, places: &Paths) -> Option<Finding> {
     let rules = rules::in_force(config, places).ok()?;
     let unlearned = |rule: &&Rule| rule.needs_correspondents();
     let rule = rules.iter().find(unlearned)?;
-    let is_there = places.state().is_ok_and(Path::exists);
     // A log that cannot be read has an error of its own.
-    let known = if is_there { summary(config, places).ok()?.correspondents } else { 0 };
+    let known = if is_begun(config, places) { summary(config, places).ok()?.correspondents } else { 0 };
     let hint = "no correspondent is known; mailstamp learn-sent ~/Maildir/.Sent learns those of your sent mail, and \
                 mailstamp learn-contacts FILE.vcf those of your address book";
     (known == 0).then(|| Finding::warning("rules", format!("rule {:?} never matches: {hint}", rule.name)))
