@@ -29,7 +29,7 @@ const CONFIG_PAGE: &str = include_str!("../../man/mailstamp.toml.5");
 const README: &str = include_str!("../../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../../man/mailstamp-rules.5");
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "mailstamp.1",
     "mailstamp-sender.1",
     "mailstamp.toml.5",
@@ -41,13 +41,15 @@ const PAGES: [&str; 13] = [
     "mailstamp-milter.8",
     "mailstamp-sendmail.8",
     "mailstamp-serve.8",
+    "mailstamp-store.8",
     "mailstamp-submission.8",
     "mailstamp-vendor.8",
 ];
 
 /// The pages that describe commands, each with the flags that it describes once for all of them.
 fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
-    let mut pages: Vec<(&str, &[&str])> = vec![(PAGE, &GLOBAL)];
+    let mut pages: Vec<(&str, &[&str])> =
+        vec![(PAGE, &GLOBAL), (include_str!("../../man/mailstamp-store.8"), &["json", "user"])];
     if cfg!(feature = "sender") {
         pages.push((include_str!("../../man/mailstamp-sender.1"), &[]));
     }
@@ -260,6 +262,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("WatchTable", "watch."),
         ("ServeTable", "serve."),
         ("BoundaryTable", "boundary."),
+        ("StoreTable", "store."),
         ("SubmissionTable", "submission."),
         ("RepliesTable", "replies."),
         ("DeliverTable", "deliver."),
@@ -289,9 +292,14 @@ fn configuration_keys_are_those_of_the_manual() {
         "sendmail.smtp",
         "sender",
         "boundary",
+        "store",
         "submission",
     ] {
         assert!(known.remove(table), "{table}");
+    }
+    // These are refused, with a hint.
+    for refused in ["store.password", "store.url"] {
+        assert!(known.remove(refused), "{refused}");
     }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
@@ -312,6 +320,8 @@ fn documented_defaults_are_those_of_the_program() {
     let (milter, others): (Vec<_>, Vec<_>) = lines.partition(|(key, _)| key.starts_with("boundary."));
     let (submission, others): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|(key, _)| key.starts_with("submission."));
+    let (store, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|(key, _)| key.starts_with("store.") && key != "store.kind");
     let written = |keys: Vec<(String, String)>| -> String {
         keys.into_iter().map(|(key, default)| format!("{key} = {default}\n")).collect()
     };
@@ -324,12 +334,18 @@ fn documented_defaults_are_those_of_the_program() {
     assert_eq!(parse(&(written(milter) + needed)), parse(needed));
     let needed = needed_beside("submission.");
     assert_eq!(parse(&(written(submission) + needed)), parse(needed));
+    if cfg!(feature = "postgres") {
+        let needed = needed_beside("store.");
+        assert_eq!(parse(&(written(store) + needed)), parse(needed));
+    }
 }
 
 /// The keys that the table of this key cannot do without, on lines of their own.
 fn needed_beside(key: &str) -> &'static str {
     if key.starts_with("submission.") {
         "\nsubmission.listen = \"127.0.0.1:1\"\nsubmission.user = \"a\"\nsubmission.password_file = \"/p\"\n"
+    } else if key.starts_with("store.") {
+        "\nstore.kind = \"postgres\"\nstore.hosts = [\"/run/postgresql\"]\n"
     } else {
         ""
     }
@@ -381,6 +397,11 @@ fn ranges_of_numbers_are_those_of_the_manual() {
             // The port needs a host, and a server what it listens on.
             let text = format!("sendmail.smtp.host = \"mx.x.example\"\n{key} = {value}{}", needed_beside(&key));
             let said = Config::parse(&text, &User::default()).map_err(|error| error.to_string());
+            // The values are checked before.
+            if key.starts_with("store.") && !cfg!(feature = "postgres") && fits {
+                assert!(said.unwrap_err().contains("built without the feature \"postgres\""), "{text}");
+                continue;
+            }
             if fits {
                 assert_eq!(said.map(drop), Ok(()), "{text}");
                 continue;

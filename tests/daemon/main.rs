@@ -7,6 +7,8 @@ mod learning;
 mod milter;
 mod page;
 mod seal;
+#[cfg(feature = "postgres")]
+mod shared;
 mod status;
 #[cfg(all(feature = "sender", feature = "vendor"))]
 mod submission;
