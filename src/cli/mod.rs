@@ -42,8 +42,8 @@ use ui::exit_status::{Failure, TEMPFAIL, USAGE};
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp.toml(5), mailstamp-rules(5),\n\
         mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7), mailstamp-metrics(7),\n\
-         mailstamp-milter(8), mailstamp-sendmail(8), mailstamp-serve(8), mailstamp-store(8),\n\
-         mailstamp-submission(8), mailstamp-vendor(8).",
+        mailstamp-milter(8), mailstamp-sendmail(8), mailstamp-serve(8), mailstamp-store(8),\n\
+        mailstamp-submission(8), mailstamp-vendor(8).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
