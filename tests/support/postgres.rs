@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub settings: &'a [&'a str],
     /// The size of a disk of its own, as an option of tmpfs(5). Such a server cannot be started again.
     pub disk: Option<&'a str>,
+    /// A process in whose network namespace it runs.
+    pub network: Option<u32>,
 }
 
 /// A server; stopped, and its folder removed, when this is dropped.
@@ -41,6 +43,7 @@ pub struct Cluster {
     folder: PathBuf,
     port: Port,
     disk: Option<String>,
+    network: Option<u32>,
     /// The postmaster while it runs.
     server: Mutex<Option<Child>>,
     watcher: Child,
@@ -56,7 +59,7 @@ impl Cluster {
     /// Makes and starts a server.
     #[track_caller]
     pub fn new(setup: Setup) -> Self {
-        let cluster = Self::empty(setup.disk);
+        let cluster = Self::empty(setup);
         fs::create_dir(cluster.data()).unwrap();
         give_to_server(&cluster.data());
         cluster.write("settings", &cluster.settings(setup));
@@ -66,7 +69,7 @@ impl Cluster {
     }
 
     /// A folder that a watcher removes, and a port.
-    fn empty(disk: Option<&str>) -> Self {
+    fn empty(setup: Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("mailstamp-postgres-").tempdir().unwrap().keep();
         chmod(&folder, 0o755);
         give_to_server(&folder);
@@ -83,9 +86,9 @@ impl Cluster {
         // In a process group of its own, since a signal may go to that of the test program.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let watcher = command.spawn().unwrap();
-        let disk = disk.map(str::to_owned);
-        let cluster = Self { folder, port: Port::reserve(), disk, server: Mutex::default(), watcher };
-        let rest = "host all all 127.0.0.1/32 scram-sha-256\n";
+        let (disk, network) = (setup.disk.map(str::to_owned), setup.network);
+        let cluster = Self { folder, port: Port::reserve(), disk, network, server: Mutex::default(), watcher };
+        let rest = "host all all all scram-sha-256\n";
         cluster.write("hba", &format!("local all all trust\nlocal replication {SUPERUSER} trust\n{rest}"));
         cluster
     }
@@ -110,14 +113,18 @@ impl Cluster {
             "set -e; {}if [ ! -e data/PG_VERSION ]; then\n\
              {own} \"$0/initdb\" --pgdata=data --no-sync --no-instructions --encoding=UTF8 --locale=C --auth=trust \
              --username={SUPERUSER} --wal-segsize=1\nfi\n\
-             {own} sh -c 'cat settings >> data/postgresql.conf; : > settings; cat hba > data/pg_hba.conf; chmod 700 data'\n\
+             {own} sh -c 'cat settings >> data/postgresql.conf; : > settings; cat hba > data/pg_hba.conf'\n\
+             {own} chmod 700 data\n\
              exec {own} \"$0/postgres\" -D \"$PWD/data\"",
             mount.unwrap_or_default()
         );
-        let mut command = Command::new(if self.disk.is_some() { "unshare" } else { "sh" });
-        if self.disk.is_some() {
-            command.args(["--mount", "sh"]);
-        }
+        // Each of these becomes the next, so the postmaster keeps the number of the child.
+        let network = self.network.map(|process| format!("nsenter --target {process} --net --"));
+        let mount = self.disk.as_ref().map(|_| "unshare --mount".to_owned());
+        let words = [network.unwrap_or_default(), mount.unwrap_or_default(), "sh".to_owned()].join(" ");
+        let mut words = words.split_whitespace();
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         let log = || File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         command.args(["-c", &script]).arg(binaries()).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(log()).stderr(log());
@@ -151,7 +158,7 @@ impl Cluster {
     /// A standby that streams from this server; `synchronous_standby_names` knows it as `standby`.
     #[track_caller]
     pub fn standby(&self, setup: Setup) -> Self {
-        let standby = Self::empty(None);
+        let standby = Self::empty(setup);
         let mut copy = server_command(&binaries().join("pg_basebackup"));
         copy.arg("--pgdata").arg(standby.data()).args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
         let primary = format!("host={} port={} user={SUPERUSER} application_name=standby", self.host(), self.port());
@@ -166,7 +173,7 @@ impl Cluster {
     /// A base backup of this server in a folder of its own, not started: [`start`](Self::start) does that.
     #[track_caller]
     pub fn backup(&self, setup: Setup) -> Self {
-        let copied = Self::empty(None);
+        let copied = Self::empty(setup);
         let mut copy = server_command(&binaries().join("pg_basebackup"));
         copy.arg("--pgdata").arg(copied.data()).args(["--checkpoint=fast", "--no-sync"]);
         copy.args(["--host", &self.host(), "--port", &self.port().to_string(), "--username", SUPERUSER]);
@@ -235,10 +242,10 @@ impl Cluster {
         eventually_or("the setting counts", || shown().then_some(()), || self.log());
     }
 
-    /// Gives it a certificate for `name`, and switches TLS on.
+    /// Gives it a certificate for these names, and switches TLS on.
     #[track_caller]
-    pub fn certify(&self, authority: &Authority, name: &str) {
-        let (certificate, key) = authority.issue(name);
+    pub fn certify(&self, authority: &Authority, names: &[&str]) {
+        let (certificate, key) = authority.issue(names);
         for (file, text) in [("server.crt", certificate), ("server.key", key)] {
             let path = self.data().join(file);
             fs::write(&path, text).unwrap();
@@ -362,11 +369,12 @@ impl Authority {
         self.folder.path().join("ca.crt")
     }
 
-    /// A certificate for this name or address, and its key, in PEM.
-    pub fn issue(&self, name: &str) -> (String, String) {
-        let kind = if name.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
-        fs::write(self.folder.path().join("ext"), format!("subjectAltName={kind}:{name}\n")).unwrap();
-        let request = ["-subj", &format!("/CN={name}"), "-keyout", "server.key", "-out", "server.csr"];
+    /// A certificate for these names or addresses, and its key, in PEM.
+    pub fn issue(&self, names: &[&str]) -> (String, String) {
+        let kind = |name: &str| if name.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
+        let names: Vec<String> = names.iter().map(|name| format!("{}:{name}", kind(name))).collect();
+        fs::write(self.folder.path().join("ext"), format!("subjectAltName={}\n", names.join(","))).unwrap();
+        let request = ["-subj", "/CN=server of a test", "-keyout", "server.key", "-out", "server.csr"];
         self.openssl(&[&["req", "-nodes"][..], &KEY, &request].concat());
         let sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
         self.openssl(&[&sign[..], &["-days", "3650", "-extfile", "ext", "-out", "server.crt"]].concat());

@@ -1,6 +1,7 @@
 //! One used log for several hosts, in PostgreSQL (mailstamp-store(8)): two homes stand for two hosts.
 
 mod commands;
+mod namespaces;
 mod recipe;
 mod troubles;
 

@@ -16,7 +16,7 @@ fn two_hosts_with_a_milter_and_a_server_with_a_standby() {
     // A standby of the harness has no certificate when it starts.
     let alone: Vec<&str> = settings.iter().copied().filter(|line| !line.starts_with("synchronous_standby")).collect();
     let primary = Cluster::new(Setup { settings: &alone, ..Setup::default() });
-    primary.certify(&authority, "127.0.0.1");
+    primary.certify(&authority, &["127.0.0.1"]);
     let standby = primary.standby(Setup { settings: &alone, ..Setup::default() });
     let names = settings.iter().find_map(|line| line.strip_prefix("synchronous_standby_names = ")).unwrap();
     primary.set("synchronous_standby_names", names);

@@ -1,50 +1,150 @@
-//! The used log of several hosts, in a real PostgreSQL: what its faults and races may not break.
+//! The used log in a real PostgreSQL, as hosts that share it see it: no fault and no race accepts a stamp for two
+//! messages or loses a spend that was answered. Servers sync here, unlike the one of the contract.
 
-use crate::support::postgres::{Cluster, Setup};
-use crate::support::proxy::{Direction, Fault, Proxy};
+mod killed;
+mod network;
+mod races;
+mod restored;
+mod standby;
+mod told;
 
-#[test]
-fn smoke() {
-    let began = std::time::Instant::now();
-    let shared = Cluster::shared();
-    let database = shared.database();
-    assert_eq!(shared.sql(&database, "select 1"), "1");
-    eprintln!("shared {:?}", began.elapsed());
-    let cluster = Cluster::new(Setup { durable: true, ..Setup::default() });
-    eprintln!("own {:?}", began.elapsed());
-    let standby = cluster.standby(Setup::default());
-    eprintln!("standby {:?}", began.elapsed());
-    cluster.set("synchronous_standby_names", "'*'");
-    let database = cluster.database();
-    cluster.kill();
-    eprintln!("killed {:?}", began.elapsed());
-    cluster.start();
-    eprintln!("started {:?}", began.elapsed());
-    standby.freeze();
-    standby.thaw();
-    standby.promote();
-    assert_eq!(standby.sql(&database, "select pg_is_in_recovery()"), "f");
-    eprintln!("promoted {:?}", began.elapsed());
-    let authority = crate::support::postgres::Authority::new();
-    shared.certify(&authority, "localhost");
-    eprintln!("certified {:?}", began.elapsed());
-    let disk = Cluster::new(Setup { disk: Some("64m"), ..Setup::default() });
-    eprintln!("disk {:?}", began.elapsed());
-    drop(disk);
-    eprintln!("ended {:?}", began.elapsed());
-    let proxy = Proxy::new(shared.port());
-    for after in 0..600 {
-        proxy.plan(Direction::ToClient, after * 30, Fault::Cut);
-        let mut psql = shared.psql("postgres");
-        psql.args(["-h", "127.0.0.1", "-p", &proxy.port().to_string(), "-U", "mailstamp", "-c", "select 7"]);
-        psql.env("PGPASSWORD", "correct horse").env("PGSSLMODE", "disable");
-        let ran = crate::support::run(&mut psql, b"");
-        if !proxy.is_broken() {
-            assert_eq!(ran.text().trim(), "7");
-            eprintln!("{after} {:?}", proxy.passed(Direction::ToClient).len());
-            break;
-        }
-        assert_ne!(ran.code, 0);
+use crate::ask;
+use crate::support::postgres::{Cluster, PASSWORD, ROLE, Setup};
+use crate::support::programs::PATIENCE;
+use mailstamp::store::postgres::{Host, Options, Postgres, SynchronousCommit, Tls};
+use mailstamp::store::{GRACE, StoreError, UsedLog};
+use mailstamp::verdict::spend::SpendResult;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// A server with a log in it, and hosts that share it.
+struct Site {
+    cluster: Arc<Cluster>,
+    database: String,
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// A database of its own, on the server that the tests without faults of the server share. It syncs.
+    #[track_caller]
+    fn shared() -> Self {
+        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
+        let start = || Arc::new(Cluster::new(Setup { durable: true, ..Setup::default() }));
+        Self::on(Arc::clone(SHARED.get_or_init(start)))
     }
-    eprintln!("proxy {:?}", began.elapsed());
+
+    /// A server of its own, which syncs.
+    #[track_caller]
+    fn new() -> Self {
+        Self::with(Setup { durable: true, ..Setup::default() })
+    }
+
+    #[track_caller]
+    fn with(setup: Setup) -> Self {
+        Self::on(Arc::new(Cluster::new(setup)))
+    }
+
+    #[track_caller]
+    fn on(cluster: Arc<Cluster>) -> Self {
+        let database = cluster.database();
+        let site = Self { cluster, database, folder: tempfile::tempdir().unwrap() };
+        site.host("first").init().unwrap();
+        site
+    }
+
+    /// A host of this name, over the socket.
+    fn host(&self, name: &str) -> Postgres {
+        Postgres::new(self.options(name))
+    }
+
+    /// The same over TCP: through a proxy, or to another server.
+    fn host_through(&self, name: &str, ports: &[u16]) -> Postgres {
+        Postgres::new(Options { hosts: ports.iter().map(|port| loopback(*port)).collect(), ..self.options(name) })
+    }
+
+    fn options(&self, name: &str) -> Options {
+        options(&self.cluster, &self.database, self.folder.path().join(name))
+    }
+}
+
+fn options(cluster: &Cluster, database: &str, memory: PathBuf) -> Options {
+    Options {
+        hosts: vec![Host::Unix { folder: cluster.host().into(), port: cluster.port() }],
+        database: database.to_owned(),
+        user: ROLE.to_owned(),
+        password: Some(PASSWORD.to_owned().into()),
+        tls: Tls::Off,
+        timeout: PATIENCE,
+        connections: 8,
+        space: "default".to_owned(),
+        synchronous_commit: SynchronousCommit::On,
+        grace: GRACE,
+        follow_failover: false,
+        memory,
+    }
+}
+
+fn loopback(port: u16) -> Host {
+    Host::Tcp { name: "127.0.0.1".to_owned(), port }
+}
+
+/// A deadline that a test waits for, and how much later than it an answer may come. The gate runs on busy machines.
+const DEADLINE: Duration = Duration::from_millis(700);
+
+fn slack() -> Duration {
+    Duration::from_secs(if crate::support::is_soak() { 1 } else { 60 })
+}
+
+/// What hosts were told about one serial. No two messages may be accepted with it.
+#[derive(Default)]
+struct Told {
+    accepted: Vec<u8>,
+}
+
+impl Told {
+    /// Notes an answer about a message.
+    #[track_caller]
+    fn note(&mut self, message: u8, answer: &Result<SpendResult, StoreError>) {
+        match answer {
+            Ok(SpendResult::Fresh) => {
+                assert!(self.accepted.is_empty(), "fresh for {message} after {:?}", self.accepted);
+                self.accepted.push(message);
+            }
+            Ok(SpendResult::Redelivery { .. }) => {
+                // Of a spend that was undecided, this is the first that is told.
+                if self.accepted.is_empty() {
+                    self.accepted.push(message);
+                }
+                assert_eq!(self.accepted, [message], "{answer:?}");
+            }
+            Ok(SpendResult::DoubleSpend { .. }) => assert_ne!(self.accepted, [message], "{answer:?}"),
+            Ok(_) => panic!("{answer:?}"),
+            Err(error) => assert!(is_local(error), "{error}"),
+        }
+    }
+}
+
+/// Whether an error is one of the server or of the way to it.
+fn is_local(error: &StoreError) -> bool {
+    use StoreError as E;
+    matches!(error, E::Unreachable { .. } | E::Refused { .. } | E::Undecided { .. } | E::Busy { .. } | E::Full { .. })
+}
+
+/// Checks that a serial is known for one message, whatever was told before, and for no other.
+#[track_caller]
+fn settles(log: &Postgres, told: &mut Told, serial: u32, message: u8) {
+    let again = log.spend(&ask(serial, message));
+    assert!(again.is_ok(), "serial {serial}: {again:?}");
+    told.note(message, &again);
+    let other = log.spend(&ask(serial, message + 100));
+    assert!(matches!(other, Ok(SpendResult::DoubleSpend { .. })), "serial {serial}: {other:?}");
+}
+
+/// Checks that a serial which was accepted for a message is known for it.
+#[track_caller]
+fn is_known(log: &Postgres, serial: u32, message: u8) {
+    let (same, other) = (log.would_spend(&ask(serial, message)), log.would_spend(&ask(serial, message + 100)));
+    assert!(matches!(same, Ok(SpendResult::Redelivery { .. })), "serial {serial}: {same:?}");
+    assert!(matches!(other, Ok(SpendResult::DoubleSpend { .. })), "serial {serial}: {other:?}");
 }
