@@ -168,11 +168,14 @@ pub fn read(state: &Path) -> Option<ClockRecord> {
 /// which forgets less.
 #[must_use]
 pub fn observe(state: &Path, now: UnixTime) -> Option<UnixTime> {
+    observe_at(state, now, clock::uptime())
+}
+
+fn observe_at(state: &Path, now: UnixTime, uptime: i64) -> Option<UnixTime> {
     let known = read(state);
     if known.is_none() && !state.is_dir() {
         return None;
     }
-    let uptime = clock::uptime();
     let before = known.unwrap_or_else(|| ClockRecord::new(last_written(state).unwrap_or(now), uptime));
     let after = before.after(now, uptime);
     if known.is_none() || before.is_news(&after) {
@@ -334,9 +337,10 @@ mod tests {
     #[test]
     fn a_state_without_a_record_is_compared_with_its_files() {
         let folder = tempfile::tempdir().unwrap();
-        let now = clock::now();
-        assert_eq!(observe(&folder.path().join("absent"), now), None);
+        let observe = |state: &Path, now| observe_at(state, now, 5 * DAY);
+        assert_eq!(observe(&folder.path().join("absent"), THEN), None);
         fs::write(used_log::used_log_path(folder.path()), "").unwrap();
+        let now = last_written(folder.path()).unwrap();
         assert!(observe(folder.path(), now.plus(400 * DAY)).unwrap() <= now.plus(DAY + 60));
         assert_eq!(observe(folder.path(), now.plus(1)), Some(now.plus(1)));
         assert!(observe(folder.path(), now.plus(40 * DAY)).unwrap() <= now.plus(DAY + 60));
