@@ -6,8 +6,9 @@ status=0
 mkdir -p "$target"
 : > "$log"
 
-# How many tests run at a time; said to the test programs, and needed to tell how long each took.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(nproc)}"
+# How many tests run at a time; said to the test programs, and needed to tell how long each took. Two for each processor: most
+# tests wait for other programs.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
 
 # Runs cargo test, and notes each line with the time at which it came.
 cargo_test() {
