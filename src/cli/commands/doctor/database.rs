@@ -133,7 +133,7 @@ mod tests {
                 }),
                 "Error standby: none is connected",
             ),
-            (with(|it| it.replicas[0].sync_state = "async".into()), "Warning standby: asynchronous"),
+            (with(|it| it.replicas[0].sync_state = "potential".into()), "Warning standby: asynchronous"),
             (with(|it| it.replicas[0].sync_state.clear()), "grant pg_monitor"),
             (with(|it| it.replicas[0].lag_bytes = Some(LAG + 1)), "Warning standby: 67108865 bytes behind"),
         ] {
