@@ -76,7 +76,7 @@ impl Certificate {
             .with_single_cert(chain, key)
             .map_err(|error| match error {
                 Error::InconsistentKeys(_) => wrong(&files.key, "not the key of the certificate"),
-                Error::InvalidCertificate(_) => wrong(&files.certificate, "not a certificate"),
+                Error::InvalidCertificate(_) => wrong(&files.certificate, "not a certificate of X.509 version 3"),
                 _ => wrong(&files.key, "not a key for RSA, ECDSA or Ed25519"),
             })?;
         Ok(Self { config, validity })
@@ -180,10 +180,7 @@ impl RenewedCertificate {
     pub fn read(files: &Files) -> Result<Self, TlsError> {
         let seen = seen(files);
         let certificate = Certificate::read(files)?;
-        let validity = certificate.validity_at(clock::now());
-        if !matches!(validity, Validity::Good(_) | Validity::Ending(_)) {
-            log_stderr(&format!("warning: {}: {validity}", files.certificate.display()));
-        }
+        warn(files, &certificate);
         Ok(Self { files: files.clone(), current: Mutex::new((Arc::new(certificate.config), seen)) })
     }
 
@@ -197,6 +194,7 @@ impl RenewedCertificate {
             current.1 = now;
             match Certificate::read(&self.files) {
                 Ok(certificate) => {
+                    warn(&self.files, &certificate);
                     current.0 = Arc::new(certificate.config);
                     log_stderr(&format!("{}: read the new certificate", self.files.certificate.display()));
                 }
@@ -207,9 +205,17 @@ impl RenewedCertificate {
     }
 }
 
+/// Reports a certificate that is not valid now.
+fn warn(files: &Files, certificate: &Certificate) {
+    let validity = certificate.validity_at(clock::now());
+    if !matches!(validity, Validity::Good(_) | Validity::Ending(_)) {
+        log_stderr(&format!("warning: {}: {validity}", files.certificate.display()));
+    }
+}
+
 fn seen(files: &Files) -> Seen {
     [&files.certificate, &files.key].map(|path| {
         let it = fs::metadata(path).ok()?;
-        Some((it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size()))
+        Some((it.dev(), it.ino(), it.ctime(), it.ctime_nsec(), it.size()))
     })
 }
