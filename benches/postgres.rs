@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         synchronous_commit: SynchronousCommit::On,
         grace: GRACE,
         follow_failover: false,
+        purge_by_server_clock: false,
         memory: memory.into(),
     };
     let log = Postgres::new(options.clone());

@@ -8,5 +8,7 @@
 
 create role mailstamp login;
 create database mailstamp owner mailstamp;
+-- Any other role that connects could hold the locks of the log.
+revoke connect, temporary on database mailstamp from public;
 -- So that `mailstamp doctor` sees the standbys and their lag.
 grant pg_monitor to mailstamp;

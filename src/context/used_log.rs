@@ -111,6 +111,7 @@ pub fn shared_log(shared: &SharedLog, config: &Config, places: &Paths) -> Result
         },
         grace: config.policy.grace(),
         follow_failover: shared.follow_failover,
+        purge_by_server_clock: true,
         memory: state.join("server-seen"),
     }))
 }

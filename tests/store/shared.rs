@@ -8,6 +8,7 @@ use mailstamp::store::memory::Memory;
 use mailstamp::store::postgres::{Host, InitOutcome, Options, Postgres, SynchronousCommit, Tls};
 use mailstamp::store::redb::{self, Redb};
 use mailstamp::store::{ExportRecord, GRACE, GrantStore, Imported, Purged, Store, StoreError, UsedLog};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,6 +69,7 @@ fn of(database: String, space: String, memory: PathBuf) -> Options {
         synchronous_commit: SynchronousCommit::On,
         grace: GRACE,
         follow_failover: false,
+        purge_by_server_clock: false,
         memory,
     }
 }
@@ -92,6 +94,27 @@ fn a_serial_that_was_signed_with_two_ends_is_one_stamp() {
     let ExportRecord::Used { hour, first_seen, .. } = rows(&other)[0] else { panic!() };
     assert_eq!((i64::from(hour), i64::from(first_seen)), ((NOW.0 + 60 * DAY) / 3_600, NOW.0));
     assert_eq!(other.import(&mut rows(&memory).into_iter()).unwrap(), Imported { taken: 0, known: 2 });
+}
+
+/// A host whose clock is ahead must not purge what the others know.
+#[test]
+fn what_has_not_ended_by_the_servers_clock_is_never_purged() {
+    let [ended, later] = [4_000_000_000, 4_300_000_000].map(|end| Some(UnixTime(end)));
+    let ahead = UnixTime(4_200_000_000);
+    for purge_by_server_clock in [true, false] {
+        let log = log();
+        let host = Postgres::new(Options { purge_by_server_clock, ..log.options().clone() });
+        let spend = |serial, message, expires| SpendRequest { expires, now: ahead, ..ask(serial, message) };
+        assert_eq!(log.spend(&SpendRequest { expires: ended, ..ask(1, 1) }).unwrap(), SpendResult::Fresh);
+        assert_eq!(host.spend(&spend(2, 1, later)).unwrap(), SpendResult::Fresh);
+        assert_eq!(host.spend(&spend(3, 1, later)).unwrap(), SpendResult::Fresh);
+        host.purge(ahead, GRACE, 1_000).unwrap();
+        let again = log.spend(&SpendRequest { expires: ended, ..ask(1, 2) });
+        match purge_by_server_clock {
+            true => assert_eq!(again.unwrap(), SpendResult::DoubleSpend { first_seen: NOW }),
+            false => assert!(matches!(again, Err(StoreError::ClockBehind { .. })), "{again:?}"),
+        }
+    }
 }
 
 #[test]

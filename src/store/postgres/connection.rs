@@ -11,6 +11,7 @@ use super::options::{Host, Options, Tls};
 use super::seen::{self, Seen};
 use super::trouble;
 use crate::store::error::StoreError;
+use crate::time::UnixTime;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +64,10 @@ pub(super) struct Connection {
     pub(super) patience: Option<Duration>,
     /// The number of our space.
     pub(super) space: i32,
+    /// The number of the table of spaces, as long as it is the same one.
+    pub(super) table: u32,
+    /// The server's clock in seconds since 1970, and when it was read.
+    time: (i64, Instant),
     pub(super) idle_since: Instant,
 }
 
@@ -85,13 +90,15 @@ pub(super) struct Greeting {
     format: Option<u32>,
     /// The number of our space and its epoch.
     space: Option<(i32, i64)>,
+    /// Numbers of the database and of the table of spaces.
+    tables: (u32, u32),
 }
 
 impl Greeting {
     /// Returns what the server is, compared with what it was.
     pub(super) fn seen(&self, options: &Options) -> Seen {
         let epoch = self.space.map_or(0, |(_, epoch)| epoch);
-        Seen::new(options, self.system_identifier.clone(), self.timeline, epoch, self.position)
+        Seen::new(options, self.system_identifier.clone(), self.tables, self.timeline).at(epoch, self.position)
     }
 
     /// Returns the number of our space, of a server that can be used.
@@ -139,7 +146,18 @@ impl Connection {
             }
         };
         let idle_since = Instant::now();
-        Ok(Self { client, server, task, warning, statements: HashMap::new(), patience: None, space: 0, idle_since })
+        Ok(Self {
+            client,
+            server,
+            task,
+            warning,
+            statements: HashMap::new(),
+            patience: None,
+            space: 0,
+            table: 0,
+            time: (0, idle_since),
+            idle_since,
+        })
     }
 
     /// Sets up the session, and asks what the server is.
@@ -156,7 +174,10 @@ impl Connection {
                  case when pg_is_in_recovery() then null
                      else pg_walfile_name(pg_current_wal_insert_lsn()) end,
                  case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end;
-             select m.format, s.id, s.epoch from mailstamp.meta m left join mailstamp.space s on s.name = '{}'",
+             select m.format, s.id, s.epoch, 'mailstamp.space'::regclass::oid,
+                 (select oid from pg_database where datname = current_database()),
+                 extract(epoch from clock_timestamp())::bigint
+             from mailstamp.meta m left join mailstamp.space s on s.name = '{}'",
             options.synchronous_commit.as_str(),
             options.space.replace('\'', "''"),
         );
@@ -176,10 +197,20 @@ impl Connection {
             } else {
                 greeting.format = row.get(0).and_then(|format| format.parse().ok());
                 let number = |column| row.get(column).and_then(|text: &str| text.parse::<i64>().ok());
+                let oid = |column| number(column).and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+                greeting.tables = (oid(4), oid(3));
+                self.table = greeting.tables.1;
+                self.time = (number(5).unwrap_or(0), Instant::now());
                 greeting.space = number(1).and_then(|id| i32::try_from(id).ok()).zip(number(2));
             }
         }
         Ok(greeting)
+    }
+
+    /// Returns the time by the server's clock.
+    pub(super) fn server_time(&self) -> UnixTime {
+        let (then, read) = self.time;
+        UnixTime(then).plus(i64::try_from(read.elapsed().as_secs()).unwrap_or(0))
     }
 
     /// Runs a statement. The second time it is prepared, which saves the server half of its work.

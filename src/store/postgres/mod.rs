@@ -113,8 +113,9 @@ impl Postgres {
         let now = self.pool.run_primary(async |connection| {
             // A migration may be due first; the epoch is that of our space in any case.
             let greeting = connection.greet(options).await?;
-            greeting.space(connection.server(), schema::FORMAT)?;
-            Ok(greeting.seen(options))
+            connection.space = greeting.space(connection.server(), schema::FORMAT)?;
+            let (epoch, position) = raise(connection).await?;
+            Ok(greeting.seen(options).at(epoch, position))
         })?;
         self.pool.memory().accept(options, now)
     }
@@ -124,16 +125,9 @@ impl Postgres {
     /// # Errors
     /// Any [`StoreError`].
     pub fn raise_epoch(&self) -> Result<(), StoreError> {
-        self.write(async |connection| {
-            let space = connection.space;
-            let text = "update mailstamp.space set epoch = epoch + 1 where id = $1
-                returning epoch, pg_current_wal_insert_lsn()::text";
-            let rows = connection.rows(text, &[(&space, tokio_postgres::types::Type::INT4)]).await?;
-            if let Some(row) = rows.first() {
-                self.pool.committed(row.get(0), seen::position(row.get(1)).unwrap_or(0));
-            }
-            Ok(())
-        })
+        let (epoch, position) = self.write(raise)?;
+        self.pool.committed(epoch, position);
+        Ok(())
     }
 
     /// Sets the retention of a row after its bucket's end, in seconds.
@@ -167,6 +161,15 @@ impl Postgres {
         }
     }
 
+    /// Returns the first bucket that may not be purged by the server's clock. The clock of one host that is ahead must
+    /// not remove what the others know.
+    fn purge_limit(&self, connection: &Connection, grace: i64) -> u32 {
+        match self.pool.options.purge_by_server_clock {
+            true => decide::oldest_kept_bucket(connection.server_time(), grace),
+            false => decide::NEVER,
+        }
+    }
+
     fn saw_bucket(&self, bucket: u32) {
         let _ = self.oldest.fetch_update(SeqCst, SeqCst, |oldest| {
             (oldest != UNKNOWN && oldest > bucket.into()).then_some(bucket.into())
@@ -179,7 +182,9 @@ impl Postgres {
         if look != UNKNOWN && look >= below.into() {
             return;
         }
+        let grace = self.grace.load(SeqCst);
         let purged = self.write(async |connection| {
+            let below = below.min(self.purge_limit(connection, grace));
             let mut oldest = spends::oldest(connection).await?;
             if oldest.is_some_and(|oldest| oldest < below) {
                 oldest = spends::purge_along(connection, written, below).await?;
@@ -205,6 +210,22 @@ impl Postgres {
     }
 }
 
+/// Raises the epoch; returns it with the WAL position before the commit.
+async fn raise(connection: &mut Connection) -> Result<(i64, u64), Failure> {
+    let space = connection.space;
+    let text = "update mailstamp.space set epoch = epoch + 1 where id = $1
+        returning epoch, pg_current_wal_insert_lsn()::text";
+    let rows = connection.rows(text, &[(&space, tokio_postgres::types::Type::INT4)]).await?;
+    let raised = rows.first().and_then(|row| Some((row.get(0), seen::position(row.get(1))?)));
+    raised.ok_or_else(|| rows::damaged(connection).into())
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let _ = self.pool.memory().keep(&self.pool.options);
+    }
+}
+
 impl UsedLog for Postgres {
     fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let gone = || Err(StoreError::Busy { path: "PostgreSQL".into(), waited: Duration::ZERO });
@@ -222,7 +243,8 @@ impl UsedLog for Postgres {
     }
 
     fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {
-        let below = decide::oldest_kept_bucket(now, grace);
+        let limit = self.read(async |connection| Ok(self.purge_limit(connection, grace)))?;
+        let below = decide::oldest_kept_bucket(now, grace).min(limit);
         let mut removed = 0;
         while removed < most {
             let room = i64::try_from(most - removed).unwrap_or(i64::MAX).min(ROWS_PER_PURGE);

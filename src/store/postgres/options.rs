@@ -29,6 +29,8 @@ pub struct Options {
     /// Whether a standby that was promoted is followed without the administrator's word. It is right only where commits
     /// wait for a standby: a standby that was behind knows less, and accepts used stamps once more.
     pub follow_failover: bool,
+    /// Whether only what has ended by the server's clock is purged. Tests at other times go without.
+    pub purge_by_server_clock: bool,
     /// File in which this host keeps the highest epoch and WAL position it saw. Its folder must exist.
     pub memory: PathBuf,
 }

@@ -255,7 +255,12 @@ impl Pool {
 
     async fn connect_to(&self, host: &Host) -> Result<Connection, StoreError> {
         let tls = self.tls(host)?;
-        let mut connection = Connection::open(self.runtime()?, host, &self.options, tls.as_ref()).await?;
+        let opened = Connection::open(self.runtime()?, host, &self.options, tls.as_ref()).await;
+        if opened.is_err() {
+            // Certificates may have been renewed.
+            *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        let mut connection = opened?;
         let server = host.to_string();
         let before = self.memory().seen(&self.options)?;
         let greeting = connection.greet(&self.options).await;

@@ -86,16 +86,17 @@ create function mailstamp.spend(
     inserts boolean[]
 ) returns table (
     fresh boolean, message bytea, owner bytea, first_seen bigint, times smallint, standing text, mark bigint,
-    epoch bigint, wal_position text
+    epoch bigint, wal_position text, tables oid
 ) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
     its_mark bigint;
     its_epoch bigint;
+    its_tables oid;
     added bytea[];
 begin
     perform pg_advisory_xact_lock_shared(SPENDS, of_space);
-    select s.mark, s.epoch into strict its_mark, its_epoch from mailstamp.space s where s.id = of_space;
+    select s.mark, s.epoch, s.tableoid into strict its_mark, its_epoch, its_tables from mailstamp.space s where s.id = of_space;
     with new as (
         insert into mailstamp.used (space, stamp, hour, first_seen, times, message, owner)
         select of_space, t.stamp, t.hour, t.seen, 0, t.message, t.owner
@@ -111,7 +112,7 @@ begin
     select array_agg(new.stamp) into added from new;
     return query
         select coalesce(t.stamp = any (added), false), u.message, u.owner, u.first_seen, u.times, s.standing,
-            its_mark, its_epoch, pg_current_wal_insert_lsn()::text
+            its_mark, its_epoch, pg_current_wal_insert_lsn()::text, its_tables
         from unnest(stamps) with ordinality as t (stamp, place)
         left join mailstamp.used u on u.space = of_space and u.stamp = t.stamp
         left join mailstamp.standing s on s.space = of_space and s.stamp = t.stamp

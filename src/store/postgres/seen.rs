@@ -14,8 +14,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// The position is written to the file not more often than this. The epoch is always written.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+/// The position is written to the file not more often than this. Whatever else changes is always written, and synced.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A state of the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,21 +27,40 @@ pub(super) struct Seen {
     #[serde(default)]
     accepted: u64,
     pub(super) system_identifier: String,
+    /// Numbers of the database and of a table. They are others after a dump was restored.
+    tables: (u32, u32),
     pub(super) timeline: i64,
     pub(super) epoch: i64,
     pub(super) position: u64,
+    /// Why the server was refused. It stays refused: a restored server that goes on writing soon reaches further than
+    /// the position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
 }
 
 impl Seen {
-    pub(super) fn new(options: &Options, system_identifier: String, timeline: i64, epoch: i64, position: u64) -> Self {
+    pub(super) fn new(options: &Options, system_identifier: String, tables: (u32, u32), timeline: i64) -> Self {
         let (database, space) = (options.database.clone(), options.space.clone());
-        Self { database, space, accepted: 0, system_identifier, timeline, epoch, position }
+        Self { database, space, system_identifier, tables, timeline, ..Self::default() }
+    }
+
+    /// The same server with this epoch and WAL position.
+    pub(super) fn at(self, epoch: i64, position: u64) -> Self {
+        Self { epoch, position, ..self }
+    }
+
+    fn is_same_server(&self, other: &Self) -> bool {
+        (&self.system_identifier, self.tables, self.timeline)
+            == (&other.system_identifier, other.tables, other.timeline)
     }
 
     /// Returns what is another now, if anything is.
     fn other(&self, now: &Self, follow_failover: bool) -> Option<String> {
         if self.system_identifier != now.system_identifier {
             return Some("it is another cluster".to_owned());
+        }
+        if self.tables != now.tables {
+            return Some("its tables were made anew".to_owned());
         }
         if now.timeline != self.timeline && !(follow_failover && now.timeline > self.timeline) {
             return Some(format!("its timeline is {}, and was {}", now.timeline, self.timeline));
@@ -66,6 +85,8 @@ impl Seen {
 pub(super) struct Memory {
     seen: Option<Seen>,
     saved: Option<Instant>,
+    /// Whether commits went further than the file says.
+    is_ahead: bool,
 }
 
 impl Memory {
@@ -85,24 +106,39 @@ impl Memory {
         now: Seen,
     ) -> Result<(), StoreError> {
         self.load(options)?;
+        let refused = |what| Err(StoreError::Restored { server: server.to_owned(), what });
+        if let Some(what) = self.seen.as_ref().and_then(|seen| seen.refused.clone()) {
+            return refused(what);
+        }
         let other = self.seen.as_ref().or(before).and_then(|seen| seen.other(&now, options.follow_failover));
-        if let Some(what) = other.or_else(|| before?.lower(&now)) {
-            return Err(StoreError::Restored { server: server.to_owned(), what });
+        if let Some(what) = other {
+            return refused(what);
+        }
+        if let Some(what) = before.and_then(|seen| seen.lower(&now)) {
+            if let Some(seen) = &mut self.seen {
+                seen.refused = Some(what.clone());
+                self.save(options, Durability::Synced)?;
+            }
+            return refused(what);
         }
         // The position of a session's begin may not be durable, so only those of commits count.
         let mut now = Seen { position: 0, ..now };
         if let Some(seen) = &self.seen {
             now.accepted = seen.accepted;
             now.epoch = now.epoch.max(seen.epoch);
-            if seen.timeline == now.timeline {
-                now.position = seen.position;
-            }
+            // A new timeline goes on where the one before was left.
+            now.position = seen.position;
             if *seen == now {
                 return Ok(());
             }
         }
         self.seen = Some(now);
-        self.save(options)
+        self.save(options, Durability::Synced)
+    }
+
+    /// Returns the highest epoch of the server.
+    pub(super) fn epoch(&self) -> i64 {
+        self.seen.as_ref().map_or(0, |seen| seen.epoch)
     }
 
     /// Takes in what a commit brought.
@@ -111,19 +147,44 @@ impl Memory {
         let raised = epoch > seen.epoch;
         seen.epoch = seen.epoch.max(epoch);
         seen.position = seen.position.max(position);
-        if raised || self.saved.is_none_or(|saved| saved.elapsed() >= SAVE_INTERVAL) {
-            self.save(options)?;
+        self.is_ahead = true;
+        if raised {
+            self.merge(options, Durability::Synced)
+        } else if self.saved.is_none_or(|saved| saved.elapsed() >= SAVE_INTERVAL) {
+            self.merge(options, Durability::Cached)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
-    /// Takes the server as it is now.
+    /// Writes what commits brought, if the file does not have it.
+    pub(super) fn keep(&mut self, options: &Options) -> Result<(), StoreError> {
+        if self.is_ahead { self.merge(options, Durability::Cached) } else { Ok(()) }
+    }
+
+    /// Writes what is higher, here or in the file. The administrator may have accepted the server meanwhile: what is
+    /// committed there counts all the same.
+    fn merge(&mut self, options: &Options, durability: Durability) -> Result<(), StoreError> {
+        let own = self.seen.clone();
+        self.load(options)?;
+        match (&mut self.seen, own) {
+            (Some(seen), Some(own)) if seen.is_same_server(&own) => {
+                seen.epoch = seen.epoch.max(own.epoch);
+                seen.position = seen.position.max(own.position);
+            }
+            (seen @ None, own) => *seen = own,
+            _ => {}
+        }
+        self.save(options, durability)
+    }
+
+    /// Takes the server as it is now. `now` comes from a transaction that is committed.
     pub(super) fn accept(&mut self, options: &Options, now: Seen) -> Result<(), StoreError> {
         // A damaged file is replaced. The time makes the number another one then, too.
         let known = self.load(options).ok().and(self.seen.as_ref()).map_or(0, |seen| seen.accepted);
         let time = clock::now().0.unsigned_abs();
-        self.seen = Some(Seen { accepted: time.max(known + 1), position: 0, ..now });
-        self.save(options)
+        self.seen = Some(Seen { accepted: time.max(known + 1), ..now });
+        self.save(options, Durability::Synced)
     }
 
     /// Reads the file, and takes what is higher. After the administrator's word only the file counts.
@@ -144,7 +205,7 @@ impl Memory {
         let mut file = Some(file).filter(|file| file.database == options.database && file.space == options.space);
         if let (Some(file), Some(seen)) = (&mut file, &self.seen)
             && file.accepted == seen.accepted
-            && file.timeline == seen.timeline
+            && file.is_same_server(seen)
         {
             file.epoch = file.epoch.max(seen.epoch);
             file.position = file.position.max(seen.position);
@@ -153,12 +214,12 @@ impl Memory {
         Ok(())
     }
 
-    fn save(&mut self, options: &Options) -> Result<(), StoreError> {
+    fn save(&mut self, options: &Options, durability: Durability) -> Result<(), StoreError> {
         let failed = |source| StoreError::from_io("write", &options.memory, source);
         let text = serde_json::to_vec(&self.seen).map_err(|error| failed(error.into()))?;
-        atomic_file::replace(&options.memory, 0o600, Durability::Synced, |file| file.write_all(&text))
-            .map_err(failed)?;
+        atomic_file::replace(&options.memory, 0o600, durability, |file| file.write_all(&text)).map_err(failed)?;
         self.saved = Some(Instant::now());
+        self.is_ahead = false;
         Ok(())
     }
 }

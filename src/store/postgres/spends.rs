@@ -243,7 +243,14 @@ async fn call_once(
         (&standings, Type::TEXT_ARRAY),
         (&inserts, Type::BOOL_ARRAY),
     ];
+    let epoch = pool.memory().epoch();
     let rows = connection.rows(SPEND, &parameters).await?;
+    // A dump may have been restored under this connection.
+    let is_other = |row: &Row| row.get::<_, u32>("tables") != connection.table || row.get::<_, i64>("epoch") < epoch;
+    if rows.first().is_some_and(is_other) {
+        let (server, what) = (connection.server().to_owned(), "its log is another one now".to_owned());
+        return Err(StoreError::Restored { server, what }.into());
+    }
     if rows.len() != groups.len() {
         return Err(damaged(connection).into());
     }

@@ -160,7 +160,7 @@ fn of_tls(error: &rustls::Error) -> String {
         }
         E::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => "its certificate has expired".to_owned(),
         E::InvalidCertificate(_) => "its certificate is not valid".to_owned(),
-        E::AlertReceived(_) => "it refuses our certificate, or wants one; see [store] client_certificate".to_owned(),
+        E::AlertReceived(_) => "it refuses our certificate, or wants one; see [store] certificate".to_owned(),
         other => plain(&other.to_string()),
     }
 }

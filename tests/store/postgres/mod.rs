@@ -81,6 +81,7 @@ fn options(cluster: &Cluster, database: &str, memory: PathBuf) -> Options {
         synchronous_commit: SynchronousCommit::On,
         grace: GRACE,
         follow_failover: false,
+        purge_by_server_clock: false,
         memory,
     }
 }

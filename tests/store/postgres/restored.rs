@@ -63,6 +63,59 @@ fn a_backup_that_has_overtaken_the_server_is_refused_too() {
     is_refused_until_accepted(&moved(&site, &copy, "mx1"));
 }
 
+/// Without another epoch only the WAL's end tells, and the restored server's soon passes it. A refusal stays.
+#[test]
+fn a_server_that_was_refused_stays_so_until_accepted() {
+    let site = Site::new();
+    let log = site.host("mx1");
+    assert_eq!(log.spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+    let copy = site.cluster.backup(Setup { durable: true, ..Setup::default() });
+    for serial in 100..120 {
+        assert_eq!(log.spend(&ask(serial, 1)).unwrap(), SpendResult::Fresh);
+    }
+    drop(log);
+    site.cluster.shut_down();
+    copy.start();
+    let answer = moved(&site, &copy, "mx1").spend(&ask(100, 2));
+    assert!(matches!(answer, Err(StoreError::Restored { .. })), "{answer:?}");
+    copy.sql("postgres", "create table filler as select generate_series(1, 200000) as number");
+    is_refused_until_accepted(&moved(&site, &copy, "mx1"));
+}
+
+/// What is committed after an administrator accepted a server that was well counts as before.
+#[test]
+fn accepting_a_server_that_is_well_forgets_nothing_later() {
+    let site = Site::new();
+    let log = site.host("mx1");
+    assert_eq!(log.spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+    site.host("mx1").accept_restored().unwrap();
+    let copy = site.cluster.backup(Setup { durable: true, ..Setup::default() });
+    for serial in 100..120 {
+        assert_eq!(log.spend(&ask(serial, 1)).unwrap(), SpendResult::Fresh);
+    }
+    drop(log);
+    site.cluster.shut_down();
+    copy.start();
+    is_refused_until_accepted(&moved(&site, &copy, "mx1"));
+}
+
+/// A dump in the same cluster leaves its identifier, timeline and WAL as they are.
+#[test]
+fn tables_that_were_made_anew_are_refused_until_accepted() {
+    let site = Site::shared();
+    let log = site.host("mx1");
+    assert_eq!(log.spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+    site.cluster.sql(&site.database, "drop schema mailstamp cascade");
+    site.host("new").init().unwrap();
+    // On the connection that was open, and on another.
+    for _ in 0..2 {
+        let answer = log.spend(&ask(1, 2));
+        assert!(matches!(answer, Err(StoreError::Restored { .. })), "{answer:?}");
+    }
+    log.accept_restored().unwrap();
+    assert_eq!(log.spend(&ask(2, 1)).unwrap(), SpendResult::Fresh);
+}
+
 #[test]
 fn another_cluster_in_its_place_is_refused_until_accepted() {
     let (site, other) = (Site::new(), Site::with(Setup::default()));
