@@ -1,8 +1,9 @@
 //! Load for the used log in PostgreSQL. `benches/compare` starts the server, and runs this beside pgbench(1) and
 //! psql(1).
 
+use mailstamp::database::{Host, SynchronousCommit};
 use mailstamp::stamp::serial::Serial;
-use mailstamp::store::postgres::{Host, Options, Postgres, SynchronousCommit, Tls};
+use mailstamp::store::postgres::{Options, Postgres};
 use mailstamp::store::{GRACE, UsedLog};
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::owner::Owner;
@@ -25,8 +26,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         hosts: vec![Host::Unix { folder: folder.into(), port: port.parse()? }],
         database: "mailstamp".into(),
         user: "mailstamp".into(),
-        password: None,
-        tls: Tls::Off,
+        password_file: None,
+        tls: None,
+        read_file: |_, _| Err("no file".into()),
         timeout: Duration::from_secs(5),
         connections: 8,
         space: "default".into(),
@@ -35,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         follow_failover: false,
         purge_by_server_clock: false,
         memory: memory.into(),
+        remembers: true,
     };
     let log = Postgres::new(options.clone());
     match rest {

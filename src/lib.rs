@@ -9,9 +9,8 @@
 //!
 //! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`],
 //!   [`autoreply`], [`boundary`], [`smtp`], `vendor_api`.
-//! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`context`],
-//!   [`engine`],
-//!   `ledger`, `sender`.
+//! - With I/O: [`os`], [`database`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`],
+//!   [`context`], [`engine`], `ledger`, `sender`.
 //! - Front ends: [`server`], [`cli`].
 //!
 //! `sender` and `ledger` exist with the Cargo features `sender` and `vendor`, and `vendor_api` with either.
@@ -41,6 +40,7 @@ pub mod boundary;
 pub mod cli;
 pub mod config;
 pub mod context;
+pub mod database;
 pub mod directory;
 pub mod engine;
 pub mod grant;

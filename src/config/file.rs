@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Folder of the system's own configuration, used where the user has none.
 pub(super) const SYSTEM: &str = "/etc/mailstamp";
@@ -85,6 +86,11 @@ pub fn read_up_to(path: &Path, largest: u64) -> Result<String, FileError> {
 /// Reads a secret file, which only its owner may be able to read.
 pub fn read_secret(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST, 0o077, FileErrorKind::Readable)
+}
+
+/// Reads a secret file or a public one.
+pub fn read_either(path: &Path, is_secret: bool) -> Result<Zeroizing<String>, FileError> {
+    if is_secret { read_secret(path) } else { read(path) }.map(Zeroizing::new)
 }
 
 /// Opens an address list for reading in blocks: as [`read_list`], but without looking at its content.

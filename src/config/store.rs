@@ -3,16 +3,14 @@
 
 use super::ConfigError;
 use super::ranges::{MINUTE, Number, Seconds};
+use crate::database::{Host, PORT, SynchronousCommit, Tls};
 use crate::verdict::facts::Mailbox;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The usual port of PostgreSQL.
-const PORT: u16 = 5432;
 /// Most servers of one log.
 const HOSTS: usize = 8;
 /// Longest name of a space, of a database and of a role, in bytes; that of PostgreSQL's names.
@@ -22,14 +20,14 @@ const NAME_MAX: usize = 63;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SharedLog {
     /// The servers, in the order in which they are tried.
-    pub hosts: Vec<DatabaseHost>,
+    pub hosts: Vec<Host>,
     pub database: String,
     /// The role.
     pub user: String,
     /// The file that holds only the password, closed to other users.
     pub password_file: Option<PathBuf>,
     /// How the connection is protected; `None` on this host.
-    pub tls: Option<DatabaseTls>,
+    pub tls: Option<Tls>,
     /// How long one answer may take.
     pub timeout: Duration,
     /// The most connections of the daemon.
@@ -42,90 +40,21 @@ pub struct SharedLog {
     pub follow_failover: bool,
 }
 
-/// A server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum DatabaseHost {
-    Tcp {
-        /// A name or an address.
-        name: String,
-        port: u16,
-    },
-    Unix {
-        /// The folder of the socket.
-        folder: PathBuf,
-        port: u16,
-    },
-}
-
-/// Files for TLS, in PEM form.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DatabaseTls {
-    /// The certificates that may sign the server's; without it those that the system trusts.
-    pub ca: Option<PathBuf>,
-    /// The client's certificate and its key, if the server asks for one.
-    pub client: Option<(PathBuf, PathBuf)>,
-}
-
-/// Setting `synchronous_commit` of a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SynchronousCommit {
-    /// A synchronous standby, if the server has one, has written the spend to its disk.
-    #[default]
-    On,
-    /// It also shows the spend to readers.
-    RemoteApply,
-}
-
-impl SynchronousCommit {
-    /// Returns the word of the configuration, which is PostgreSQL's too.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::RemoteApply => "remote_apply",
+/// Parses `name`, `name:port`, `[address]:port`, `/folder` or `/folder:port`.
+fn parse_host(text: &str) -> Option<Host> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, port.parse().ok().filter(|it| *it != 0)?)
         }
+        _ => (text, PORT),
+    };
+    if host.starts_with('/') {
+        return Some(Host::Unix { folder: PathBuf::from(host), port });
     }
-}
-
-/// As the configuration has it.
-impl fmt::Display for DatabaseHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { name, port } if name.contains(':') => write!(f, "[{name}]:{port}"),
-            Self::Tcp { name, port } => write!(f, "{name}:{port}"),
-            Self::Unix { folder, port } => write!(f, "{}:{port}", folder.display()),
-        }
-    }
-}
-
-impl DatabaseHost {
-    /// Parses `name`, `name:port`, `[address]:port`, `/folder` or `/folder:port`.
-    fn parse(text: &str) -> Option<Self> {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-                (host, port.parse().ok().filter(|it| *it != 0)?)
-            }
-            _ => (text, PORT),
-        };
-        if host.starts_with('/') {
-            return Some(Self::Unix { folder: PathBuf::from(host), port });
-        }
-        let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
-        let is_address = bare.parse::<IpAddr>().is_ok();
-        let is_name = bare == host && super::is_host_name(host);
-        (is_address || is_name).then(|| Self::Tcp { name: bare.to_owned(), port })
-    }
-
-    /// Returns whether nothing between this host and the server can read along.
-    fn is_here(&self) -> bool {
-        match self {
-            Self::Tcp { name, .. } => {
-                name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-            }
-            Self::Unix { .. } => true,
-        }
-    }
+    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+    let is_address = bare.parse::<IpAddr>().is_ok();
+    let is_name = bare == host && super::is_host_name(host);
+    (is_address || is_name).then(|| Host::Tcp { name: bare.to_owned(), port })
 }
 
 #[derive(Default, Deserialize)]
@@ -169,6 +98,20 @@ enum TlsMode {
 
 const SECRET: &str = "a secret stands in a file of its own: write password_file = \"/path\", mode 600";
 
+impl SharedLog {
+    /// Returns the files that it names: the key, the path, and whether it is a secret.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path, bool)> {
+        let client = self.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        let files = [
+            ("store.password_file", self.password_file.as_deref(), true),
+            ("store.ca", self.tls.as_ref().and_then(|tls| tls.ca.as_deref()), false),
+            ("store.certificate", client.map(|(certificate, _)| certificate.as_path()), false),
+            ("store.key", client.map(|(_, key)| key.as_path()), true),
+        ];
+        files.into_iter().filter_map(|(key, path, is_secret)| Some((key, path?, is_secret)))
+    }
+}
+
 impl StoreTable {
     /// Checks the table against the addresses; `None` is a file of this host. `path` makes a path of a value.
     pub(super) fn settle(
@@ -194,12 +137,12 @@ impl StoreTable {
             (None, Some(_)) => return Err(wrong("key", "write certificate too")),
         };
         let ca = path("store.ca", self.ca)?;
-        let on_sockets = matches!(hosts[0], DatabaseHost::Unix { .. });
+        let on_sockets = matches!(hosts[0], Host::Unix { .. });
         let tls = match (self.tls, ca) {
             (Some(TlsMode::VerifyFull), _) if on_sockets => {
                 return Err(wrong("tls", "a Unix socket has no TLS: remove this line"));
             }
-            (Some(TlsMode::Off), _) if !hosts.iter().all(DatabaseHost::is_here) => {
+            (Some(TlsMode::Off), _) if !hosts.iter().all(Host::is_local) => {
                 return Err(wrong(
                     "tls",
                     "\"off\" is for sockets and loopback addresses: others on the way could read and change every \
@@ -210,7 +153,7 @@ impl StoreTable {
                 let needless = ca.map(|_| "ca").or(client.map(|_| "certificate"));
                 needless.map_or(Ok(None), |key| Err(wrong(key, "there is no TLS here: remove this line")))?
             }
-            (_, ca) => Some(DatabaseTls { ca, client }),
+            (_, ca) => Some(Tls { ca, client }),
         };
         // Otherwise a stamp of one person would be good for all the others that share the log.
         if let Some(mailbox) = mailboxes.iter().find(|it| it.lacks_owner()) {
@@ -254,7 +197,7 @@ impl StoreTable {
     }
 }
 
-fn hosts(texts: &[String]) -> Result<Vec<DatabaseHost>, ConfigError> {
+fn hosts(texts: &[String]) -> Result<Vec<Host>, ConfigError> {
     if texts.is_empty() || texts.len() > HOSTS {
         return Err(wrong("hosts", &format!("write 1 to {HOSTS} servers, as [\"db1.your.example\"]")));
     }
@@ -263,13 +206,13 @@ fn hosts(texts: &[String]) -> Result<Vec<DatabaseHost>, ConfigError> {
         return Err(wrong("hosts", "write host names, no URL; a password goes into password_file"));
     }
     let parse = |text: &String| {
-        let host = DatabaseHost::parse(text);
+        let host = parse_host(text);
         host.ok_or_else(|| {
             wrong("hosts", &format!("{text:?}: write a host name, an address or a folder, and perhaps :port"))
         })
     };
     let hosts = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    let sockets = hosts.iter().filter(|host| matches!(host, DatabaseHost::Unix { .. })).count();
+    let sockets = hosts.iter().filter(|host| matches!(host, Host::Unix { .. })).count();
     if sockets != 0 && sockets != hosts.len() {
         return Err(wrong("hosts", "write host names or folders of sockets, not both"));
     }
@@ -334,7 +277,7 @@ mod tests {
 
     #[test]
     fn hosts_are_names_addresses_or_folders() {
-        let parse = |text| DatabaseHost::parse(text).map(|host| host.to_string());
+        let parse = |text| parse_host(text).map(|host| host.to_string());
         for (text, shown) in [
             ("db1.x.example", "db1.x.example:5432"),
             ("db2.x.example:5433", "db2.x.example:5433"),
@@ -346,7 +289,7 @@ mod tests {
         ] {
             assert_eq!(parse(text).as_deref(), Some(shown));
             // What is shown can be written.
-            assert_eq!(DatabaseHost::parse(shown), DatabaseHost::parse(text));
+            assert_eq!(parse_host(shown), parse_host(text));
         }
         for text in ["", "a b", "db:0", "db:65536", "db:x", "[db]:1", ":5432"] {
             assert_eq!(parse(text), None, "{text}");

@@ -18,17 +18,18 @@ use std::sync::{Arc, OnceLock};
 #[cfg(feature = "postgres")]
 use {
     crate::config::file,
-    crate::config::store::{DatabaseHost, SynchronousCommit},
     crate::os,
-    crate::store::postgres::{self, Host, Postgres, Tls},
+    crate::store::postgres::{self, Postgres},
+    data_encoding::HEXLOWER,
+    sha2::{Digest, Sha256},
     zeroize::Zeroizing,
 };
 
 /// Page cache of a log that stays open, in bytes.
 const CACHE: usize = 8 << 20;
 
-/// Opens the used log in a database.
-type OpenShared = fn(&Config, &Paths) -> Result<Box<dyn Store>, PathsError>;
+/// Opens the used log in a database; the `bool` says whether what is seen of the server is remembered.
+type OpenShared = fn(&Config, &Paths, bool) -> Result<Box<dyn Store>, PathsError>;
 
 /// The client of databases, in the processes that have it.
 static CLIENT: OnceLock<OpenShared> = OnceLock::new();
@@ -37,8 +38,8 @@ static CLIENT: OnceLock<OpenShared> = OnceLock::new();
 pub fn provide_client() {
     #[cfg(feature = "postgres")]
     CLIENT.get_or_init(|| {
-        |config, places| {
-            let log = config.store.as_ref().map(|shared| shared_log(shared, config, places)).transpose()?;
+        |config, places, remembers| {
+            let log = config.store.as_ref().map(|shared| shared_log(shared, config, places, remembers)).transpose()?;
             log.map_or_else(|| local_log(config, places), |log| Ok(Box::new(log)))
         }
     });
@@ -53,9 +54,18 @@ pub fn has_client(config: &Config) -> bool {
 /// Returns the used log, with the grants beside it.
 /// The first request opens and locks it, until it is dropped.
 pub fn used_log(config: &Config, places: &Paths) -> Result<Box<dyn Store>, PathsError> {
+    open_used_log(config, places, true)
+}
+
+/// As [`used_log`], for a command that changes nothing: what is seen of a server is compared, and not remembered.
+pub fn used_log_to_look_at(config: &Config, places: &Paths) -> Result<Box<dyn Store>, PathsError> {
+    open_used_log(config, places, false)
+}
+
+fn open_used_log(config: &Config, places: &Paths, remembers: bool) -> Result<Box<dyn Store>, PathsError> {
     match (&config.store, CLIENT.get()) {
         (None, _) => local_log(config, places),
-        (Some(_), Some(open)) => open(config, places),
+        (Some(_), Some(open)) => open(config, places, remembers),
         (Some(_), None) => Err(PathsError::NoClient),
     }
 }
@@ -69,7 +79,7 @@ pub fn local_log(config: &Config, places: &Paths) -> Result<Box<dyn Store>, Path
 /// Returns the database's log for the daemon, which counts its start there. A server that is away delays nothing.
 #[cfg(feature = "postgres")]
 fn open_shared(shared: &SharedLog, config: &Config, places: &Paths) -> Result<OpenLog, PathsError> {
-    let log = Arc::new(shared_log(shared, config, places)?);
+    let log = Arc::new(shared_log(shared, config, places, true)?);
     let counted = Arc::clone(&log);
     // Each purge raises the epoch too, so a failure here loses little.
     let raise = move || drop(counted.raise_epoch());
@@ -78,42 +88,52 @@ fn open_shared(shared: &SharedLog, config: &Config, places: &Paths) -> Result<Op
 }
 
 /// Returns the used log in the database, without connecting.
-/// Creates the folder of the state, which keeps what this host saw of the server.
+/// Creates the folder of the state, which keeps what this host saw of the server, if that `remembers`.
 #[cfg(feature = "postgres")]
-pub fn shared_log(shared: &SharedLog, config: &Config, places: &Paths) -> Result<Postgres, PathsError> {
+pub fn shared_log(
+    shared: &SharedLog,
+    config: &Config,
+    places: &Paths,
+    remembers: bool,
+) -> Result<Postgres, PathsError> {
     let state = places.state()?;
-    os::make_folder(state, 0o700).map_err(|source| PathsError::State { path: state.to_owned(), source })?;
-    // The adapter reads them; here only their owner and mode are checked.
-    if let Some(tls) = &shared.tls {
-        for public in tls.ca.iter().chain(tls.client.iter().map(|(certificate, _)| certificate)) {
-            file::read(public)?;
-        }
-        tls.client.as_ref().map(|(_, key)| file::read_secret(key).map(Zeroizing::new)).transpose()?;
+    if remembers {
+        os::make_folder(state, 0o700).map_err(|source| PathsError::State { path: state.to_owned(), source })?;
     }
-    let password = shared.password_file.as_deref().map(file::read_secret).transpose()?.map(Zeroizing::new);
-    let password = password.map(|text| Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
-    let host = |host: &DatabaseHost| match host.clone() {
-        DatabaseHost::Tcp { name, port } => Host::Tcp { name, port },
-        DatabaseHost::Unix { folder, port } => Host::Unix { folder, port },
-    };
+    // The adapter reads them at each connection. Here a fault of the setup is told at the start.
+    for (_, path, is_secret) in shared.files() {
+        file::read_either(path, is_secret)?;
+    }
     Ok(Postgres::new(postgres::Options {
-        hosts: shared.hosts.iter().map(host).collect(),
+        hosts: shared.hosts.clone(),
         database: shared.database.clone(),
         user: shared.user.clone(),
-        password,
-        tls: shared.tls.clone().map_or(Tls::Off, |tls| Tls::VerifyFull { ca: tls.ca, client: tls.client }),
+        password_file: shared.password_file.clone(),
+        tls: shared.tls.clone(),
+        read_file,
         timeout: shared.timeout,
         connections: shared.connections,
         space: shared.space.clone(),
-        synchronous_commit: match shared.synchronous_commit {
-            SynchronousCommit::On => postgres::SynchronousCommit::On,
-            SynchronousCommit::RemoteApply => postgres::SynchronousCommit::RemoteApply,
-        },
+        synchronous_commit: shared.synchronous_commit,
         grace: config.policy.grace(),
         follow_failover: shared.follow_failover,
         purge_by_server_clock: true,
-        memory: state.join("server-seen"),
+        memory: state.join(memory_name(shared)),
+        remembers,
     }))
+}
+
+/// Returns the name of the file with what this host saw of a log. Logs of other databases and spaces have files of their
+/// own, also where the state's folder is one.
+#[cfg(feature = "postgres")]
+fn memory_name(shared: &SharedLog) -> String {
+    let hash = Sha256::new().chain_update(&shared.database).chain_update([0]).chain_update(&shared.space).finalize();
+    format!("server-seen-{}", HEXLOWER.encode(&hash[..8]))
+}
+
+#[cfg(feature = "postgres")]
+fn read_file(path: &Path, is_secret: bool) -> Result<Zeroizing<String>, String> {
+    file::read_either(path, is_secret).map_err(|error| os::without_numbers(&error.to_string()))
 }
 
 /// Opens the used log for the daemon; a file is locked, and its answers are counted in `attended`.
@@ -215,11 +235,7 @@ impl OpenLog {
         match self {
             Self::File(log) => log.glance(now),
             #[cfg(feature = "postgres")]
-            Self::Shared(log) => {
-                let found = log.summary()?;
-                let replies = log.replies_of_the_day(now)?.into();
-                Ok(Stats { used: found.used, waiting: 0, bytes: found.bytes, replies })
-            }
+            Self::Shared(log) => log.glance(now),
         }
     }
 }

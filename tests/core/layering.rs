@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 14] = [
     &["policy", "vendor_api"],
     &["autoreply", "boundary", "smtp"],
     &["os"],
-    &["ipc"],
+    &["database", "ipc"],
     &["config", "log", "mailbox", "net", "store"],
     &["directory"],
     &["context"],

@@ -1,11 +1,12 @@
 //! Logs in PostgreSQL for the contract, in one database of a server that does not sync; each log is a space of its own.
 //! Also what holds for this store alone, where no fault is needed to show it.
 
-use crate::support::postgres::{Cluster, PASSWORD, ROLE, Setup};
+use crate::support::postgres::{Cluster, ROLE, Setup, read_file};
 use crate::{DAY, NOW, ask, rows};
+use mailstamp::database::{Host, SynchronousCommit};
 use mailstamp::grant::StampStatus;
 use mailstamp::store::memory::Memory;
-use mailstamp::store::postgres::{Host, InitOutcome, Options, Postgres, SynchronousCommit, Tls};
+use mailstamp::store::postgres::{InitOutcome, Options, Postgres};
 use mailstamp::store::redb::{self, Redb};
 use mailstamp::store::{ExportRecord, GRACE, GrantStore, Imported, Purged, Store, StoreError, UsedLog};
 use mailstamp::time::UnixTime;
@@ -61,8 +62,9 @@ fn of(database: String, space: String, memory: PathBuf) -> Options {
         hosts: vec![Host::Unix { folder: cluster.host().into(), port: cluster.port() }],
         database,
         user: ROLE.to_owned(),
-        password: Some(PASSWORD.to_owned().into()),
-        tls: Tls::Off,
+        password_file: Some(cluster.password_file()),
+        tls: None,
+        read_file,
         timeout: Duration::from_secs(60),
         connections: 4,
         space,
@@ -71,6 +73,7 @@ fn of(database: String, space: String, memory: PathBuf) -> Options {
         follow_failover: false,
         purge_by_server_clock: false,
         memory,
+        remembers: true,
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
+use zeroize::Zeroizing;
 
 /// The superuser; needs no password on the socket.
 pub const SUPERUSER: &str = "postgres";
@@ -88,6 +89,8 @@ impl Cluster {
         let watcher = command.spawn().unwrap();
         let (disk, network) = (setup.disk.map(str::to_owned), setup.network);
         let cluster = Self { folder, port: Port::reserve(), disk, network, server: Mutex::default(), watcher };
+        fs::write(cluster.password_file(), format!("{PASSWORD}\n")).unwrap();
+        chmod(&cluster.password_file(), 0o600);
         let rest = "host all all all scram-sha-256\n";
         cluster.write("hba", &format!("local all all trust\nlocal replication {SUPERUSER} trust\n{rest}"));
         cluster
@@ -185,6 +188,11 @@ impl Cluster {
     /// The folder of its socket.
     pub fn host(&self) -> String {
         self.folder.display().to_string()
+    }
+
+    /// A file with the password of [`ROLE`].
+    pub fn password_file(&self) -> PathBuf {
+        self.folder.join("password")
     }
 
     /// Its port, of the socket and of the loopback interface.
@@ -347,6 +355,12 @@ impl Drop for Cluster {
         }
         let _ = self.watcher.wait();
     }
+}
+
+/// Reads a file of the store's options, of any owner and mode.
+pub fn read_file(path: &Path, _: bool) -> Result<Zeroizing<String>, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), error.kind()))?;
+    Ok(Zeroizing::new(text))
 }
 
 /// A certificate authority of the test.

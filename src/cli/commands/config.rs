@@ -10,8 +10,9 @@ use crate::config::directory_sources;
 use crate::config::file::{self, FileErrorKind};
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
-use crate::config::store::{DatabaseHost, SharedLog};
+use crate::config::store::SharedLog;
 use crate::config::{Config, rules};
+use crate::database::Host;
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
 use crate::directory::signing_key::SigningKey;
@@ -261,7 +262,7 @@ fn boundary(boundary: &Boundary) -> Vec<(&'static str, Value)> {
 /// Returns the settings of the database.
 fn store(log: &SharedLog) -> Vec<(&'static str, Value)> {
     let (certificate, key) = log.tls.as_ref().and_then(|tls| tls.client.clone()).unzip();
-    let is_on_socket = matches!(log.hosts.first(), Some(DatabaseHost::Unix { .. }));
+    let is_on_socket = matches!(log.hosts.first(), Some(Host::Unix { .. }));
     let tls = match &log.tls {
         Some(_) => Some("verify-full"),
         None => (!is_on_socket).then_some("off"),

@@ -168,7 +168,7 @@ impl io::Write for HashWriter<'_> {
 #[cfg(feature = "postgres")]
 fn on_server(command: &Command, context: &Context) -> Result<(), Failure> {
     let Some(shared) = &context.config.store else { return Ok(()) };
-    let log: Postgres = used_log::shared_log(shared, &context.config, &context.places)?;
+    let log: Postgres = used_log::shared_log(shared, &context.config, &context.places, true)?;
     let (mut members, text) = match command {
         Command::Init(_) => match log.init()? {
             InitOutcome::Created => (json!({ "outcome": "created" }), "tables: created".to_owned()),

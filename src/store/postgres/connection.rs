@@ -4,12 +4,18 @@
 //! - No request is ever cancelled. A cancel while a commit waits for a standby ends the wait, and the server then says
 //!   that the commit succeeded, with a warning only (PostgreSQL 15, 27.2.8.3). When a deadline passes, the connection
 //!   is dropped. A warning makes the result of a write unknown.
+//! - A client that stops between two requests of a transaction keeps its locks, and mail of other hosts waits. So the
+//!   server ends a session that is idle in a transaction for longer than any of ours is. That is no cancel of a commit:
+//!   the server counts the time only while it waits for a request, and once it read `commit` it waits for none.
+//!   `statement_timeout` is off: one that passes just as a statement ends would cut the wait of its commit short.
 //! - A write is done when the server says that it is ready for the next request. The end of a statement comes before
 //!   its commit (55.2.3).
 
-use super::options::{Host, Options, Tls};
+use super::options::Options;
+use super::scram::ScramOnly;
 use super::seen::{self, Seen};
 use super::trouble;
+use crate::database::Host;
 use crate::store::error::StoreError;
 use crate::time::UnixTime;
 use std::collections::HashMap;
@@ -18,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -27,11 +34,16 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+/// A session of ours that is idle in a transaction for longer than this, or than twice the deadline, is ended.
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
     Server(Error),
     Store(StoreError),
+    /// A row that this program does not write: a value of another type, or one that means nothing.
+    Damaged,
     /// No answer within the time limit of one request.
     Late,
 }
@@ -132,16 +144,26 @@ impl Connection {
         tls: Option<&MakeRustlsConnect>,
     ) -> Result<Self, StoreError> {
         let server: Arc<str> = host.to_string().into();
-        let failed = |error| trouble::connect(&server, &error);
-        let config = config_of(host, options);
+        let failed = |error| trouble::connect(&server, &error, options.tls.as_ref());
+        let away = |error| StoreError::Unreachable { server: server.to_string(), what: trouble::of_io(&error) };
+        let password = options.password();
+        let password = password.map_err(|what| StoreError::Refused { server: server.to_string(), what })?;
+        let config = config_of(host, options, password.as_ref().map(|text| text.as_str()));
         let warning = Arc::default();
-        let (client, task) = match tls {
-            Some(tls) if matches!(host, Host::Tcp { .. }) => {
+        let (client, task) = match (host, tls) {
+            (Host::Tcp { .. }, Some(tls)) => {
                 let (client, connection) = config.connect(tls.clone()).await.map_err(failed)?;
                 (client, serve(runtime, connection, &warning))
             }
-            _ => {
-                let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+            (Host::Tcp { name, port }, None) => {
+                let stream = TcpStream::connect((name.as_str(), *port)).await.map_err(away)?;
+                stream.set_nodelay(true).map_err(away)?;
+                let (client, connection) = config.connect_raw(ScramOnly::new(stream), NoTls).await.map_err(failed)?;
+                (client, serve(runtime, connection, &warning))
+            }
+            (Host::Unix { folder, port }, _) => {
+                let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await.map_err(away)?;
+                let (client, connection) = config.connect_raw(ScramOnly::new(stream), NoTls).await.map_err(failed)?;
                 (client, serve(runtime, connection, &warning))
             }
         };
@@ -162,13 +184,8 @@ impl Connection {
 
     /// Sets up the session, and asks what the server is.
     pub(super) async fn greet(&mut self, options: &Options) -> Result<Greeting, Failure> {
-        // A lock is waited for less long than our deadline, so that the server says that it was a lock.
-        let lock_timeout = (options.timeout / 4).max(Duration::from_millis(1)).as_millis();
         let text = format!(
-            "set standard_conforming_strings = on; set client_min_messages = warning;
-             set synchronous_commit = {}; set default_transaction_isolation = 'read committed';
-             set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set lock_timeout = {lock_timeout};
-             set search_path = pg_catalog, pg_temp; set bytea_output = hex; set jit = off;
+            "{};
              select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
                  (select system_identifier from pg_control_system()),
                  case when pg_is_in_recovery() then null
@@ -177,9 +194,9 @@ impl Connection {
              select m.format, s.id, s.epoch, 'mailstamp.space'::regclass::oid,
                  (select oid from pg_database where datname = current_database()),
                  extract(epoch from clock_timestamp())::bigint
-             from mailstamp.meta m left join mailstamp.space s on s.name = '{}'",
-            options.synchronous_commit.as_str(),
-            options.space.replace('\'', "''"),
+             from mailstamp.meta m left join mailstamp.space s on s.name = {}",
+            settings(options),
+            quoted(&options.space),
         );
         let mut greeting = Greeting::default();
         let mut rows = 0;
@@ -195,7 +212,7 @@ impl Connection {
                 greeting.timeline = timeline.and_then(|digits| i64::from_str_radix(digits, 16).ok()).unwrap_or(0);
                 greeting.position = row.get(4).and_then(seen::position).unwrap_or(0);
             } else {
-                greeting.format = row.get(0).and_then(|format| format.parse().ok());
+                greeting.format = Some(row.get(0).and_then(|format| format.parse().ok()).ok_or(Failure::Damaged)?);
                 let number = |column| row.get(column).and_then(|text: &str| text.parse::<i64>().ok());
                 let oid = |column| number(column).and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
                 greeting.tables = (oid(4), oid(3));
@@ -273,23 +290,36 @@ async fn within<T>(patience: Option<Duration>, request: impl Future<Output = Res
     }
 }
 
-fn config_of(host: &Host, options: &Options) -> Config {
+/// The settings of a session. A lock is waited for less long than our deadline, so that the server says that it was a
+/// lock.
+pub(super) fn settings(options: &Options) -> String {
+    let lock_timeout = (options.timeout / 4).max(Duration::from_millis(1)).as_millis();
+    let idle_timeout = (options.timeout * 2).max(MIN_IDLE_TIMEOUT).as_millis();
+    format!(
+        "set standard_conforming_strings = on; set client_min_messages = warning;
+         set synchronous_commit = {}; set default_transaction_isolation = 'read committed';
+         set statement_timeout = 0; set idle_in_transaction_session_timeout = {idle_timeout};
+         set lock_timeout = {lock_timeout}; set search_path = pg_catalog, pg_temp; set bytea_output = hex; set jit = off",
+        options.synchronous_commit.as_str()
+    )
+}
+
+/// Returns a text as a literal that means the same whatever `standard_conforming_strings` is.
+fn quoted(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+fn config_of(host: &Host, options: &Options, password: Option<&str>) -> Config {
     let mut config = Config::new();
-    let port = match host {
-        Host::Tcp { name, port } => {
-            config.host(name);
-            *port
-        }
-        Host::Unix { folder, port } => {
-            config.host_path(folder);
-            *port
-        }
-    };
-    config.port(port).dbname(&options.database).user(&options.user).application_name("mailstamp");
-    if let Some(password) = &options.password {
-        config.password(password.as_str());
+    // Without TLS the socket is opened here, and these name no host.
+    if let Host::Tcp { name, port } = host {
+        config.host(name).port(*port);
     }
-    let encrypted = options.tls != Tls::Off && matches!(host, Host::Tcp { .. });
+    config.dbname(&options.database).user(&options.user).application_name("mailstamp");
+    if let Some(password) = password {
+        config.password(password);
+    }
+    let encrypted = options.tls.is_some() && matches!(host, Host::Tcp { .. });
     config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
     // A peer that is gone without a word is noticed while a connection is idle.
     config.keepalives(true).keepalives_idle(Duration::from_secs(30));

@@ -3,8 +3,8 @@
 use super::Postgres;
 use super::connection::{Connection, Failure};
 use super::export::Table;
-use super::replies::{ROWS_PER_STEP, lock};
-use super::rows::{contact_of, damaged};
+use super::replies::lock;
+use super::rows::contact_of;
 use crate::message::address::Address;
 use crate::store::ExportRecord;
 use crate::store::contacts::{self, Allowance, Contact, ContactStore, Correspondent, Gathered, LearnMode};
@@ -71,8 +71,7 @@ impl ContactStore for Postgres {
             let plain = address.as_bytes();
             let parameters = [(&space as _, Type::INT4), (&key as _, Type::BYTEA), (&plain as _, Type::BYTEA)];
             let rows = connection.rows(text, &parameters).await?;
-            let all = rows.iter().map(contact_of).collect::<Option<Vec<_>>>();
-            let mut all = all.ok_or_else(|| damaged(connection))?;
+            let mut all = rows.iter().map(contact_of).collect::<Result<Vec<_>, _>>()?;
             all.retain(|(_, contact)| contact.is_active());
             all.iter_mut().for_each(|(_, contact)| *contact = contact.remove());
             put(connection, &all).await?;
@@ -82,27 +81,11 @@ impl ContactStore for Postgres {
     }
 
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
-        self.in_steps(async |connection| {
-            let space = connection.space;
-            let text = "delete from mailstamp.sent where space = $1 and message = any (array(
-                select message from mailstamp.sent where space = $1 and at < $2 order by at limit $3)) and at < $2
-                returning 1";
-            let parameters =
-                [(&space as _, Type::INT4), (&before.0 as _, Type::INT8), (&ROWS_PER_STEP as _, Type::INT8)];
-            Ok(connection.rows(text, &parameters).await?.len() as u64)
-        })
+        self.purge_old(purge_of!("sent", "message", "at"), before)
     }
 
     fn purge_correspondents(&self, before: UnixTime) -> Result<u64, StoreError> {
-        self.in_steps(async |connection| {
-            let space = connection.space;
-            let text = "delete from mailstamp.correspondent where space = $1 and key = any (array(
-                select key from mailstamp.correspondent where space = $1 and last < $2 order by last limit $3))
-                and last < $2 returning 1";
-            let parameters =
-                [(&space as _, Type::INT4), (&before.0 as _, Type::INT8), (&ROWS_PER_STEP as _, Type::INT8)];
-            Ok(connection.rows(text, &parameters).await?.len() as u64)
-        })
+        self.purge_old(purge_of!("correspondent", "key", "last"), before)
     }
 }
 
@@ -161,7 +144,7 @@ pub(super) async fn known(connection: &mut Connection, keys: &[&[u8]]) -> Result
     let space = connection.space;
     let text = "select key, first, last, forgotten from mailstamp.correspondent where space = $1 and key = any ($2)";
     let rows = connection.rows(text, &[(&space, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
-    rows.iter().map(contact_of).collect::<Option<_>>().ok_or_else(|| damaged(connection).into())
+    rows.iter().map(contact_of).collect()
 }
 
 /// Writes contacts, in the place of those under the same keys.
@@ -197,6 +180,5 @@ async fn rows_of(connection: &mut Connection, owner: Owner) -> Result<Vec<Contac
         where space = $1 and key >= $2 and key < $3";
     let range = [(&space as _, Type::INT4), (&first.as_bytes() as _, Type::BYTEA), (&end.as_bytes() as _, Type::BYTEA)];
     let rows = connection.rows(text, &range).await?;
-    let all = rows.iter().map(|row| Some(contact_of(row)?.1)).collect::<Option<_>>();
-    all.ok_or_else(|| damaged(connection).into())
+    rows.iter().map(|row| Ok(contact_of(row)?.1)).collect()
 }

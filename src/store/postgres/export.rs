@@ -2,13 +2,15 @@
 
 use super::Postgres;
 use super::connection::{Connection, Failure};
-use super::rows::{self, contact_of, damaged};
+use super::replies;
+use super::rows::{self, contact_of, number, value};
 use super::schema::FORMAT;
 use super::trouble::Kind;
 use crate::stamp::serial::Serial;
-use crate::store::contacts::MessageName;
 use crate::store::decide;
 use crate::store::error::StoreError;
+use crate::store::reply_log;
+use crate::store::resident::Stats;
 use crate::store::{ExportRecord, Imported, LiftedMark, Store, Summary};
 use crate::time::UnixTime;
 use std::ops::ControlFlow;
@@ -17,6 +19,9 @@ use tokio_postgres::types::Type;
 
 /// Rows that are read at a time.
 const ROWS_PER_FETCH: usize = 2_000;
+
+/// Used serials that [`Postgres::glance`] counts.
+const COUNTED: i64 = 10_000;
 
 /// The tables, in the order of an export.
 #[derive(Clone, Copy, Debug)]
@@ -47,34 +52,30 @@ impl Table {
         }
     }
 
-    /// Decodes a row. The outer `None` is for one that this program does not write, the inner for one without a record.
-    fn record(self, row: &Row) -> Option<Option<ExportRecord>> {
-        let number = |column| rows::hour(row.get(column)).ok();
-        let text = |column| std::str::from_utf8(row.get(column)).ok();
-        Some(Some(match self {
-            Self::Mark => match row.get::<_, Option<i64>>(0) {
-                Some(mark) => ExportRecord::PurgedThrough { hour: rows::hour(mark).ok()? },
-                None => return Some(None),
+    /// Decodes a row; `None` is for one without a record.
+    fn record(self, row: &Row) -> Result<Option<ExportRecord>, Failure> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Failure::Damaged);
+        Ok(Some(match self {
+            Self::Mark => match value::<Option<i64>>(row, 0)? {
+                Some(mark) => ExportRecord::PurgedThrough { hour: rows::hour(mark)? },
+                None => return Ok(None),
             },
             Self::Used => {
-                let stamp: &[u8] = row.get("stamp");
-                ExportRecord::used(number("hour")?, stamp.try_into().ok()?, rows::entry_of(row)??)
+                let entry = rows::entry_of(row)?.ok_or(Failure::Damaged)?;
+                ExportRecord::used(number(row, "hour")?, rows::exact(value(row, "stamp")?)?, entry)
             }
             Self::Standings => ExportRecord::Standing {
-                vendor: row.get("vendor"),
-                serial: Serial::new(row.get::<_, String>("serial")).ok()?,
-                standing: serde_json::from_str(row.get("standing")).ok()?,
+                vendor: value(row, "vendor")?,
+                serial: Serial::new(value::<String>(row, "serial")?).map_err(|_| Failure::Damaged)?,
+                standing: Box::new(rows::standing_of(value(row, "standing")?)?),
             },
             Self::Contacts => {
                 let (key, contact) = contact_of(row)?;
-                ExportRecord::contact(std::str::from_utf8(&key).ok()?, contact)
+                ExportRecord::contact(text(&key)?, contact)
             }
-            Self::Sent => {
-                let message: MessageName = row.get::<_, &[u8]>("message").try_into().ok()?;
-                ExportRecord::Sent { message, at: number("at")? }
-            }
-            Self::Replies => return Some(ExportRecord::reply(text("key")?, number("at")?)),
-            Self::ReplyHours => ExportRecord::Replies { hour: number("hour")?, count: number("count")? },
+            Self::Sent => ExportRecord::Sent { message: rows::exact(value(row, "message")?)?, at: number(row, "at")? },
+            Self::Replies => return Ok(ExportRecord::reply(text(value(row, "key")?)?, number(row, "at")?)),
+            Self::ReplyHours => ExportRecord::Replies { hour: number(row, "hour")?, count: number(row, "count")? },
         }))
     }
 }
@@ -113,8 +114,7 @@ async fn visit_one(
     loop {
         let rows = connection.rows_once(&format!("fetch {ROWS_PER_FETCH} from rows")).await?;
         for row in &rows {
-            let record = table.record(row).ok_or_else(|| damaged(connection))?;
-            if record.is_some_and(|record| to(record).is_break()) {
+            if table.record(row)?.is_some_and(|record| to(record).is_break()) {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -122,6 +122,35 @@ async fn visit_one(
             connection.batch("close rows").await?;
             return Ok(ControlFlow::Continue(()));
         }
+    }
+}
+
+impl Postgres {
+    /// Returns statistics cheaply, whatever the size of the log. From [`COUNTED`] used serials on, their number is the
+    /// estimate of the server's planner.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn glance(&self, now: UnixTime) -> Result<Stats, StoreError> {
+        self.read(async |connection| {
+            let space = connection.space;
+            let text = concat!(
+                "select (select count(*) from (select from mailstamp.used where space = $1 limit $2) u), ",
+                bytes_of_tables!()
+            );
+            let rows = connection.rows(text, &[(&space, Type::INT4), (&COUNTED, Type::INT8)]).await?;
+            let (mut used, bytes): (i64, i64) = (rows::single(&rows)?, value(&rows[0], 1)?);
+            if used >= COUNTED {
+                let text = format!("explain select from mailstamp.used where space = {space}");
+                let plan = connection.rows_once(&text).await?;
+                // Such as "Seq Scan on used  (cost=0.00..1541.00 rows=59003 width=0)".
+                let rows =
+                    rows::single::<&str>(&plan)?.split_once(" rows=").and_then(|(_, rest)| rest.split(' ').next());
+                used = used.max(rows.and_then(|rows| rows.parse().ok()).ok_or(Failure::Damaged)?);
+            }
+            let replies = reply_log::counted(replies::hours(connection).await?, now).into();
+            Ok(Stats { used: used.unsigned_abs(), waiting: 0, bytes: bytes.unsigned_abs(), replies })
+        })
     }
 }
 
@@ -136,50 +165,49 @@ impl Store for Postgres {
 
     fn lift_mark(&self, now: UnixTime) -> Result<Option<LiftedMark>, StoreError> {
         self.write(async |connection| {
-            loop {
+            rows::in_rounds(connection, async |connection| {
                 let space = connection.space;
                 let text = "select mark from mailstamp.space where id = $1";
                 let rows = connection.rows(text, &[(&space, Type::INT4)]).await?;
-                let mark = rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).map(rows::hour);
-                let mark = mark.transpose().map_err(|()| damaged(connection))?;
+                let mark = rows::single::<Option<i64>>(&rows)?.map(rows::hour).transpose()?;
                 let Some((mark, after)) = mark.and_then(|mark| Some((mark, decide::lifted_mark(mark, now)?))) else {
-                    return Ok(None);
+                    return Ok(Some(None));
                 };
                 let text = "select mailstamp.lift_mark($1, $2, $3)";
                 let (old, new) = (i64::from(mark), i64::from(after));
                 let marks = [(&space as _, Type::INT4), (&old as _, Type::INT8), (&new as _, Type::INT8)];
-                if connection.rows(text, &marks).await?.first().is_some_and(|row| row.get(0)) {
-                    return Ok(Some(LiftedMark { from: decide::bucket_end(mark), to: decide::bucket_end(after) }));
-                }
-            }
+                let is_lifted = rows::single::<bool>(&connection.rows(text, &marks).await?)?;
+                let lifted = LiftedMark { from: decide::bucket_end(mark), to: decide::bucket_end(after) };
+                Ok(is_lifted.then_some(Some(lifted)))
+            })
+            .await
         })
     }
 
     fn summary(&self) -> Result<Summary, StoreError> {
         self.pool.run_long(Kind::Read, async |connection| {
             let space = connection.space;
-            let text = "select
+            let text = concat!(
+                "select
                 (select count(*) from mailstamp.used where space = $1),
                 (select count(*) from mailstamp.standing where space = $1),
                 (select count(*) from mailstamp.correspondent where space = $1 and last > forgotten),
                 (select count(*) from mailstamp.sent where space = $1),
-                (select count(*) from mailstamp.reply where space = $1),
-                (select sum(pg_total_relation_size(c.oid))::bigint from pg_class c
-                    join pg_namespace n on n.oid = c.relnamespace
-                    where n.nspname = 'mailstamp' and c.relkind = 'r'),
-                (select mark from mailstamp.space where id = $1)";
+                (select count(*) from mailstamp.reply where space = $1), ",
+                bytes_of_tables!(),
+                ", (select mark from mailstamp.space where id = $1)"
+            );
             let rows = connection.rows(text, &[(&space, Type::INT4)]).await?;
-            let row = rows.first().ok_or_else(|| damaged(connection))?;
-            let number = |column| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0);
-            let mark = row.get::<_, Option<i64>>(6).map(rows::hour).transpose().map_err(|()| damaged(connection))?;
+            let row = rows.first().ok_or(Failure::Damaged)?;
+            let count = |column: usize| u64::try_from(value::<i64>(row, column)?).map_err(|_| Failure::Damaged);
             Ok(Summary {
-                used: number(0),
-                standings: number(1),
-                correspondents: number(2),
-                sent: number(3),
-                replies: number(4),
-                bytes: number(5),
-                cleared: mark.map(decide::bucket_end),
+                used: count(0)?,
+                standings: count(1)?,
+                correspondents: count(2)?,
+                sent: count(3)?,
+                replies: count(4)?,
+                bytes: count(5)?,
+                cleared: value::<Option<i64>>(row, 6)?.map(rows::hour).transpose()?.map(decide::bucket_end),
                 format: FORMAT,
             })
         })

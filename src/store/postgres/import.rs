@@ -5,10 +5,9 @@ use super::Postgres;
 use super::connection::{Connection, Failure};
 use super::contacts;
 use super::replies::lock;
-use super::rows::{self, damaged};
+use super::rows;
 use super::spends;
 use super::trouble::Kind;
-use crate::grant::StampStatus;
 use crate::store::contacts::{Contact, row_key};
 use crate::store::decide::{self, Entry, StampId};
 use crate::store::error::StoreError;
@@ -16,13 +15,10 @@ use crate::store::export_record::{merge_standing, merge_used};
 use crate::store::{ExportRecord, Imported, reply_log};
 use std::collections::{BTreeMap, HashSet};
 use std::mem::discriminant;
-use std::time::Instant;
 use tokio_postgres::types::Type;
 
 /// Rows in one transaction.
 const ROWS_PER_COMMIT: usize = 1_000;
-/// How often rows that other sessions insert meanwhile are read again.
-const ROUNDS: usize = 5;
 
 impl Postgres {
     pub(super) fn import_rows(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError> {
@@ -72,19 +68,16 @@ async fn merge(connection: &mut Connection, batch: &[ExportRecord]) -> Result<u6
             Ok(u64::from(spends::raise_mark(connection, i64::from(*hour), true).await?))
         }
         Some(ExportRecord::Used { .. } | ExportRecord::Standing { .. }) => {
-            let began = Instant::now();
-            for _ in 0..ROUNDS {
+            rows::in_rounds(connection, async |connection| {
                 connection.batch("begin").await?;
                 let merged = match batch.first() {
                     Some(ExportRecord::Used { .. }) => merge_used_rows(connection, batch).await?,
                     _ => merge_standings(connection, batch).await?,
                 };
                 connection.batch(if merged.is_some() { "commit" } else { "rollback" }).await?;
-                if let Some(taken) = merged {
-                    return Ok(taken);
-                }
-            }
-            Err(rows::busy(connection, began.elapsed()).into())
+                Ok(merged)
+            })
+            .await
         }
         Some(ExportRecord::Correspondent { .. }) => {
             lock(connection).await?;
@@ -157,9 +150,8 @@ async fn merge_used_rows(connection: &mut Connection, batch: &[ExportRecord]) ->
     let rows = connection.rows(text, &[(&space, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
     let mut known: BTreeMap<&[u8], (u32, Entry)> = BTreeMap::new();
     for row in &rows {
-        let hour = rows::hour(row.get("hour")).map_err(|()| damaged(connection))?;
-        let entry = rows::entry_of(row).flatten().ok_or_else(|| damaged(connection))?;
-        known.insert(row.get("stamp"), (hour, entry));
+        let entry = rows::entry_of(row)?.ok_or(Failure::Damaged)?;
+        known.insert(rows::value(row, "stamp")?, (rows::number(row, "hour")?, entry));
     }
     let (mut new, mut changed) = (Vec::new(), Vec::new());
     for row in batch {
@@ -223,16 +215,14 @@ async fn merge_standings(connection: &mut Connection, batch: &[ExportRecord]) ->
     let text = "select stamp, standing from mailstamp.standing
         where space = $1 and stamp = any ($2) order by stamp for update";
     let rows = connection.rows(text, &[(&space, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
-    let known: BTreeMap<&[u8], &str> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let pair = |row| Ok::<_, Failure>((rows::value(row, 0)?, rows::value(row, 1)?));
+    let known: BTreeMap<&[u8], &str> = rows.iter().map(pair).collect::<Result<_, _>>()?;
     let mut texts = Vec::new();
     for row in batch {
         let ExportRecord::Standing { vendor, serial, standing } = row else { continue };
         let stamp = decide::name(vendor, serial);
         let old = known.get(stamp.as_slice()).map(|text| (*text).to_owned());
-        let before: StampStatus = match &old {
-            Some(text) => serde_json::from_str(text).map_err(|_| damaged(connection))?,
-            None => StampStatus::default(),
-        };
+        let before = rows::standing_of(old.as_deref())?;
         let after = merge_standing(&before, (**standing).clone());
         if before != after {
             texts.push((stamp, vendor, serial, old, rows::text_of(&after)));

@@ -14,6 +14,39 @@
 //!
 //! The callers block. They must not be tasks of an async runtime.
 
+/// Returns the statement that removes the oldest rows of a table whose `$time` is before `$2`, `$3` rows at most.
+macro_rules! purge_of {
+    ($table:literal, $key:literal, $time:literal) => {
+        concat!(
+            "delete from mailstamp.",
+            $table,
+            " where space = $1 and ",
+            $time,
+            " < $2 and ",
+            $key,
+            " = any (array(
+                select ",
+            $key,
+            " from mailstamp.",
+            $table,
+            " where space = $1 and ",
+            $time,
+            " < $2
+                order by ",
+            $time,
+            " limit $3)) returning 1"
+        )
+    };
+}
+
+/// The bytes on the disk of all tables of the log, of all spaces, as an expression.
+macro_rules! bytes_of_tables {
+    () => {
+        "(select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint from pg_class c
+            join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'mailstamp' and c.relkind = 'r')"
+    };
+}
+
 mod connection;
 mod contacts;
 mod export;
@@ -23,6 +56,7 @@ mod pool;
 mod replies;
 mod rows;
 mod schema;
+mod scram;
 mod seen;
 mod spends;
 mod standings;
@@ -30,7 +64,7 @@ mod status;
 mod tls;
 mod trouble;
 
-pub use options::{Host, Options, PORT, SynchronousCommit, Tls};
+pub use options::{Options, ReadFile};
 pub use schema::InitOutcome;
 pub use status::{Replica, ServerStatus};
 
@@ -46,6 +80,7 @@ use spends::{Batch, MAX_BATCH};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
+use tokio_postgres::types::Type;
 use trouble::Kind;
 
 /// Rows that one step of a purge removes at most. Spends pass meanwhile.
@@ -92,7 +127,7 @@ impl Postgres {
     /// Any [`StoreError`]; [`StoreError::Version`] for a newer schema.
     pub fn init(&self) -> Result<InitOutcome, StoreError> {
         self.pool.clear();
-        self.pool.run_primary(async |connection| schema::init(connection, &self.pool.options.space).await)
+        self.pool.run_primary(async |connection| schema::init(connection, &self.pool.options).await)
     }
 
     /// Returns what the server says of itself: the primary, or else a standby; a database without tables, too.
@@ -197,11 +232,16 @@ impl Postgres {
         }
     }
 
-    /// Removes rows in steps; a step returns how many, and whether more may be left.
-    fn in_steps(&self, mut step: impl AsyncFnMut(&mut Connection) -> Result<u64, Failure>) -> Result<u64, StoreError> {
+    /// Removes the rows before a time in steps, by a statement of [`purge_of`]; returns how many.
+    fn purge_old(&self, text: &'static str, before: UnixTime) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
-            let rows = self.write(&mut step)?;
+            let rows = self.write(async |connection| {
+                let space = connection.space;
+                let parameters =
+                    [(&space as _, Type::INT4), (&before.0 as _, Type::INT8), (&ROWS_PER_PURGE as _, Type::INT8)];
+                Ok(connection.rows(text, &parameters).await?.len() as u64)
+            })?;
             removed += rows;
             if rows == 0 {
                 return Ok(removed);
@@ -215,9 +255,9 @@ async fn raise(connection: &mut Connection) -> Result<(i64, u64), Failure> {
     let space = connection.space;
     let text = "update mailstamp.space set epoch = epoch + 1 where id = $1
         returning epoch, pg_current_wal_insert_lsn()::text";
-    let rows = connection.rows(text, &[(&space, tokio_postgres::types::Type::INT4)]).await?;
-    let raised = rows.first().and_then(|row| Some((row.get(0), seen::position(row.get(1))?)));
-    raised.ok_or_else(|| rows::damaged(connection).into())
+    let rows = connection.rows(text, &[(&space, Type::INT4)]).await?;
+    let row = rows.first().ok_or(Failure::Damaged)?;
+    Ok((rows::value(row, 0)?, seen::position(rows::value(row, 1)?).ok_or(Failure::Damaged)?))
 }
 
 impl Drop for Postgres {

@@ -1,12 +1,10 @@
 //! What an administrator says of the server: its addresses, the session, and where this host keeps what it saw.
 
+use crate::database::{Host, SynchronousCommit, Tls};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
-
-/// Port of a server that names none.
-pub const PORT: u16 = 5_432;
 
 /// Options of a store in PostgreSQL.
 #[derive(Clone)]
@@ -15,8 +13,11 @@ pub struct Options {
     pub hosts: Vec<Host>,
     pub database: String,
     pub user: String,
-    pub password: Option<Zeroizing<String>>,
-    pub tls: Tls,
+    /// The file of the password. It is read at each connection, so a new password needs no restart.
+    pub password_file: Option<PathBuf>,
+    /// `None` for Unix sockets and the loopback interface alone. Files are read again once they change.
+    pub tls: Option<Tls>,
+    pub read_file: ReadFile,
     /// Deadline of one request, connecting included. It must be below the shortest time limit of the callers.
     pub timeout: Duration,
     /// Connections of this process at most.
@@ -33,71 +34,25 @@ pub struct Options {
     pub purge_by_server_clock: bool,
     /// File in which this host keeps the highest epoch and WAL position it saw. Its folder must exist.
     pub memory: PathBuf,
+    /// Whether that file is written.
+    pub remembers: bool,
 }
 
-/// Address of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    Tcp {
-        /// A name, as its certificate has it, or an address.
-        name: String,
-        port: u16,
-    },
-    /// A Unix socket.
-    Unix {
-        /// The folder of the socket `.s.PGSQL.PORT`.
-        folder: PathBuf,
-        port: u16,
-    },
-}
+/// Reads a file that the options name, by the rule of the configuration for the owner and mode of a file. The `bool` says
+/// whether it is a secret.
+pub type ReadFile = fn(&Path, bool) -> Result<Zeroizing<String>, String>;
 
-/// Encryption of TCP connections. A Unix socket has none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tls {
-    Off,
-    /// The certificate must be valid, and name the host.
-    VerifyFull {
-        /// Certificates of the authorities in PEM; without it the system's.
-        ca: Option<PathBuf>,
-        /// Certificate chain and private key of this client, in PEM.
-        client: Option<(PathBuf, PathBuf)>,
-    },
-}
-
-/// What a commit waits for. PostgreSQL's weaker values lose spends that were answered, so there is no name for them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SynchronousCommit {
-    /// The disk of the primary, and of the synchronous standbys if there are any.
-    #[default]
-    On,
-    /// As `On`, and the standbys have applied it.
-    RemoteApply,
-}
-
-impl SynchronousCommit {
-    /// Returns PostgreSQL's name for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::RemoteApply => "remote_apply",
-        }
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { name, port } if name.contains(':') => write!(f, "[{name}]:{port}"),
-            Self::Tcp { name, port } => write!(f, "{name}:{port}"),
-            Self::Unix { folder, port } => write!(f, "{}/.s.PGSQL.{port}", folder.display()),
-        }
+impl Options {
+    /// Reads the password, as it is now.
+    pub(super) fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        let text = (self.read_file)(path, true)?;
+        Ok(Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
     }
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the password.
         f.debug_struct("Options")
             .field("hosts", &self.hosts)
             .field("database", &self.database)

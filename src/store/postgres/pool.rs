@@ -3,12 +3,14 @@
 //! A request has one deadline, for connecting, waiting and the answer. A connection whose request failed is dropped,
 //! with all idle ones, and the next request connects anew: there is no pause after an outage.
 
-use super::connection::{Connection, Failure};
-use super::options::{Host, Options};
+use super::connection::{Connection, Failure, settings};
+use super::options::Options;
+use super::rows;
 use super::schema::FORMAT;
 use super::seen::Memory;
-use super::tls;
+use super::tls::Connector;
 use super::trouble::{self, Kind};
+use crate::database::Host;
 use crate::store::error::StoreError;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -29,7 +31,7 @@ const PING_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct Pool {
     pub(super) options: Options,
     runtime: OnceLock<Runtime>,
-    tls: Mutex<Option<Option<MakeRustlsConnect>>>,
+    tls: Mutex<Connector>,
     idle: Mutex<Idle>,
     returned: Condvar,
     /// The host that answered last.
@@ -138,6 +140,7 @@ impl Pool {
         match failure {
             Failure::Store(error) => error,
             Failure::Server(error) => trouble::request(server, kind, &error),
+            Failure::Damaged => StoreError::Refused { server: server.to_owned(), what: trouble::damaged() },
             Failure::Late => trouble::ended(server, kind, &self.late()),
         }
     }
@@ -148,15 +151,11 @@ impl Pool {
         job: impl AsyncFn(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         self.run_raw(
-            async |connection| {
-                let rows = connection.rows_once("select pg_is_in_recovery()").await?;
-                match rows.first().is_some_and(|row| row.get(0)) {
-                    true => {
-                        Err(StoreError::Refused { server: connection.server().to_owned(), what: trouble::standby() }
-                            .into())
-                    }
-                    false => job(connection).await,
+            async |connection| match rows::single(&connection.rows_once("select pg_is_in_recovery()").await?)? {
+                true => {
+                    Err(StoreError::Refused { server: connection.server().to_owned(), what: trouble::standby() }.into())
                 }
+                false => job(connection).await,
             },
             |_| true,
         )
@@ -176,7 +175,10 @@ impl Pool {
                 let done = async {
                     let mut connection =
                         Connection::open(runtime, host, &self.options, self.tls(host)?.as_ref()).await?;
-                    let done = job(&mut connection).await;
+                    let done = match connection.batch(&settings(&self.options)).await {
+                        Ok(()) => job(&mut connection).await,
+                        Err(failure) => Err(failure),
+                    };
                     done.map_err(|failure| self.error_of(&host.to_string(), Kind::Read, failure))
                 };
                 let late = |_| Err(StoreError::Unreachable { server: host.to_string(), what: self.late() });
@@ -258,7 +260,7 @@ impl Pool {
         let opened = Connection::open(self.runtime()?, host, &self.options, tls.as_ref()).await;
         if opened.is_err() {
             // Certificates may have been renewed.
-            *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.tls.lock().unwrap_or_else(PoisonError::into_inner).forget();
         }
         let mut connection = opened?;
         let server = host.to_string();
@@ -272,15 +274,10 @@ impl Pool {
         Ok(connection)
     }
 
-    /// Reads the certificates once they are needed; after an error again.
+    /// Reads the certificates once they are needed; again after they changed, and after an error.
     fn tls(&self, host: &Host) -> Result<Option<MakeRustlsConnect>, StoreError> {
         let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tls) = &*tls {
-            return Ok(tls.clone());
-        }
-        let read = tls::connector(&self.options.tls);
-        let read = read.map_err(|what| StoreError::Refused { server: host.to_string(), what })?;
-        Ok(tls.insert(read).clone())
+        tls.get(&self.options).map_err(|what| StoreError::Refused { server: host.to_string(), what })
     }
 
     fn runtime(&self) -> Result<&Handle, StoreError> {

@@ -8,9 +8,6 @@ use crate::store::reply_log::{self, ReplyHistory, ReplyLog, ReplyRequest, Reserv
 use crate::time::UnixTime;
 use tokio_postgres::types::Type;
 
-/// Rows that one step of a purge removes at most.
-pub(super) const ROWS_PER_STEP: i64 = 1_000;
-
 impl ReplyLog for Postgres {
     fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         self.write(async |connection| {
@@ -30,25 +27,7 @@ impl ReplyLog for Postgres {
     }
 
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
-        self.in_steps(async |connection| {
-            let space = connection.space;
-            let text = "delete from mailstamp.reply where space = $1 and key = any (array(
-                select key from mailstamp.reply where space = $1 and at < $2 order by at limit $3)) and at < $2
-                returning 1";
-            let parameters =
-                [(&space as _, Type::INT4), (&before.0 as _, Type::INT8), (&ROWS_PER_STEP as _, Type::INT8)];
-            Ok(connection.rows(text, &parameters).await?.len() as u64)
-        })
-    }
-}
-
-impl Postgres {
-    /// Counts the replies of the last day that the ceiling includes at `now`.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
-    pub fn replies_of_the_day(&self, now: UnixTime) -> Result<u32, StoreError> {
-        Ok(reply_log::counted(self.read(async |connection| hours(connection).await)?, now))
+        self.purge_old(purge_of!("reply", "key", "at"), before)
     }
 }
 
@@ -66,18 +45,15 @@ async fn history(connection: &mut Connection, ask: &ReplyRequest) -> Result<Repl
     let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
     let text = "select max(at) from mailstamp.reply where space = $1 and key = any ($2)";
     let rows = connection.rows(text, &[(&space, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
-    let at = rows.first().and_then(|row| row.get::<_, Option<i64>>(0));
-    let at = at.map(rows::hour).transpose().map_err(|()| rows::damaged(connection))?;
+    let at = rows::single::<Option<i64>>(&rows)?.map(rows::hour).transpose()?;
     Ok(ReplyHistory { at, hours: hours(connection).await? })
 }
 
-async fn hours(connection: &mut Connection) -> Result<Vec<(u32, u32)>, Failure> {
+pub(super) async fn hours(connection: &mut Connection) -> Result<Vec<(u32, u32)>, Failure> {
     let space = connection.space;
     let text = "select hour, count from mailstamp.reply_hour where space = $1 order by hour";
     let rows = connection.rows(text, &[(&space, Type::INT4)]).await?;
-    let number = |row: &tokio_postgres::Row, column| rows::hour(row.get(column));
-    let hours = rows.iter().map(|row| Ok((number(row, 0)?, number(row, 1)?))).collect::<Result<_, ()>>();
-    hours.map_err(|()| rows::damaged(connection).into())
+    rows.iter().map(|row| Ok((rows::number(row, 0)?, rows::number(row, 1)?))).collect()
 }
 
 async fn store(connection: &mut Connection, ask: &ReplyRequest, after: &ReplyHistory) -> Result<(), Failure> {

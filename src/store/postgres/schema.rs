@@ -11,6 +11,8 @@
 //! what was committed before it began (13.2.1, 38.7). The functions depend on that.
 
 use super::connection::{Connection, Failure};
+use super::options::Options;
+use super::{rows, trouble};
 use crate::store::error::StoreError;
 use std::path::PathBuf;
 use tokio_postgres::types::Type;
@@ -213,7 +215,25 @@ $$;
 ";
 
 /// Creates or migrates the schema in one transaction, and makes the row of the space.
-pub(super) async fn init(connection: &mut Connection, space: &str) -> Result<InitOutcome, Failure> {
+pub(super) async fn init(connection: &mut Connection, options: &Options) -> Result<InitOutcome, Failure> {
+    let refused = |connection: &Connection, what| StoreError::Refused { server: connection.server().to_owned(), what };
+    let text = "select current_setting('synchronous_standby_names') <> '' and not exists (
+        select from pg_stat_replication where state is null or state = 'streaming')";
+    if rows::single(&connection.rows(text, &[]).await?)? {
+        let what =
+            "every commit waits for a standby, and none is there (synchronous_standby_names); start it".to_owned();
+        return Err(refused(connection, what).into());
+    }
+    let text = "select pg_get_userbyid(nspowner)::text from pg_namespace
+        where nspname = 'mailstamp' and not pg_has_role(nspowner, 'usage')";
+    if let Some(row) = connection.rows(text, &[]).await?.first() {
+        let owner = trouble::plain(rows::value(row, 0)?);
+        let what = format!(
+            "its schema mailstamp belongs to the role {owner}; make it the user's there (alter schema mailstamp owner \
+             to), or name another database"
+        );
+        return Err(refused(connection, what).into());
+    }
     connection.batch("begin").await?;
     let lock = connection.rows("select pg_advisory_xact_lock($1, 0)", &[(&SCHEMA, Type::INT4)]).await;
     lock?;
@@ -232,7 +252,7 @@ pub(super) async fn init(connection: &mut Connection, space: &str) -> Result<Ini
         connection.rows(text, &[(&format, Type::INT4)]).await?;
     }
     let text = "insert into mailstamp.space (name) values ($1) on conflict do nothing returning id";
-    let made = connection.rows(text, &[(&space, Type::TEXT)]).await?;
+    let made = connection.rows(text, &[(&options.space, Type::TEXT)]).await?;
     connection.batch("commit").await?;
     Ok(match found {
         None => InitOutcome::Created,
@@ -244,12 +264,12 @@ pub(super) async fn init(connection: &mut Connection, space: &str) -> Result<Ini
 
 /// Returns the format of the schema; `None` if there is none.
 pub(super) async fn format(connection: &mut Connection) -> Result<Option<u32>, Failure> {
-    let exists = connection.rows("select to_regclass('mailstamp.meta') is not null", &[]).await?;
-    if !exists.first().is_some_and(|row| row.get(0)) {
+    if !rows::single::<bool>(&connection.rows("select to_regclass('mailstamp.meta') is not null", &[]).await?)? {
         return Ok(None);
     }
     let rows = connection.rows("select format from mailstamp.meta", &[]).await?;
-    Ok(rows.first().and_then(|row| u32::try_from(row.get::<_, i32>(0)).ok()))
+    let format = |row| u32::try_from(rows::value::<i32>(row, 0)?).map_err(|_| Failure::Damaged);
+    rows.first().map(format).transpose()
 }
 
 /// Writes the numbers of the locks into a text.

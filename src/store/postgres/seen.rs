@@ -92,12 +92,12 @@ pub(super) struct Memory {
 impl Memory {
     /// Returns what was seen until now, to be compared with what the server says after this.
     pub(super) fn seen(&mut self, options: &Options) -> Result<Option<Seen>, StoreError> {
-        self.load(options)?;
+        self.load(options, false)?;
         Ok(self.seen.clone())
     }
 
-    /// Compares the server with what was seen before it was asked, and remembers it. Commits on other connections may
-    /// have gone further since.
+    /// Compares the server with what was [seen](Self::seen) before it was asked, and remembers it. Commits on other
+    /// connections may have gone further since.
     pub(super) fn meet(
         &mut self,
         server: &str,
@@ -105,7 +105,6 @@ impl Memory {
         before: Option<&Seen>,
         now: Seen,
     ) -> Result<(), StoreError> {
-        self.load(options)?;
         let refused = |what| Err(StoreError::Restored { server: server.to_owned(), what });
         if let Some(what) = self.seen.as_ref().and_then(|seen| seen.refused.clone()) {
             return refused(what);
@@ -162,59 +161,50 @@ impl Memory {
         if self.is_ahead { self.merge(options, Durability::Cached) } else { Ok(()) }
     }
 
-    /// Writes what is higher, here or in the file. The administrator may have accepted the server meanwhile: what is
-    /// committed there counts all the same.
+    /// Writes what commits brought. The administrator may have accepted the server meanwhile: what is committed there
+    /// counts all the same.
     fn merge(&mut self, options: &Options, durability: Durability) -> Result<(), StoreError> {
-        let own = self.seen.clone();
-        self.load(options)?;
-        match (&mut self.seen, own) {
-            (Some(seen), Some(own)) if seen.is_same_server(&own) => {
-                seen.epoch = seen.epoch.max(own.epoch);
-                seen.position = seen.position.max(own.position);
-            }
-            (seen @ None, own) => *seen = own,
-            _ => {}
-        }
+        self.load(options, true)?;
         self.save(options, durability)
     }
 
     /// Takes the server as it is now. `now` comes from a transaction that is committed.
     pub(super) fn accept(&mut self, options: &Options, now: Seen) -> Result<(), StoreError> {
         // A damaged file is replaced. The time makes the number another one then, too.
-        let known = self.load(options).ok().and(self.seen.as_ref()).map_or(0, |seen| seen.accepted);
+        let known = self.load(options, false).ok().and(self.seen.as_ref()).map_or(0, |seen| seen.accepted);
         let time = clock::now().0.unsigned_abs();
         self.seen = Some(Seen { accepted: time.max(known + 1), ..now });
         self.save(options, Durability::Synced)
     }
 
-    /// Reads the file, and takes what is higher. After the administrator's word only the file counts.
-    fn load(&mut self, options: &Options) -> Result<(), StoreError> {
-        let failed = |source| StoreError::from_io("read", &options.memory, source);
+    /// Reads the file. What is higher here counts too, if it is of the same server and the administrator has not
+    /// accepted it since, or if it `is_committed`.
+    fn load(&mut self, options: &Options, is_committed: bool) -> Result<(), StoreError> {
         let text = match fs::read(&options.memory) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(());
-            }
-            Err(error) => return Err(failed(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::from_io("read", &options.memory, error)),
         };
-        let file: Seen = serde_json::from_slice(&text).map_err(|_| StoreError::Refused {
+        let mut file: Seen = serde_json::from_slice(&text).map_err(|_| StoreError::Refused {
             server: options.memory.display().to_string(),
             what: "this file is damaged; run mailstamp store accept-restored once the server is known to be right"
                 .to_owned(),
         })?;
-        let mut file = Some(file).filter(|file| file.database == options.database && file.space == options.space);
-        if let (Some(file), Some(seen)) = (&mut file, &self.seen)
-            && file.accepted == seen.accepted
+        if let Some(seen) = &self.seen
             && file.is_same_server(seen)
+            && (is_committed || file.accepted == seen.accepted)
         {
             file.epoch = file.epoch.max(seen.epoch);
             file.position = file.position.max(seen.position);
         }
-        self.seen = file;
+        self.seen = Some(file);
         Ok(())
     }
 
     fn save(&mut self, options: &Options, durability: Durability) -> Result<(), StoreError> {
+        if !options.remembers {
+            return Ok(());
+        }
         let failed = |source| StoreError::from_io("write", &options.memory, source);
         let text = serde_json::to_vec(&self.seen).map_err(|error| failed(error.into()))?;
         atomic_file::replace(&options.memory, 0o600, durability, |file| file.write_all(&text)).map_err(failed)?;

@@ -4,10 +4,10 @@
 
 use super::connection::{Connection, Failure, Parameter};
 use super::pool::Pool;
-use super::rows::{busy, damaged, entry_of, hour, message_bytes, owner_bytes, text_of};
+use super::rows::{ROUNDS, back_off, busy, damaged, entry_of, exact, hour, message_bytes, number, owner_bytes};
+use super::rows::{single, standing_of, text_of, value};
 use super::seen;
 use super::trouble;
-use crate::grant::StampStatus;
 use crate::store::decide::{self, Decision, Entry, StampId, State, Write};
 use crate::store::error::StoreError;
 use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
@@ -18,8 +18,6 @@ use tokio_postgres::types::Type;
 
 /// Requests in one statement at most.
 pub(super) const MAX_BATCH: usize = 64;
-/// How often a row that others change meanwhile is read again.
-const ROUNDS: usize = 5;
 /// Ended rows that each written row purges at most.
 const PURGE_PER_WRITE: usize = 64;
 
@@ -77,7 +75,8 @@ pub(super) async fn spend(
         let group = groups.entry(decide::name(&ask.vendor, &ask.serial));
         group.or_insert_with(|| Group { waiting: VecDeque::new(), standing: None }).waiting.push_back(number);
     }
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
+        back_off(round).await;
         let known = call(connection, pool, asks, &groups).await?;
         let mut decided = Vec::new();
         for (stamp, known) in known {
@@ -246,20 +245,15 @@ async fn call_once(
     let epoch = pool.memory().epoch();
     let rows = connection.rows(SPEND, &parameters).await?;
     // A dump may have been restored under this connection.
-    let is_other = |row: &Row| row.get::<_, u32>("tables") != connection.table || row.get::<_, i64>("epoch") < epoch;
-    if rows.first().is_some_and(is_other) {
+    let row = rows.first().filter(|_| rows.len() == groups.len()).ok_or(Failure::Damaged)?;
+    if value::<u32>(row, "tables")? != connection.table || value::<i64>(row, "epoch")? < epoch {
         let (server, what) = (connection.server().to_owned(), "its log is another one now".to_owned());
         return Err(StoreError::Restored { server, what }.into());
     }
-    if rows.len() != groups.len() {
-        return Err(damaged(connection).into());
+    if rows.iter().any(|row| value(row, "fresh").unwrap_or(false)) {
+        pool.committed(value(row, "epoch")?, seen::position(value(row, "wal_position")?).unwrap_or(0));
     }
-    if let Some(row) = rows.first()
-        && rows.iter().any(|row| row.get::<_, bool>("fresh"))
-    {
-        pool.committed(row.get("epoch"), seen::position(row.get("wal_position")).unwrap_or(0));
-    }
-    Ok(rows.iter().map(|row| known_of(row).ok_or_else(|| damaged(connection))).collect())
+    Ok(rows.iter().map(|row| known_of(row).map_err(|_| damaged(connection))).collect())
 }
 
 /// Writes what was decided, in the order of the keys; returns the stamps for which all is written.
@@ -287,7 +281,7 @@ async fn write(
             (&news, Type::INT2_ARRAY),
         ];
         let done = connection.rows(RENEW, &parameters).await?;
-        let done: HashSet<&[u8]> = done.iter().map(|row| row.get(0)).collect();
+        let done: HashSet<&[u8]> = done.iter().map(|row| value(row, 0)).collect::<Result<_, _>>()?;
         renewed.iter().filter(|(stamp, ..)| !done.contains(stamp.as_slice())).for_each(|(stamp, ..)| {
             written.remove(*stamp);
         });
@@ -335,7 +329,7 @@ pub(super) async fn stand(connection: &mut Connection, all: &[Stood<'_>]) -> Res
         (&news, Type::TEXT_ARRAY),
     ];
     let rows = connection.rows(STAND, &parameters).await?;
-    Ok(rows.iter().filter_map(|row| row.get::<_, &[u8]>(0).try_into().ok()).collect())
+    rows.iter().map(|row| exact(value(row, 0)?)).collect()
 }
 
 /// Reads what is known of a stamp, without a change.
@@ -346,11 +340,7 @@ pub(super) async fn look(connection: &mut Connection, ask: &SpendRequest) -> Res
         left join mailstamp.standing s on s.space = p.id and s.stamp = $2 where p.id = $1";
     let space = connection.space;
     let rows = connection.rows(text, &[(&space, Type::INT4), (&stamp.as_slice(), Type::BYTEA)]).await?;
-    let known = rows.first().and_then(|row| {
-        let mark: Option<i64> = row.get("mark");
-        Some(State { standing: standing_of(row)?, entry: entry_of(row)?, mark: mark.map(hour).transpose().ok()? })
-    });
-    known.ok_or_else(|| damaged(connection).into())
+    state_of(rows.first().ok_or(Failure::Damaged)?)
 }
 
 /// Removes up to `most` ended rows in one step; returns how many, and whether the step could have removed more.
@@ -360,12 +350,11 @@ pub(super) async fn purge_step(connection: &mut Connection, below: u32, most: i6
         select hour from mailstamp.used where space = $1 and hour < $2 order by hour limit $3) o";
     let below = i64::from(below);
     let rows = connection.rows(text, &[(&space, Type::INT4), (&below, Type::INT8), (&most, Type::INT8)]).await?;
-    let Some(bucket) = rows.first().and_then(|row| row.get::<_, Option<i64>>(0)) else { return Ok((0, false)) };
+    let Some(bucket) = single::<Option<i64>>(&rows)? else { return Ok((0, false)) };
     raise_mark(connection, bucket, false).await?;
     let text = "select mailstamp.remove_ended($1, $2, $3)";
     let rows = connection.rows(text, &[(&space, Type::INT4), (&bucket, Type::INT8), (&most, Type::INT8)]).await?;
-    let removed: i64 = rows.first().map_or(0, |row| row.get(0));
-    Ok((u64::try_from(removed).unwrap_or(0), true))
+    Ok((u64::try_from(single::<i64>(&rows)?).unwrap_or(0), true))
 }
 
 /// Raises the purge mark; returns whether it changed. What is not durable yet is so once a removal under it is.
@@ -373,8 +362,7 @@ pub(super) async fn raise_mark(connection: &mut Connection, bucket: i64, durable
     let space = connection.space;
     let text = "select mailstamp.raise_mark($1, $2, $3)";
     let parameters = [(&space as _, Type::INT4), (&bucket as _, Type::INT8), (&durable as _, Type::BOOL)];
-    let rows = connection.rows(text, &parameters).await?;
-    Ok(rows.first().is_some_and(|row| row.get(0)))
+    single(&connection.rows(text, &parameters).await?)
 }
 
 /// Purges by the way of a batch; returns the oldest bucket that is left.
@@ -393,18 +381,15 @@ pub(super) async fn oldest(connection: &mut Connection) -> Result<Option<u32>, F
     let space = connection.space;
     let text = "select hour from mailstamp.used where space = $1 order by hour limit 1";
     let rows = connection.rows(text, &[(&space, Type::INT4)]).await?;
-    rows.first().map(|row| hour(row.get(0))).transpose().map_err(|()| damaged(connection).into())
+    rows.first().map(|row| number(row, 0)).transpose()
 }
 
-fn known_of(row: &Row) -> Option<Known> {
-    let mark: Option<i64> = row.get("mark");
-    let state = State { standing: standing_of(row)?, entry: entry_of(row)?, mark: mark.map(hour).transpose().ok()? };
-    Some(Known { state, standing: row.get("standing"), fresh: row.get("fresh") })
+fn known_of(row: &Row) -> Result<Known, Failure> {
+    let standing = value::<Option<&str>>(row, "standing")?.map(str::to_owned);
+    Ok(Known { state: state_of(row)?, standing, fresh: value(row, "fresh")? })
 }
 
-fn standing_of(row: &Row) -> Option<StampStatus> {
-    match row.get::<_, Option<&str>>("standing") {
-        Some(text) => serde_json::from_str(text).ok(),
-        None => Some(StampStatus::default()),
-    }
+fn state_of(row: &Row) -> Result<State, Failure> {
+    let mark = value::<Option<i64>>(row, "mark")?.map(hour).transpose()?;
+    Ok(State { standing: standing_of(value(row, "standing")?)?, entry: entry_of(row)?, mark })
 }

@@ -2,33 +2,21 @@
 //! compares what was seen.
 
 use super::Postgres;
-use super::connection::Parameter;
+use super::connection::{Connection, Failure};
 use super::rows;
 use super::spends::{self, Stood};
 use crate::grant::StampStatus;
 use crate::stamp::serial::Serial;
-use crate::store::decide;
+use crate::store::decide::{self, StampId};
 use crate::store::error::StoreError;
 use crate::store::{ExportRecord, GrantStore};
 use std::ops::ControlFlow;
-use std::time::Instant;
 use tokio_postgres::types::Type;
-
-/// How often a status that others change meanwhile is read again.
-const ROUNDS: usize = 20;
-
-const READ: &str = "select standing from mailstamp.standing where space = $1 and stamp = $2";
 
 impl GrantStore for Postgres {
     fn standing(&self, vendor: &str, serial: &Serial) -> Result<StampStatus, StoreError> {
         let stamp = decide::name(vendor, serial);
-        self.read(async |connection| {
-            let space = connection.space;
-            let key: [Parameter; 2] = [(&space, Type::INT4), (&stamp.as_slice(), Type::BYTEA)];
-            let rows = connection.rows(READ, &key).await?;
-            let known = rows.first().map(|row| serde_json::from_str(row.get(0)));
-            Ok(known.transpose().map_err(|_| rows::damaged(connection))?.unwrap_or_default())
-        })
+        self.read(async |connection| rows::standing_of(text(connection, &stamp).await?.as_deref()))
     }
 
     fn update_status(
@@ -38,28 +26,18 @@ impl GrantStore for Postgres {
         change: &mut dyn FnMut(&StampStatus) -> StampStatus,
     ) -> Result<StampStatus, StoreError> {
         let stamp = decide::name(vendor, serial);
-        let began = Instant::now();
         self.write(async |connection| {
-            let space = connection.space;
-            for _ in 0..ROUNDS {
-                let key: [Parameter; 2] = [(&space, Type::INT4), (&stamp.as_slice(), Type::BYTEA)];
-                let rows = connection.rows(READ, &key).await?;
-                let old: Option<String> = rows.first().map(|row| row.get(0));
-                let before = match &old {
-                    Some(text) => serde_json::from_str(text).map_err(|_| rows::damaged(connection))?,
-                    None => StampStatus::default(),
-                };
+            rows::in_rounds(connection, async |connection| {
+                let old = text(connection, &stamp).await?;
+                let before = rows::standing_of(old.as_deref())?;
                 let after = change(&before);
-                let new = rows::text_of(&after);
                 if before == after {
-                    return Ok(before);
+                    return Ok(Some(before));
                 }
-                let stood = Stood { stamp, vendor, serial: serial.as_str(), old: &old, new: &new };
-                if spends::stand(connection, &[stood]).await?.contains(&stamp) {
-                    return Ok(before);
-                }
-            }
-            Err(rows::busy(connection, began.elapsed()).into())
+                let stood = Stood { stamp, vendor, serial: serial.as_str(), old: &old, new: &rows::text_of(&after) };
+                Ok(spends::stand(connection, &[stood]).await?.contains(&stamp).then_some(before))
+            })
+            .await
         })
     }
 
@@ -69,4 +47,12 @@ impl GrantStore for Postgres {
             _ => ControlFlow::Continue(()),
         })
     }
+}
+
+/// Reads the text of a status.
+async fn text(connection: &mut Connection, stamp: &StampId) -> Result<Option<String>, Failure> {
+    let space = connection.space;
+    let text = "select standing from mailstamp.standing where space = $1 and stamp = $2";
+    let rows = connection.rows(text, &[(&space, Type::INT4), (&stamp.as_slice(), Type::BYTEA)]).await?;
+    rows.first().map(|row| rows::value(row, 0)).transpose()
 }

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Failure};
 use super::options::Options;
+use super::rows::{self, value};
 use super::schema;
 use crate::os::clock;
 use tokio_postgres::types::Type;
@@ -51,37 +52,33 @@ pub struct Replica {
 
 /// Reads the state of a server. What the user may not see is left empty.
 pub(super) async fn read(connection: &mut Connection, options: &Options) -> Result<ServerStatus, Failure> {
-    // The session as ours are; a database without tables has no second answer, which is no failure here.
-    connection.batch(&format!("set synchronous_commit = {}", options.synchronous_commit.as_str())).await?;
     let began = i64::try_from(clock::since_1970().as_millis()).unwrap_or(i64::MAX);
     let clock = connection.rows_once("select (extract(epoch from clock_timestamp()) * 1000)::bigint").await?;
     let ended = i64::try_from(clock::since_1970().as_millis()).unwrap_or(i64::MAX);
-    let theirs: i64 = clock.first().map_or(0, |row| row.get(0));
+    let theirs: i64 = rows::single(&clock)?;
     let rows = connection
-        .rows_once(
+        .rows_once(concat!(
             "select current_setting('server_version'), pg_is_in_recovery(),
                 current_setting('transaction_read_only') = 'on', current_setting('synchronous_commit'),
                 current_setting('fsync') = 'on', current_setting('full_page_writes') = 'on',
                 current_setting('synchronous_standby_names'),
                 (select system_identifier::text from pg_control_system()),
-                (select timeline_id::bigint from pg_control_checkpoint()),
-                (select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint from pg_class c
-                    join pg_namespace n on n.oid = c.relnamespace
-                    where n.nspname = 'mailstamp' and c.relkind = 'r')",
-        )
+                (select timeline_id::bigint from pg_control_checkpoint()), ",
+            bytes_of_tables!()
+        ))
         .await?;
     let mut status = ServerStatus { server: connection.server().to_owned(), ..ServerStatus::default() };
     if let Some(row) = rows.first() {
-        status.version = row.get::<_, &str>(0).split(' ').next().unwrap_or_default().to_owned();
-        status.in_recovery = row.get(1);
-        status.read_only = row.get(2);
-        status.synchronous_commit = row.get(3);
-        status.fsync = row.get(4);
-        status.full_page_writes = row.get(5);
-        status.synchronous_standby_names = row.get(6);
-        status.system_identifier = row.get(7);
-        status.timeline = row.get(8);
-        status.bytes = u64::try_from(row.get::<_, i64>(9)).unwrap_or(0);
+        status.version = value::<&str>(row, 0)?.split(' ').next().unwrap_or_default().to_owned();
+        status.in_recovery = value(row, 1)?;
+        status.read_only = value(row, 2)?;
+        status.synchronous_commit = value(row, 3)?;
+        status.fsync = value(row, 4)?;
+        status.full_page_writes = value(row, 5)?;
+        status.synchronous_standby_names = value(row, 6)?;
+        status.system_identifier = value(row, 7)?;
+        status.timeline = value(row, 8)?;
+        status.bytes = u64::try_from(value::<i64>(row, 9)?).unwrap_or(0);
     }
     status.clock_difference_ms = theirs - i64::midpoint(began, ended);
     status.replicas = replicas(connection, status.in_recovery).await?;
@@ -89,7 +86,7 @@ pub(super) async fn read(connection: &mut Connection, options: &Options) -> Resu
     if status.format.is_some() {
         let text = "select epoch from mailstamp.space where name = $1";
         let rows = connection.rows(text, &[(&options.space, Type::TEXT)]).await?;
-        status.epoch = rows.first().map(|row| row.get(0));
+        status.epoch = rows.first().map(|row| value(row, 0)).transpose()?;
     }
     Ok(status)
 }
@@ -102,12 +99,14 @@ async fn replicas(connection: &mut Connection, in_recovery: bool) -> Result<Vec<
          from pg_stat_replication order by 1"
     );
     let rows = connection.rows_once(&text).await?;
-    let replica = |row: &tokio_postgres::Row| Replica {
-        name: row.get(0),
-        state: row.get(1),
-        sync_state: row.get(2),
-        lag_bytes: row.get(3),
-        lag_ms: row.get(4),
+    let replica = |row| {
+        Ok(Replica {
+            name: value(row, 0)?,
+            state: value(row, 1)?,
+            sync_state: value(row, 2)?,
+            lag_bytes: value(row, 3)?,
+            lag_ms: value(row, 4)?,
+        })
     };
-    Ok(rows.iter().map(replica).collect())
+    rows.iter().map(replica).collect()
 }

@@ -1,22 +1,56 @@
 //! TLS of a connection: the server's certificate is verified, and a certificate of our own is shown if there is one.
 
-use super::options::Tls;
+use super::options::Options;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{Error, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use std::io;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Reads the files; the error says which and why.
-pub(super) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, String> {
-    let Tls::VerifyFull { ca, client } = tls else { return Ok(None) };
+/// The connector that was made last, until one of its files changes.
+#[derive(Default)]
+pub(super) struct Connector(Option<(Vec<Version>, MakeRustlsConnect)>);
+
+/// What tells one content of a file from the next: inode, change time, length.
+type Version = Option<(u64, i64, i64, u64)>;
+
+impl Connector {
+    /// Returns the connector; `None` without TLS. An error says which file is wrong, and why.
+    pub(super) fn get(&mut self, options: &Options) -> Result<Option<MakeRustlsConnect>, String> {
+        let Some(tls) = &options.tls else { return Ok(None) };
+        let client = tls.client.iter().flat_map(|(chain, key)| [chain, key]);
+        let versions: Vec<Version> = tls.ca.iter().chain(client).map(|path| version(path)).collect();
+        if let Some((of, connector)) = &self.0
+            && *of == versions
+        {
+            return Ok(Some(connector.clone()));
+        }
+        let connector = MakeRustlsConnect::new(config(options)?);
+        self.0 = Some((versions, connector.clone()));
+        Ok(Some(connector))
+    }
+
+    /// Reads everything again the next time, also the certificates of the system.
+    pub(super) fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
+fn version(path: &Path) -> Version {
+    let of = fs::metadata(path).ok()?;
+    Some((of.ino(), of.ctime(), of.ctime_nsec(), of.len()))
+}
+
+fn config(options: &Options) -> Result<ClientConfig, String> {
+    let tls = options.tls.clone().unwrap_or_default();
     let mut roots = RootCertStore::empty();
-    match ca {
+    match &tls.ca {
         Some(path) => {
-            for certificate in certificates(path)? {
+            for certificate in certificates(options, path)? {
                 roots.add(certificate).map_err(|_| wrong(path, "not a certificate of an authority"))?;
             }
         }
@@ -29,37 +63,23 @@ pub(super) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, String> 
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
-    let config = match client {
-        None => config.with_no_client_auth(),
-        Some((chain, key)) => {
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &told(error)))?;
-            config
-                .with_client_auth_cert(certificates(chain)?, secret)
-                .map_err(|_| wrong(key, "not the key of the certificate"))?
-        }
-    };
-    Ok(Some(MakeRustlsConnect::new(config)))
+    let Some((chain, key)) = &tls.client else { return Ok(config.with_no_client_auth()) };
+    let text = (options.read_file)(key, true)?;
+    let secret = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| wrong(key, "contains no private key"))?;
+    let own = config.with_client_auth_cert(certificates(options, chain)?, secret);
+    own.map_err(|_| wrong(key, "not the key of the certificate"))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_file_iter(path).and_then(|all| all.collect::<Result<Vec<_>, _>>());
+fn certificates(options: &Options, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = (options.read_file)(path, false)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match found {
         Ok(found) if found.is_empty() => Err(wrong(path, "contains no certificate")),
         Ok(found) => Ok(found),
-        Err(error) => Err(wrong(path, &told(error))),
+        Err(_) => Err(wrong(path, "malformed PEM")),
     }
 }
 
 fn wrong(path: &Path, what: &str) -> String {
     format!("{}: {what}", path.display())
-}
-
-fn told(error: Error) -> String {
-    match error {
-        Error::NoItemsFound => "contains no PEM block of this kind".to_owned(),
-        Error::Io(error) if error.kind() == io::ErrorKind::NotFound => "no such file".to_owned(),
-        Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
-        Error::Io(_) => "cannot be read".to_owned(),
-        _ => "malformed PEM".to_owned(),
-    }
 }

@@ -1,10 +1,15 @@
 //! Sentences for what a server, its network or its certificate does wrong (PostgreSQL 15, appendix A, for the codes).
 
+use crate::database::Tls;
 use crate::store::error::StoreError;
 use std::error::Error as _;
 use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
+
+const UNKNOWN_AUTHORITY: &str = "its certificate is of no authority in [store] ca";
+const UNKNOWN_TO_SYSTEM: &str =
+    "its certificate is of no authority that this system trusts; name the file of its authority in [store] ca";
 
 /// Whether a request that breaks off may have changed rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +38,15 @@ pub(super) fn ended(server: &str, kind: Kind, what: &str) -> StoreError {
 }
 
 /// Returns the error for a connection that was not made.
-pub(super) fn connect(server: &str, error: &Error) -> StoreError {
+pub(super) fn connect(server: &str, error: &Error, tls: Option<&Tls>) -> StoreError {
     match error.as_db_error() {
         Some(error) => answered(server, error),
-        None => StoreError::Unreachable { server: server.to_owned(), what: network(error) },
+        None => {
+            let what = network(error);
+            let has_no_ca = tls.is_some_and(|tls| tls.ca.is_none());
+            let what = if has_no_ca && what == UNKNOWN_AUTHORITY { UNKNOWN_TO_SYSTEM.to_owned() } else { what };
+            StoreError::Unreachable { server: server.to_owned(), what }
+        }
     }
 }
 
@@ -70,6 +80,7 @@ fn answered(server: &str, error: &DbError) -> StoreError {
         }
         "53100" => "its disk is full; free some space there".to_owned(),
         "53200" => "it is out of memory".to_owned(),
+        "25P03" => "it ended a transaction that this host left open for too long; try again".to_owned(),
         "55P03" => "another session holds a row or a lock for too long; try again".to_owned(),
         "57P03" => {
             let what = "it is starting up, shutting down or in recovery; try again".to_owned();
@@ -92,6 +103,12 @@ pub(super) fn no_space() -> String {
 /// The sentence about a standby.
 pub(super) fn standby() -> String {
     "it is a standby (in recovery); promote it, or name the primary".to_owned()
+}
+
+/// The sentence about a row that this program does not write.
+pub(super) fn damaged() -> String {
+    "a row of the log is damaged, or its tables are not those of mailstamp; restore the database from a backup"
+        .to_owned()
 }
 
 /// The sentence about a server that takes no writes.
@@ -132,7 +149,7 @@ fn network(error: &Error) -> String {
     }
 }
 
-fn of_io(error: &io::Error) -> String {
+pub(super) fn of_io(error: &io::Error) -> String {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return of_tls(tls);
     }
@@ -152,9 +169,7 @@ fn of_io(error: &io::Error) -> String {
 fn of_tls(error: &rustls::Error) -> String {
     use rustls::{CertificateError as C, Error as E};
     match error {
-        E::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => {
-            "its certificate is of no authority in [store] ca".to_owned()
-        }
+        E::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => UNKNOWN_AUTHORITY.to_owned(),
         E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
             "its certificate is for another name".to_owned()
         }
@@ -166,7 +181,7 @@ fn of_tls(error: &rustls::Error) -> String {
 }
 
 /// Returns a text on one line, without the number of an error.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let text = text.split(" (os error").next().unwrap_or(text);
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -9,9 +9,10 @@ mod standby;
 mod told;
 
 use crate::ask;
-use crate::support::postgres::{Cluster, PASSWORD, ROLE, Setup};
+use crate::support::postgres::{Cluster, ROLE, Setup, read_file};
 use crate::support::programs::{PATIENCE, eventually};
-use mailstamp::store::postgres::{Host, Options, Postgres, SynchronousCommit, Tls};
+use mailstamp::database::{Host, SynchronousCommit};
+use mailstamp::store::postgres::{Options, Postgres};
 use mailstamp::store::{GRACE, StoreError, UsedLog};
 use mailstamp::verdict::spend::SpendResult;
 use std::path::PathBuf;
@@ -73,8 +74,9 @@ fn options(cluster: &Cluster, database: &str, memory: PathBuf) -> Options {
         hosts: vec![Host::Unix { folder: cluster.host().into(), port: cluster.port() }],
         database: database.to_owned(),
         user: ROLE.to_owned(),
-        password: Some(PASSWORD.to_owned().into()),
-        tls: Tls::Off,
+        password_file: Some(cluster.password_file()),
+        tls: None,
+        read_file,
         timeout: PATIENCE,
         connections: 8,
         space: "default".to_owned(),
@@ -83,6 +85,7 @@ fn options(cluster: &Cluster, database: &str, memory: PathBuf) -> Options {
         follow_failover: false,
         purge_by_server_clock: false,
         memory,
+        remembers: true,
     }
 }
 

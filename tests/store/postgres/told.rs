@@ -4,9 +4,11 @@ use super::{Site, loopback};
 use crate::ask;
 use crate::support::postgres::{Authority, ROLE, Setup};
 use crate::support::programs::Port;
-use mailstamp::store::postgres::{Host, Options, Postgres, Tls};
+use mailstamp::database::{Host, Tls};
+use mailstamp::store::postgres::{Options, Postgres};
 use mailstamp::store::{StoreError, UsedLog};
 use mailstamp::verdict::spend::SpendResult;
+use std::fs;
 use std::path::PathBuf;
 
 /// The sentence of a spend that fails; the same for a question.
@@ -38,14 +40,18 @@ fn each_trouble_of_a_server_has_its_own_sentence() {
     expect(Options { hosts: vec![loopback(free.number())], ..tcp() }, "does not listen there");
     let folder = PathBuf::from("/nonexistent");
     expect(Options { hosts: vec![Host::Unix { folder, port: 5_432 }], ..tcp() }, "no such socket");
-    expect(Options { password: Some("wrong".to_owned().into()), ..tcp() }, "the password is wrong");
-    expect(Options { password: None, ..tcp() }, "asks for a password");
+    let wrong = site.folder.path().join("wrong");
+    fs::write(&wrong, "wrong").unwrap();
+    expect(Options { password_file: Some(wrong), ..tcp() }, "the password is wrong");
+    let missing = Some(site.folder.path().join("missing"));
+    expect(Options { password_file: missing, ..tcp() }, "missing: entity not found");
+    expect(Options { password_file: None, ..tcp() }, "asks for a password");
     expect(Options { database: "missing".into(), ..tcp() }, "the database does not exist");
     expect(Options { space: "missing".into(), ..tcp() }, "does not have the log that [store] space names");
     expect(Options { database: site.cluster.database(), ..tcp() }, "no tables of mailstamp");
     let socket = Options { user: "stranger".into(), ..site.options("mx1") };
     expect(socket, "may not connect");
-    expect(Options { tls: Tls::VerifyFull { ca: None, client: None }, ..tcp() }, "does not offer TLS");
+    expect(Options { tls: Some(Tls::default()), ..tcp() }, "does not offer TLS");
 
     let (database, cluster) = (&site.database, &site.cluster);
     cluster.sql("postgres", &format!("alter database {database} set default_transaction_read_only = on"));
@@ -83,14 +89,14 @@ fn a_certificate_must_be_of_the_authority_and_name_the_host() {
     site.cluster.certify(&authority, &["localhost"]);
     let options = |name: &str, ca: Option<PathBuf>| {
         let hosts = vec![Host::Tcp { name: name.to_owned(), port: site.cluster.port() }];
-        Options { hosts, tls: Tls::VerifyFull { ca, client: None }, ..site.options("mx1") }
+        Options { hosts, tls: Some(Tls { ca, client: None }), ..site.options("mx1") }
     };
     let ca = Some(authority.certificate());
     let own = Authority::new();
     let text = sentence(options("localhost", Some(own.certificate())));
     assert!(text.contains("of no authority"), "{text}");
     let text = sentence(options("localhost", None));
-    assert!(text.contains("of no authority"), "{text}");
+    assert!(text.contains("of no authority that this system trusts"), "{text}");
     let text = sentence(options("127.0.0.1", ca.clone()));
     assert!(text.contains("for another name"), "{text}");
     let text = sentence(options("localhost", Some("/nonexistent/ca.pem".into())));

@@ -15,7 +15,7 @@ const LAG: i64 = 64 << 20;
 pub(super) fn database(config: &Config, places: &Paths) -> Vec<Finding> {
     let what = "database";
     let Some(shared) = &config.store else { return Vec::new() };
-    let log = match used_log::shared_log(shared, config, places) {
+    let log = match used_log::shared_log(shared, config, places, false) {
         Ok(log) => log,
         Err(error) => return vec![Finding::error(what, error.to_string())],
     };

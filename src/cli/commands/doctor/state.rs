@@ -67,13 +67,13 @@ fn is_begun(config: &Config, places: &Paths) -> bool {
 }
 
 fn summary(config: &Config, places: &Paths) -> Result<Summary, Deferral> {
-    Ok(used_log::used_log(config, places)?.summary()?)
+    Ok(used_log::used_log_to_look_at(config, places)?.summary()?)
 }
 
 /// Counts the grants that were suspended.
 fn suspended(config: &Config, places: &Paths) -> Result<usize, Deferral> {
     let mut count = 0;
-    used_log::used_log(config, places)?.standings(&mut |_, _, standing| {
+    used_log::used_log_to_look_at(config, places)?.standings(&mut |_, _, standing| {
         count += usize::from(standing.grant.is_some_and(|grant| grant.suspended.is_some()));
         ControlFlow::Continue(())
     })?;
