@@ -23,6 +23,17 @@ const LARGEST_LIST: u64 = 16 * 1024 * 1024;
 /// The user id that the kernel shows for users outside of a namespace.
 const NOBODY: u32 = 65_534;
 
+/// What a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// As certificates; [`read`].
+    Public,
+    /// [`read_secret`].
+    Secret,
+    /// [`read_password`].
+    Password,
+}
+
 /// Failure to read a file, or a file that is not safe to read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {kind}", path.display())]
@@ -54,6 +65,10 @@ pub enum FileErrorKind {
     /// Too large to be what it should be.
     #[error("larger than {} MiB", .0 >> 20)]
     TooLarge(u64),
+    #[error("empty, expected a password")]
+    Empty,
+    #[error("more than one line, expected a password alone")]
+    Lines,
     /// Not text.
     #[error("not UTF-8 text")]
     Encoding,
@@ -88,9 +103,24 @@ pub fn read_secret(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST, 0o077, FileErrorKind::Readable)
 }
 
-/// Reads a secret file or a public one.
-pub fn read_either(path: &Path, is_secret: bool) -> Result<Zeroizing<String>, FileError> {
-    if is_secret { read_secret(path) } else { read(path) }.map(Zeroizing::new)
+/// Reads a secret file that holds only a password, and perhaps the end of its line.
+pub fn read_password(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    let refused = |kind| Err(FileError { path: path.to_owned(), kind });
+    let text = Zeroizing::new(read_secret(path)?);
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => refused(FileErrorKind::Empty),
+        password if password.contains(['\r', '\n']) => refused(FileErrorKind::Lines),
+        password => Ok(Zeroizing::new(password.to_owned())),
+    }
+}
+
+/// Reads a file by the rule for its content.
+pub fn read_as(path: &Path, content: Content) -> Result<Zeroizing<String>, FileError> {
+    match content {
+        Content::Public => read(path).map(Zeroizing::new),
+        Content::Secret => read_secret(path).map(Zeroizing::new),
+        Content::Password => read_password(path),
+    }
 }
 
 /// Opens an address list for reading in blocks: as [`read_list`], but without looking at its content.

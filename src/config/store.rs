@@ -2,6 +2,7 @@
 //! one in PostgreSQL. No environment variable and no URL counts here.
 
 use super::ConfigError;
+use super::file::Content;
 use super::ranges::{MINUTE, Number, Seconds};
 use crate::database::{Host, PORT, SynchronousCommit, Tls};
 use crate::verdict::facts::Mailbox;
@@ -99,16 +100,16 @@ enum TlsMode {
 const SECRET: &str = "a secret stands in a file of its own: write password_file = \"/path\", mode 600";
 
 impl SharedLog {
-    /// Returns the files that it names: the key, the path, and whether it is a secret.
-    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path, bool)> {
+    /// Returns the files that it names, with their keys.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path, Content)> {
         let client = self.tls.as_ref().and_then(|tls| tls.client.as_ref());
         let files = [
-            ("store.password_file", self.password_file.as_deref(), true),
-            ("store.ca", self.tls.as_ref().and_then(|tls| tls.ca.as_deref()), false),
-            ("store.certificate", client.map(|(certificate, _)| certificate.as_path()), false),
-            ("store.key", client.map(|(_, key)| key.as_path()), true),
+            ("store.password_file", self.password_file.as_deref(), Content::Password),
+            ("store.ca", self.tls.as_ref().and_then(|tls| tls.ca.as_deref()), Content::Public),
+            ("store.certificate", client.map(|(certificate, _)| certificate.as_path()), Content::Public),
+            ("store.key", client.map(|(_, key)| key.as_path()), Content::Secret),
         ];
-        files.into_iter().filter_map(|(key, path, is_secret)| Some((key, path?, is_secret)))
+        files.into_iter().filter_map(|(key, path, content)| Some((key, path?, content)))
     }
 }
 

@@ -7,6 +7,7 @@ use super::{ConfigError, MESSAGE_MIN};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Highest limit on the size of a message: 1 GiB.
 const LARGEST_MAX: u64 = 1 << 30;
@@ -46,8 +47,6 @@ pub struct ServerTls {
 pub enum PasswordError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{}: empty, expected a password", .0.display())]
-    Empty(PathBuf),
     #[error("{}: {count} characters, expected at least {PASSWORD_MIN}, since other hosts can guess", path.display())]
     Short { path: PathBuf, count: usize },
 }
@@ -60,16 +59,13 @@ impl SubmissionServer {
     }
 
     /// Reads the password.
-    pub fn password(&self) -> Result<String, PasswordError> {
-        let text = file::read_secret(&self.password_file)?;
-        let password = text.trim_end_matches(['\r', '\n']);
-        match password.chars().count() {
-            0 => Err(PasswordError::Empty(self.password_file.clone())),
-            count if count < PASSWORD_MIN && self.is_remote() => {
-                Err(PasswordError::Short { path: self.password_file.clone(), count })
-            }
-            _ => Ok(password.to_owned()),
+    pub fn password(&self) -> Result<Zeroizing<String>, PasswordError> {
+        let password = file::read_password(&self.password_file)?;
+        let count = password.chars().count();
+        if count < PASSWORD_MIN && self.is_remote() {
+            return Err(PasswordError::Short { path: self.password_file.clone(), count });
         }
+        Ok(password)
     }
 }
 

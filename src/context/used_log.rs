@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "postgres")]
 use {
-    crate::config::file,
+    crate::config::file::{self, Content},
     crate::os,
     crate::store::postgres::{self, Postgres},
     data_encoding::HEXLOWER,
@@ -101,8 +101,8 @@ pub fn shared_log(
         os::make_folder(state, 0o700).map_err(|source| PathsError::State { path: state.to_owned(), source })?;
     }
     // The adapter reads them at each connection. Here a fault of the setup is told at the start.
-    for (_, path, is_secret) in shared.files() {
-        file::read_either(path, is_secret)?;
+    for (_, path, content) in shared.files() {
+        file::read_as(path, content)?;
     }
     Ok(Postgres::new(postgres::Options {
         hosts: shared.hosts.clone(),
@@ -133,7 +133,8 @@ fn memory_name(shared: &SharedLog) -> String {
 
 #[cfg(feature = "postgres")]
 fn read_file(path: &Path, is_secret: bool) -> Result<Zeroizing<String>, String> {
-    file::read_either(path, is_secret).map_err(|error| os::without_numbers(&error.to_string()))
+    let content = if is_secret { Content::Secret } else { Content::Public };
+    file::read_as(path, content).map_err(|error| os::without_numbers(&error.to_string()))
 }
 
 /// Opens the used log for the daemon; a file is locked, and its answers are counted in `attended`.

@@ -54,6 +54,18 @@ fn a_message_on_standard_input_is_learned_without_a_word() {
     assert_eq!(json, expected);
 }
 
+/// The log has a domain in A-labels, and letters beyond ASCII have two cases as others do.
+#[test]
+fn a_correspondent_is_found_by_letters_beyond_ascii() {
+    let home = Home::new();
+    home.run(["learn-sent"], &sent("bob@bücher.example, Ärger@y.example", "1", 20)).exits(0);
+    for (text, count) in [("BÜCHER", 1), ("bob@bücher.example", 1), ("xn--", 1), ("ärger@", 1), ("ÄRGER", 1), ("ö", 0)]
+    {
+        let listed = home.run(["correspondents", text], b"").exits(0).text();
+        assert_eq!(listed.lines().count(), count, "{text}: {listed}");
+    }
+}
+
 /// Promise 4: no sender becomes a correspondent through their own mail.
 #[test]
 fn what_the_user_did_not_send_is_not_learned_and_leaves_no_state() {

@@ -200,6 +200,35 @@ fn the_schema_is_made_once_and_a_later_one_is_refused() {
     assert_eq!((status.format, status.in_recovery, status.synchronous_commit.as_str()), (Some(0), false, "on"));
 }
 
+/// The space stands in a statement, before the setting that says what a backslash in a literal is.
+#[test]
+fn a_space_of_any_name_is_that_space() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    cluster.sql("postgres", &format!("alter role {ROLE} in database {database} set standard_conforming_strings = off"));
+    let folder = tempfile::tempdir().unwrap();
+    for (number, space) in ["a\\", "a\\' or true --", "''", "\\'"].into_iter().enumerate() {
+        let log = Postgres::new(of(database.clone(), space.into(), folder.path().join(number.to_string())));
+        assert_eq!(log.init().unwrap(), InitOutcome::Created);
+        assert_eq!(log.spend(&ask(1, 1)).unwrap(), SpendResult::Fresh, "{space}");
+    }
+}
+
+#[test]
+fn a_glance_counts_a_small_log_and_estimates_a_large_one() {
+    let log = in_own_database();
+    (0..3).for_each(|serial| assert_eq!(log.spend(&ask(serial, 1)).unwrap(), SpendResult::Fresh));
+    assert_eq!(log.glance(NOW).unwrap().used, 3);
+    let fill = format!(
+        "insert into mailstamp.used select s.id, sha256(n::text::bytea), 1000, 1, 0, '\\x{}', null
+         from mailstamp.space s, generate_series(1, 50000) n; analyze mailstamp.used",
+        "ab".repeat(16)
+    );
+    Cluster::shared().sql(&log.options().database, &fill);
+    let glance = log.glance(NOW).unwrap();
+    assert!((40_000..=60_000).contains(&glance.used) && glance.bytes > 5_000_000, "{glance:?}");
+}
+
 #[test]
 fn threads_of_one_process_share_batches_and_each_has_its_own_answer() {
     let log = log();

@@ -7,11 +7,13 @@ use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::config::boundary::{Boundary, Listen};
 use crate::config::directory_sources;
-use crate::config::file::{self, FileErrorKind};
+use crate::config::file::{self, Content, FileErrorKind};
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
 use crate::config::store::SharedLog;
 use crate::config::{Config, rules};
+#[cfg(feature = "postgres")]
+use crate::context::used_log;
 use crate::database::Host;
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
@@ -96,12 +98,24 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
             .hint(format!("write addresses = [\"you@your.example\"] into {}", place.display())));
     }
     if let Some(path) = config.milter().and_then(|milter| milter.seal.as_deref())
-        && is_readable("boundary.seal", path)?
+        && is_readable("boundary.seal", path, Content::Secret)?
     {
         SigningKey::read_seal(path).map_err(|error| Failure::new(CONFIG, format!("boundary.seal: {error}")))?;
     }
     if let Some(submission) = &config.submission {
-        is_readable("submission.password_file", &submission.password_file)?;
+        is_readable("submission.password_file", &submission.password_file, Content::Password)?;
+    }
+    if let NextHop::Smtp(smtp) = &config.sendmail.next {
+        if let Some((_, path)) = &smtp.login {
+            is_readable("sendmail.smtp.password_file", path, Content::Password)?;
+        }
+        if let Some(path) = &smtp.ca_file {
+            is_readable("sendmail.smtp.ca_file", path, Content::Public)?;
+        }
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(shared) = &config.store {
+        store_files(shared, config, places)?;
     }
     for kind in Kind::ALL {
         config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;
@@ -117,14 +131,28 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     Ok(0)
 }
 
-/// Checks a secret file of the daemon. Returns false where it is for another user, who alone can check it.
-fn is_readable(key: &str, path: &Path) -> Result<bool, Failure> {
-    match file::read_secret(path).map_err(|error| (error.to_string(), error.kind)) {
+/// Checks a file of the daemon. Returns false where it is for another user, who alone can check it.
+fn is_readable(key: &str, path: &Path, content: Content) -> Result<bool, Failure> {
+    match file::read_as(path, content).map_err(|error| (error.to_string(), error.kind)) {
         Ok(_) => Ok(true),
         Err((_, FileErrorKind::Owner(_))) => Ok(false),
         Err((_, FileErrorKind::Io(error))) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
         Err((wrong, _)) => Err(Failure::new(CONFIG, format!("{key}: {wrong}"))),
     }
+}
+
+/// Checks the files that the store names.
+#[cfg(feature = "postgres")]
+fn store_files(shared: &SharedLog, config: &Config, places: &Paths) -> Result<(), Failure> {
+    let mut are_ours = true;
+    for (key, path, content) in shared.files() {
+        are_ours &= is_readable(key, path, content)?;
+    }
+    if are_ours {
+        let log = used_log::shared_log(shared, config, places, false)?;
+        log.check_files().map_err(|wrong| Failure::new(CONFIG, format!("store: {wrong}")))?;
+    }
+    Ok(())
 }
 
 fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result<u8, Failure> {

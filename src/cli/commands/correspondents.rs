@@ -4,7 +4,7 @@ use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
-use crate::message::address::Address;
+use crate::message::address::{Address, in_letters};
 use crate::message::header::readable;
 use crate::store::Correspondent;
 use crate::verdict::facts;
@@ -73,10 +73,14 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 fn listed(args: &Args, owner: Option<Owner>, context: &Context) -> Result<Vec<Correspondent>, Failure> {
     let mut rows = Vec::new();
     let wanted = args.text.as_deref().map(str::to_lowercase);
+    // The log has the domain in A-labels; it is found by its letters, too.
+    let is_wanted = |address: &str| {
+        let in_letters = address.rsplit_once('@').map(|(local, domain)| format!("{local}@{}", in_letters(domain)));
+        let forms = [Some(address.to_owned()), in_letters];
+        wanted.as_ref().is_none_or(|text| forms.iter().flatten().any(|form| form.to_lowercase().contains(text)))
+    };
     context.used_log()?.correspondents(&mut |row| {
-        if owner.is_none_or(|owner| owner == row.owner)
-            && wanted.as_ref().is_none_or(|text| row.address.contains(text.as_str()))
-        {
+        if owner.is_none_or(|owner| owner == row.owner) && is_wanted(&row.address) {
             rows.push(row);
         }
         ControlFlow::Continue(())

@@ -89,7 +89,8 @@ fn state(standing: &StampStatus, now: UnixTime) -> &'static str {
 }
 
 fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime) -> String {
-    let mut text = format!("{:<9}  {vendor}/{serial}", state(standing, now));
+    let shown = |text: &str| readable(text.as_bytes(), 600);
+    let mut text = format!("{:<9}  {}/{serial}", state(standing, now), shown(vendor));
     if let Some(grant) = &standing.grant {
         text.push_str(&format!("  {} since {}", grant.kind, UnixTime(grant.since)));
         if let Some(until) = grant.until {
@@ -102,14 +103,14 @@ fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime)
             text.push_str(&format!(", suspended {}: a third sender came under it", UnixTime(at)));
         }
         if let Some(note) = &grant.note {
-            text.push_str(&format!(" ({})", readable(note.as_bytes(), 400)));
+            text.push_str(&format!(" ({})", shown(note)));
         }
     }
     if let Some(since) = standing.revoked {
         text.push_str(&format!("  revoked {}", UnixTime(since)));
     }
     if let Some(refused) = &standing.refused {
-        let from = refused.from.as_deref().unwrap_or("an unknown sender");
+        let from = refused.from.as_deref().map_or("an unknown sender".to_owned(), shown);
         text.push_str(&format!(
             ", presented while revoked: {}, last {} by {from}",
             refused.times,

@@ -197,6 +197,13 @@ pub fn canonical_domain(text: &str) -> Result<String, AddressError> {
     if domain.split('.').all(is_label) { Ok(domain) } else { Err(AddressError::Domain) }
 }
 
+/// Returns a domain with the letters that its A-labels stand for (RFC 5891 section 5). It is for comparison: letters can
+/// look like others.
+#[must_use]
+pub fn in_letters(domain: &str) -> Cow<'_, str> {
+    if domain.contains("xn--") { idna::domain_to_unicode(domain).0.into() } else { domain.into() }
+}
+
 /// Returns whether it has only letters, digits and inner hyphens (RFC 5321 section 4.1.2), or the underscore, which
 /// some hosts use.
 fn is_label(label: &str) -> bool {

@@ -121,7 +121,7 @@ fn server(smtp: &Smtp) -> Result<Server, TransportError> {
         Tls::Off => Protection::None,
     };
     let login = match &smtp.login {
-        Some((user, path)) => Some((user.clone(), file::read_secret(path)?.trim_end_matches(['\r', '\n']).to_owned())),
+        Some((user, path)) => Some((user.clone(), file::read_password(path)?.as_str().to_owned())),
         None => None,
     };
     let certificates = smtp.ca_file.as_deref().map(file::read).transpose()?;

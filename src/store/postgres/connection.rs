@@ -5,13 +5,14 @@
 //!   that the commit succeeded, with a warning only (PostgreSQL 15, 27.2.8.3). When a deadline passes, the connection
 //!   is dropped. A warning makes the result of a write unknown.
 //! - A client that stops between two requests of a transaction keeps its locks, and mail of other hosts waits. So the
-//!   server ends a session that is idle in a transaction for longer than any of ours is. That is no cancel of a commit:
+//!   server ends a session that is idle in a transaction for twice as long as a request may take. That is no cancel of a commit:
 //!   the server counts the time only while it waits for a request, and once it read `commit` it waits for none.
 //!   `statement_timeout` is off: one that passes just as a statement ends would cut the wait of its commit short.
 //! - A write is done when the server says that it is ready for the next request. The end of a statement comes before
 //!   its commit (55.2.3).
 
 use super::options::Options;
+use super::rows;
 use super::scram::ScramOnly;
 use super::seen::{self, Seen};
 use super::trouble;
@@ -33,9 +34,6 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
-
-/// A session of ours that is idle in a transaction for longer than this, or than twice the deadline, is ended.
-const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -98,6 +96,7 @@ pub(super) struct Greeting {
     system_identifier: String,
     timeline: i64,
     position: u64,
+    flushed: u64,
     /// The format of the schema, if there is one.
     format: Option<u32>,
     /// The number of our space and its epoch.
@@ -110,7 +109,9 @@ impl Greeting {
     /// Returns what the server is, compared with what it was.
     pub(super) fn seen(&self, options: &Options) -> Seen {
         let epoch = self.space.map_or(0, |(_, epoch)| epoch);
-        Seen::new(options, self.system_identifier.clone(), self.tables, self.timeline).at(epoch, self.position)
+        let mut seen = Seen::new(options, self.system_identifier.clone(), self.tables, self.timeline);
+        seen.flushed = self.flushed;
+        seen.at(epoch, self.position)
     }
 
     /// Returns the number of our space, of a server that can be used.
@@ -190,7 +191,8 @@ impl Connection {
                  (select system_identifier from pg_control_system()),
                  case when pg_is_in_recovery() then null
                      else pg_walfile_name(pg_current_wal_insert_lsn()) end,
-                 case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end;
+                 case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end,
+                 case when pg_is_in_recovery() then null else pg_current_wal_flush_lsn() end;
              select m.format, s.id, s.epoch, 'mailstamp.space'::regclass::oid,
                  (select oid from pg_database where datname = current_database()),
                  extract(epoch from clock_timestamp())::bigint
@@ -211,6 +213,7 @@ impl Connection {
                 let timeline = row.get(3).and_then(|name| name.get(..8));
                 greeting.timeline = timeline.and_then(|digits| i64::from_str_radix(digits, 16).ok()).unwrap_or(0);
                 greeting.position = row.get(4).and_then(seen::position).unwrap_or(0);
+                greeting.flushed = row.get(5).and_then(seen::position).unwrap_or(0);
             } else {
                 greeting.format = Some(row.get(0).and_then(|format| format.parse().ok()).ok_or(Failure::Damaged)?);
                 let number = |column| row.get(column).and_then(|text: &str| text.parse::<i64>().ok());
@@ -263,9 +266,10 @@ impl Connection {
         within(self.patience, self.client.batch_execute(text)).await
     }
 
-    /// Whether the server answers.
-    pub(super) async fn ping(&mut self) -> bool {
-        self.client.batch_execute("").await.is_ok()
+    /// Returns how far the server has flushed its WAL; `None` if it does not answer.
+    pub(super) async fn ping(&mut self) -> Option<u64> {
+        let rows = self.rows("select pg_current_wal_flush_lsn()::text", &[]).await.ok()?;
+        seen::position(rows::single(&rows).ok()?)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -294,7 +298,7 @@ async fn within<T>(patience: Option<Duration>, request: impl Future<Output = Res
 /// lock.
 pub(super) fn settings(options: &Options) -> String {
     let lock_timeout = (options.timeout / 4).max(Duration::from_millis(1)).as_millis();
-    let idle_timeout = (options.timeout * 2).max(MIN_IDLE_TIMEOUT).as_millis();
+    let idle_timeout = (options.timeout * 2).as_millis();
     format!(
         "set standard_conforming_strings = on; set client_min_messages = warning;
          set synchronous_commit = {}; set default_transaction_isolation = 'read committed';

@@ -121,6 +121,15 @@ impl Postgres {
         &self.pool.options
     }
 
+    /// Reads the files that the options name, without connecting. An error says which is wrong, and why.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check_files(&self) -> Result<(), String> {
+        tls::Connector::default().get(self.options())?;
+        self.options().password().map(drop)
+    }
+
     /// Creates the schema, or migrates an older one, and makes the log of our space.
     ///
     /// # Errors

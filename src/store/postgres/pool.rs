@@ -130,9 +130,14 @@ impl Pool {
         let limit = (Instant::now() + PING_TIMEOUT).into();
         if it.is_closed() {
             *connection = None;
-        } else if it.idle_since.elapsed() >= PING_AFTER && !timeout_at(limit, it.ping()).await.unwrap_or(false) {
-            *connection = None;
-            self.clear();
+        } else if it.idle_since.elapsed() >= PING_AFTER {
+            match timeout_at(limit, it.ping()).await.unwrap_or(None) {
+                Some(flushed) => drop(self.memory().flush(&self.options, flushed)),
+                None => {
+                    *connection = None;
+                    self.clear();
+                }
+            }
         }
     }
 

@@ -2,8 +2,10 @@
 //! WAL position of the last commit that was acknowledged. A server that is lower or another may have forgotten used
 //! stamps: it was restored from a backup, or a standby that was behind took over.
 //!
-//! The position is read inside a transaction, before its commit. So it is durable wherever the commit is, and neither a
-//! crash nor a synchronous standby falls behind it.
+//! - The position is read inside a transaction, before its commit. So it is durable wherever the commit is, and neither
+//!   a crash nor a synchronous standby falls behind it.
+//! - A host that writes nothing sees how far the WAL is flushed. That is durable on the primary alone, so it counts on
+//!   one timeline: a standby that takes over begins another.
 
 use super::options::Options;
 use crate::os::atomic_file::{self, Durability};
@@ -32,6 +34,9 @@ pub(super) struct Seen {
     pub(super) timeline: i64,
     pub(super) epoch: i64,
     pub(super) position: u64,
+    /// WAL position up to which the server has flushed, on this timeline.
+    #[serde(default)]
+    pub(super) flushed: u64,
     /// Why the server was refused. It stays refused: a restored server that goes on writing soon reaches further than
     /// the position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,8 +78,10 @@ impl Seen {
         if now.epoch < self.epoch {
             return Some(format!("its epoch is {}, and was {}", now.epoch, self.epoch));
         }
-        if now.position < self.position {
-            return Some(format!("its WAL ends at {}, and was at {}", shown(now.position), shown(self.position)));
+        let flushed = if now.timeline == self.timeline { self.flushed } else { 0 };
+        let known = self.position.max(flushed);
+        if now.position < known {
+            return Some(format!("its WAL ends at {}, and was at {}", shown(now.position), shown(known)));
         }
         None
     }
@@ -127,9 +134,14 @@ impl Memory {
             now.epoch = now.epoch.max(seen.epoch);
             // A new timeline goes on where the one before was left.
             now.position = seen.position;
-            if *seen == now {
+            // It takes other connections' commits to have a higher one here.
+            let flushed = if now.timeline == seen.timeline { now.flushed.max(seen.flushed) } else { now.flushed };
+            if *seen == (Seen { flushed: seen.flushed, ..now.clone() }) {
+                // A file that cannot be written does not make the server another one.
+                let _ = self.flush(options, flushed);
                 return Ok(());
             }
+            now.flushed = flushed;
         }
         self.seen = Some(now);
         self.save(options, Durability::Synced)
@@ -147,13 +159,20 @@ impl Memory {
         seen.epoch = seen.epoch.max(epoch);
         seen.position = seen.position.max(position);
         self.is_ahead = true;
-        if raised {
-            self.merge(options, Durability::Synced)
-        } else if self.saved.is_none_or(|saved| saved.elapsed() >= SAVE_INTERVAL) {
-            self.merge(options, Durability::Cached)
-        } else {
-            Ok(())
-        }
+        if raised { self.merge(options, Durability::Synced) } else { self.save_soon(options) }
+    }
+
+    fn save_soon(&mut self, options: &Options) -> Result<(), StoreError> {
+        let is_due = self.saved.is_none_or(|saved| saved.elapsed() >= SAVE_INTERVAL);
+        if is_due { self.merge(options, Durability::Cached) } else { Ok(()) }
+    }
+
+    /// Takes in how far the server has flushed.
+    pub(super) fn flush(&mut self, options: &Options, flushed: u64) -> Result<(), StoreError> {
+        let Some(seen) = self.seen.as_mut().filter(|seen| seen.flushed < flushed) else { return Ok(()) };
+        seen.flushed = flushed;
+        self.is_ahead = true;
+        self.save_soon(options)
     }
 
     /// Writes what commits brought, if the file does not have it.
@@ -196,6 +215,7 @@ impl Memory {
         {
             file.epoch = file.epoch.max(seen.epoch);
             file.position = file.position.max(seen.position);
+            file.flushed = file.flushed.max(seen.flushed);
         }
         self.seen = Some(file);
         Ok(())

@@ -143,6 +143,57 @@ fn the_tables_are_made_once_and_newer_ones_are_refused() {
     }
 }
 
+/// What each host saw of a log is in a file of that log, and a command that says it changes nothing writes none.
+#[test]
+fn each_log_has_its_own_record_of_the_server() {
+    let (one, two, database) = sharing();
+    let seen = |home: &Home| -> Vec<String> {
+        let names = fs::read_dir(home.state()).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with("server-seen"));
+        names
+    };
+    let text = two.run(["doctor"], b"").exits(78).text();
+    assert!(text.contains("0 serials in ") && seen(&two).is_empty(), "{text}");
+    two.run(["config", "check"], b"").exits(0);
+    assert!(!two.state().exists());
+    one.classify(&one.stamped(&letter("1"))).exits(0);
+    let first = seen(&one);
+    assert_eq!(first.len(), 1);
+    let before = fs::read_to_string(one.state().join(&first[0])).unwrap();
+    let table = fs::read_to_string(one.config()).unwrap();
+    one.configure(&format!("{table}space = \"other\"\n"));
+    one.run(["store", "init"], b"").exits(0);
+    one.classify(&one.stamped(&letter("2"))).exits(0);
+    assert_eq!(seen(&one).len(), 2);
+    assert_eq!(fs::read_to_string(one.state().join(&first[0])).unwrap(), before);
+    assert!(before.contains(&format!("\"database\":\"{database}\"")) && before.contains("\"space\":\"default\""));
+}
+
+/// Write access to the database must not control the terminal of a user.
+#[test]
+fn names_from_a_hostile_database_are_shown_escaped() {
+    let (one, two, database) = sharing();
+    let message = one.stamped(&letter("1"));
+    one.run(["revoke"], &message).exits(0);
+    one.classify(&message).exits(22);
+    let sent = format!("From: {ALICE}\nTo: bob@y.example\nMessage-ID: <s@x.example>\n\nHello\n");
+    one.run(["learn-sent"], sent.as_bytes()).exits(0);
+    let evil = "E'\\x1b[2Jevil\\u009b'";
+    let update = format!(
+        "update mailstamp.standing set vendor = {evil},
+            standing = jsonb_set(standing::jsonb, '{{refused,from}}', to_jsonb({evil}::text))::text;
+         update mailstamp.correspondent set key = convert_to({evil} || '@y.example', 'UTF8')"
+    );
+    Cluster::shared().sql(&database, &update);
+    for (command, times) in [("grants", 2), ("grants --refused", 2), ("correspondents", 1), ("doctor", 0)] {
+        let ran = two.run(command.split(' '), b"");
+        let all = ran.text() + &ran.stderr;
+        assert!(!all.contains('\x1b') && !all.contains('\u{9b}'), "{command}: {all:?}");
+        assert_eq!(all.matches("evil").count(), times, "{command}: {all:?}");
+    }
+}
+
 #[test]
 fn shown_settings_name_the_database() {
     let home = Home::new();

@@ -36,6 +36,9 @@ fn without_the_server_stamped_mail_waits_and_other_mail_goes_on() {
             home.run([command], &letter("plain")).exits(known);
         }
     }
+    let doctor = two.run(["doctor"], b"").exits(78).text();
+    let daemon = doctor.lines().find(|line| line.contains("daemon")).unwrap();
+    assert!(daemon.starts_with("error") && daemon.contains("its log does not, so stamped mail waits"), "{doctor}");
     let mut system = MailSystem::connect(&socket);
     assert!(system.message(&[ALICE], &message).last.starts_with("y451 4.7.1"));
     assert_eq!(system.message(&[ALICE], &letter("plain")).last, "a");
@@ -85,6 +88,24 @@ fn each_trouble_of_a_server_has_its_sentence() {
     fs::write(&password, "correct horse\n").unwrap();
     two.configure(&format!("addresses = [\"*@x.example\"]\n{named}"));
     two.classify(&message).exits(0).says("first-class again");
+    let checked = |table: &str, said: &str| {
+        two.configure(&format!("addresses = [\"*@x.example\"]\n{table}"));
+        let ran = two.run(["config", "check"], b"");
+        assert_eq!((ran.code, ran.stderr.contains(said)), (78, true), "{table}{}", ran.stderr);
+    };
+    two.run(["config", "check"], b"").exits(0);
+    let encrypted = local.replace("tls = \"off\"\n", "");
+    checked(&(encrypted.clone() + &tls), "contains no");
+    checked(&format!("{encrypted}ca = \"{}\"\n", password.display()), "store: ");
+    checked(&format!("{encrypted}ca = \"/nonexistent\"\n"), "store.ca: /nonexistent: ");
+    fs::write(&password, "one\ntwo\n").unwrap();
+    checked(&named, "store.password_file: ");
+    fs::write(&password, "\n").unwrap();
+    checked(&named, "empty, expected a password");
+    chmod(&password, 0o644);
+    checked(&named, "chmod 600");
+    chmod(&password, 0o600);
+    fs::write(&password, "correct horse\n").unwrap();
     says(&named.replace("tls = \"off\"\n", ""), "it does not offer TLS");
     says(&table.replace(&socket, &cluster.host()), "there is no such socket");
     says(&table.replace(&database, "other"), "the database does not exist");

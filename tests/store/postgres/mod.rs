@@ -5,6 +5,7 @@ mod killed;
 mod network;
 mod races;
 mod restored;
+mod sessions;
 mod standby;
 mod told;
 

@@ -78,6 +78,20 @@ fn a_server_that_was_refused_stays_so_until_accepted() {
     is_refused_until_accepted(&moved(&site, &copy, "mx1"));
 }
 
+/// A host that only looks serials up sees how far the WAL is.
+#[test]
+fn a_host_that_wrote_nothing_after_the_backup_refuses_too() {
+    let site = Site::new();
+    let log = site.host("mx1");
+    assert_eq!(log.spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+    is_known(&site.host("mx2"), 1, 1);
+    let copy = site.cluster.backup(Setup { durable: true, ..Setup::default() });
+    site.cluster.sql("postgres", "create table filler as select generate_series(1, 20000) as number");
+    is_known(&site.host("mx2"), 1, 1);
+    replaced(&site, &copy, log, false);
+    is_refused_until_accepted(&moved(&site, &copy, "mx2"));
+}
+
 /// What is committed after an administrator accepted a server that was well counts as before.
 #[test]
 fn accepting_a_server_that_is_well_forgets_nothing_later() {

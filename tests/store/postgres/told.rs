@@ -2,8 +2,8 @@
 
 use super::{Site, loopback};
 use crate::ask;
-use crate::support::postgres::{Authority, ROLE, Setup};
-use crate::support::programs::Port;
+use crate::support::postgres::{Authority, PASSWORD, ROLE, Setup};
+use crate::support::programs::{Port, eventually};
 use mailstamp::database::{Host, Tls};
 use mailstamp::store::postgres::{Options, Postgres};
 use mailstamp::store::{StoreError, UsedLog};
@@ -66,6 +66,11 @@ fn each_trouble_of_a_server_has_its_own_sentence() {
     expect(tcp(), "unknown format 99");
     cluster.sql(database, "update mailstamp.meta set format = 1");
 
+    cluster.sql(database, "update mailstamp.meta set format = -1");
+    expect(tcp(), "is damaged");
+    assert!(Postgres::new(tcp()).init().unwrap_err().to_string().contains("is damaged"));
+    cluster.sql(database, "update mailstamp.meta set format = 1");
+
     cluster.sql("postgres", "create role guest login");
     expect(Options { user: "guest".into(), ..site.options("mx1") }, "lacks a right");
 
@@ -73,6 +78,39 @@ fn each_trouble_of_a_server_has_its_own_sentence() {
     cluster.sql("postgres", &format!("alter role {ROLE} connection limit 0"));
     expect(tcp(), "too many connections");
     cluster.sql("postgres", &format!("alter role {ROLE} connection limit -1"));
+
+    // Over a connection without TLS no password goes.
+    let methods = |method: &str| {
+        let hba = cluster.data().join("pg_hba.conf");
+        let text = fs::read_to_string(&hba).unwrap();
+        let (local, _) = text.split_once("host all all all").unwrap();
+        fs::write(&hba, format!("{local}host all all all {method}\n")).unwrap();
+        cluster.sql("postgres", "select pg_reload_conf()");
+        let rule = "select auth_method from pg_hba_file_rules where type = 'host'";
+        assert_eq!(cluster.sql("postgres", rule), method);
+        let encryption = if method == "md5" { method } else { "scram-sha-256" };
+        cluster.sql(
+            "postgres",
+            &format!("set password_encryption = '{encryption}'; alter role {ROLE} password '{PASSWORD}'"),
+        );
+        // The postmaster has read it once a new session is asked otherwise.
+        let refused = || Postgres::new(tcp()).would_spend(&ask(1, 1)).is_err();
+        eventually("the method counts", || (refused() == (method != "scram-sha-256")).then_some(()));
+    };
+    methods("password");
+    expect(tcp(), "asks for the password in clear text or as MD5");
+    methods("md5");
+    assert!(sentence(tcp()).contains("asks for the password in clear text or as MD5"));
+    methods("scram-sha-256");
+
+    cluster.set("synchronous_standby_names", "'missing'");
+    let error = Postgres::new(tcp()).init().unwrap_err().to_string();
+    assert!(error.contains("every commit waits for a standby, and none is there"), "{error}");
+    cluster.set("synchronous_standby_names", "''");
+    let other = cluster.database();
+    cluster.sql(&other, "create schema mailstamp");
+    let error = Postgres::new(Options { database: other, ..tcp() }).init().unwrap_err().to_string();
+    assert!(error.contains("its schema mailstamp belongs to the role postgres"), "{error}");
 
     let standby = cluster.standby(Setup::default());
     expect(Options { hosts: vec![loopback(standby.port())], ..tcp() }, "standby");

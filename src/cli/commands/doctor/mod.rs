@@ -214,7 +214,7 @@ fn daemon(given: &CliOverrides) -> Finding {
             } else if status.version != ours {
                 Finding::warning(what, format!("{it} answers, and this is version {ours}; restart mailstamp serve"))
             } else if !status.log.answers {
-                Finding::warning(what, format!("{it} answers, but its log does not"))
+                Finding::error(what, format!("{it} answers, but its log does not, so stamped mail waits"))
             } else {
                 Finding::ok(what, format!("{it} answers, and uses the same files"))
             }
