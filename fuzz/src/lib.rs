@@ -21,6 +21,7 @@ pub mod result_field;
 pub mod row;
 pub mod rule;
 pub mod seal;
+pub mod server_reply;
 pub mod stamp;
 pub mod submission;
 pub mod token;

@@ -1,5 +1,5 @@
 //! Network clients, and programs that send mail. `https.rs` gets a document, `dns.rs` texts; `http_client.rs` queries a
-//! vendor's service; `proxy.rs` and `redirect.rs` say where their requests go; `smtp.rs` and `sendmail.rs` send mail;
+//! vendor's service; `proxy.rs` and `redirect.rs` say where their requests go; `smtp` and `sendmail.rs` send mail;
 //! `failure.rs` describes failed connections.
 //! Only `mailstamp directory`, the sender's side, automatic replies and a vendor's codes use this module, with
 //! addresses that the user configured. Judging a message never does. The meaning of the answers is left to the callers.

@@ -1,5 +1,6 @@
-//! SMTP from the server's side (RFC 5321): bytes in, replies out.
+//! SMTP (RFC 5321): from the server's side bytes in and replies out, from the client's side the reverse.
 //!
+//! - [`client`]: the state of a connection that sends a message.
 //! - [`command`]: one line of the client.
 //! - [`data`]: the text of a message after DATA.
 //! - [`reply`]: a status with its lines.
@@ -8,10 +9,11 @@
 //! Every length and count has a limit. Only CRLF ends a line, and only CRLF, dot, CRLF ends a message, so that two
 //! programs never disagree about where a message ends (SMTP smuggling, CVE-2023-51764).
 //!
-//! Pure: `server/submission` has the sockets, the time limits and the passwords.
+//! Pure: `server/submission` and `net/smtp` have the sockets, the time limits and the passwords.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod reply;

@@ -50,5 +50,5 @@ macro_rules! replayed {
 
 replayed! {
     address allow_list authentication claims configuration directory edit encoding frame judgement mbox message milter
-    reply result_field row rule seal stamp submission token vcard zone
+    reply result_field row rule seal server_reply stamp submission token vcard zone
 }

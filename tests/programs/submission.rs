@@ -48,6 +48,15 @@ fn thunderbird(folder: &Path, authority: &str, port: &str, tls: &str) {
 
 /// The server, Postfix behind it with a Maildir for each name, and the folder of those.
 fn site(names: &[&str]) -> (Home, tempfile::TempDir, Postfix) {
+    let (home, boxes, postfix) = site_with(names, "", "");
+    let smtp = format!("[sendmail.smtp]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"off\"", postfix.port());
+    let text = format!("addresses = [{JOE:?}]\n[sendmail]\nnone = [\"*@x.example\"]\n{smtp}");
+    configure(&home, &text, "max_message_size = 1000000");
+    (home, boxes, postfix)
+}
+
+/// The same with more lines for main.cf and master.cf, and no configuration of the server.
+fn site_with(names: &[&str], more: &str, services: &str) -> (Home, tempfile::TempDir, Postfix) {
     let (home, boxes) = (Home::bare(), tempfile::tempdir().unwrap());
     let number = |option| run(Command::new("id").args([option, "postfix"]), b"").exits(0).text().trim().parse();
     let (user, group) = (number("-u").unwrap(), number("-g").unwrap());
@@ -57,14 +66,11 @@ fn site(names: &[&str]) -> (Home, tempfile::TempDir, Postfix) {
     let main = format!(
         "mydestination =\nvirtual_mailbox_domains = x.example\nvirtual_mailbox_base = {}\n\
          virtual_mailbox_maps = inline:{{ {} }}\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:{user}\n\
-         virtual_gid_maps = static:{group}\nsmtputf8_enable = yes\n",
+         virtual_gid_maps = static:{group}\nsmtputf8_enable = yes\n{more}",
         boxes.path().display(),
         maps.join(", "),
     );
-    let postfix = Postfix::start_with(&main, "virtual unix - n n - - virtual\n");
-    let smtp = format!("[sendmail.smtp]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"off\"", postfix.port());
-    let text = format!("addresses = [{JOE:?}]\n[sendmail]\nnone = [\"*@x.example\"]\n{smtp}");
-    configure(&home, &text, "max_message_size = 1000000");
+    let postfix = Postfix::start_with(&main, &format!("virtual unix - n n - - virtual\n{services}"));
     (home, boxes, postfix)
 }
 
@@ -217,6 +223,55 @@ fn mail_programs_send_under_tls() {
         }
         openssl.wait().unwrap();
         daemon.end();
+    }
+}
+
+/// The client's side: copies go to a real Postfix under TLS, which has a limit on the size and knows its recipients.
+#[test]
+fn copies_reach_a_server_under_tls() {
+    let own = Home::bare();
+    let certificates = Certificates::make(&own);
+    let (chain, key) = (certificates.file("chain.pem"), certificates.file("key.pem"));
+    let main = format!(
+        "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = encrypt\n\
+         message_size_limit = 300000\n",
+        chain.display(),
+        key.display()
+    );
+    let services = "SUBMISSION inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\ntlsmgr unix - - n 1000? 1 tlsmgr\n";
+    let (home, boxes, postfix) = site_with(&["alice", "zoë"], &main, services);
+    let head =
+        |subject: &str| format!("From: {JOE}\nDate: d\nSubject: {subject}\nMessage-ID: <{subject}@x.example>\n\n");
+    // Longer than one write, with dots and letters beyond ASCII.
+    let body = ".\n..größe\n.\r\n".repeat(12_000);
+    for (tls, port) in [("starttls", postfix.port()), ("implicit", postfix.submission())] {
+        let smtp =
+            format!("host = \"localhost\"\nport = {port}\ntls = {tls:?}\nca_file = {:?}", certificates.file("ca.pem"));
+        home.configure(&format!(
+            "addresses = [{JOE:?}]\n[sendmail]\nnone = [\"*@x.example\"]\n[sendmail.smtp]\n{smtp}\n"
+        ));
+        let send = |subject: &str, body: &str| {
+            let to = ["alice@x.example", "zoë@x.example", "gone@x.example"];
+            home.run(["sendmail", "-i", to[0], to[1], to[2]], (head(subject) + body).as_bytes())
+        };
+        let said = send(tls, &body).exits(69);
+        assert!(said.stderr.contains("gone@x.example: refused (69): localhost answers 550: 5.1.1 "), "{}", said.stderr);
+        // The limit of the server is told at once, before the message is sent.
+        let said = send(&format!("large-{tls}"), &"x".repeat(70).repeat(10_000)).exits(69);
+        assert!(said.stderr.contains("localhost answers 552: 5.3.4 "), "{}", said.stderr);
+    }
+    let expected = body.replace("\r\n", "\n");
+    for name in ["alice", "zoë"] {
+        let folder = boxes.path().join(name).join("new");
+        let found = || {
+            let entries = fs::read_dir(&folder).ok()?;
+            let texts = entries.map(|entry| String::from_utf8(fs::read(entry.unwrap().path()).unwrap()).unwrap());
+            let found: Vec<String> = texts.collect();
+            (found.len() == 2).then_some(found)
+        };
+        for text in eventually_or(name, found, || postfix.log()) {
+            assert_eq!(text.split_once("\n\n").unwrap().1, expected, "{name}");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What it does with the next connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Mode {
     OnlyFromUsers,
     /// Accepts connections, and says nothing.
     Silent,
+    /// Begins a greeting that never ends, byte after byte.
+    Dripping,
     /// Takes the message, and says nothing about it.
     SilentAfterMessage,
 }
@@ -110,6 +113,12 @@ impl SmtpServer {
         let mut input = BufReader::new(stream.try_clone()?);
         if mode == Mode::Silent {
             return self.hold(input);
+        }
+        if mode == Mode::Dripping {
+            loop {
+                stream.write_all(b"2")?;
+                thread::sleep(Duration::from_millis(10));
+            }
         }
         stream.write_all(b"220 test ESMTP\r\n")?;
         let mut envelope = String::new();

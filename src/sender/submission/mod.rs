@@ -9,10 +9,12 @@
 //!    gets another stamp.
 //! 3. If stamps may come back, that is logged before any recipient can return one.
 //! 4. Each copy is handed to the next program. When that has accepted it, this is recorded, durably.
-//! 5. When every recipient is done, the stamps are marked as used, and the outbox file is removed.
+//! 5. When every recipient is done, the stamps are marked as used, and the outbox file is removed. The wallet is not
+//!    opened for a message that wants no stamp of it.
 //!
-//! A copy is sent twice in one case: the process was killed after the next program accepted it and before that was
-//! recorded. Both copies are the same message with the same stamp, so the recipient's software recognizes the second.
+//! A copy is sent twice in two cases: the process was killed after the next program accepted it and before that was
+//! recorded, or the connection to a server broke between the message and its reply. Both copies are the same message
+//! with the same stamp, so the recipient's software recognizes the second.
 //!
 //! After exit status 75, the next call with the same message means the same message. After exit status 0, the next call
 //! with the same bytes means another. The outbox tells the two apart while it holds the message. If `-q` completed the
@@ -230,7 +232,7 @@ impl SubmissionAgent<'_> {
         // left and the caller is there. The caller then sends it again, to every recipient. Otherwise the message stays
         // in the outbox.
         let refuses = !resumed && entry.ends.iter().all(Option::is_none);
-        let stamped = self.stamps(&entry, &original, refuses)?;
+        let (stamped, has_asked) = self.stamps(&entry, &original, refuses)?;
         if stamped.iter().any(|stamped| matches!(stamped, Some(Stamped::Refused(..)))) {
             return self.refuse_all(entry, &stamped);
         }
@@ -255,13 +257,16 @@ impl SubmissionAgent<'_> {
             } else if report::is_report(&original.message()) {
                 self.insist(&entry)?;
             }
-            self.settle_stamps(&entry)?;
+            // A message that wants no stamp doesn't need the wallet.
+            if has_asked || !entry.is_new {
+                self.settle_stamps(&entry)?;
+            }
             entry.remove((resumed || is_accepted) && submission.identified)?;
         }
         Ok(report)
     }
 
-    /// Returns the stamp of each copy that is still to be sent.
+    /// Returns the stamp of each copy that is still to be sent, and whether any was requested from the wallet.
     ///
     /// With `refuses`, a stamp is refused if waiting alone does not make it available.
     fn stamps<'a>(
@@ -269,7 +274,7 @@ impl SubmissionAgent<'_> {
         entry: &Entry,
         original: &'a SourceMessage<'_>,
         refuses: bool,
-    ) -> Result<Vec<Option<Stamped<'a>>>, SubmissionError> {
+    ) -> Result<(Vec<Option<Stamped<'a>>>, bool), SubmissionError> {
         let submission = &entry.submission;
         let state = self.context.places.state().map_err(Deferral::from)?;
         let returns = returnable(&original.message(), &ReturnableStore::new(state));
@@ -315,7 +320,7 @@ impl SubmissionAgent<'_> {
                 *slot = Some(put);
             }
         }
-        Ok(stamped)
+        Ok((stamped, !asked.is_empty()))
     }
 
     /// Sends nothing: a stamp is unavailable, and the caller gets the reason.
@@ -475,15 +480,11 @@ impl SubmissionAgent<'_> {
     /// Marks the stamps of sent copies as used, and frees those of copies that will not be sent.
     fn settle_stamps(&self, entry: &Entry) -> Result<(), SubmissionError> {
         let identity = identity(&entry.submission);
-        for (recipient, end) in entry.submission.recipients.iter().zip(&entry.ends) {
-            let Some(address) = recipient.address() else { continue };
-            let key = ReservationKey::of(&identity, address);
-            match end {
-                Some(RecipientOutcome::Sent) => self.supply.wallet().commit(&key, self.context.now)?,
-                Some(RecipientOutcome::Refused(..)) | None => self.supply.wallet().give_back(&key)?,
-            };
-        }
-        Ok(())
+        let keys = entry.submission.recipients.iter().zip(&entry.ends).filter_map(|(recipient, end)| {
+            let key = ReservationKey::of(&identity, recipient.address()?);
+            Some((key, matches!(end, Some(RecipientOutcome::Sent))))
+        });
+        Ok(self.supply.wallet().close(&keys.collect::<Vec<_>>(), self.context.now)?)
     }
 
     /// Writes one line for each copy to syslog.
@@ -505,7 +506,6 @@ impl SubmissionAgent<'_> {
     }
 }
 
-/// Returns whether a copy has left.
 /// Refuses the message for the recipients that have no result.
 fn refuse_open(entry: &mut Entry) -> Result<(), OutboxError> {
     for at in 0..entry.ends.len() {
@@ -516,6 +516,7 @@ fn refuse_open(entry: &mut Entry) -> Result<(), OutboxError> {
     Ok(())
 }
 
+/// Returns whether a copy has left.
 fn is_sent(ends: &[Option<RecipientOutcome>]) -> bool {
     ends.iter().any(|end| matches!(end, Some(RecipientOutcome::Sent)))
 }

@@ -61,6 +61,8 @@ pub struct Entry {
     pub submission: Submission,
     /// Results of the recipients' copies, in their order.
     pub ends: Vec<Option<RecipientOutcome>>,
+    /// Whether this process wrote it, so that no earlier one reserved stamps for it.
+    pub is_new: bool,
     file: File,
     path: PathBuf,
     /// Position of the next line, and of the message.
@@ -151,7 +153,7 @@ impl Outbox {
         match self.write(&submission) {
             Ok((file, room)) => {
                 let ends = submission.recipients.iter().map(|_| None).collect();
-                Ok(Claimed::Open(Box::new(Entry { submission, ends, file, path, room })))
+                Ok(Claimed::Open(Box::new(Entry { submission, ends, is_new: true, file, path, room })))
             }
             // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Claimed::Busy),
@@ -304,7 +306,8 @@ impl Outbox {
         file.read_to_end(&mut bytes)?;
         let kept = read(&bytes).filter(|kept| kept.whole).ok_or_else(|| io::Error::other(FOREIGN))?;
         let Kept { submission, ends, room, .. } = kept;
-        Ok(Some(Claimed::Open(Box::new(Entry { submission, ends, file, path: path.to_owned(), room }))))
+        let path = path.to_owned();
+        Ok(Some(Claimed::Open(Box::new(Entry { submission, ends, is_new: false, file, path, room }))))
     }
 }
 

@@ -116,6 +116,21 @@ impl Wallet {
         self.write(|tables| given_back(tables, key.as_str()))
     }
 
+    /// Does what [`commit`](Self::commit) does for the keys whose message was sent (`true`), and
+    /// [`give_back`](Self::give_back) for the others, in one transaction.
+    pub fn close(&self, keys: &[(ReservationKey, bool)], now: UnixTime) -> Result<(), StoreError> {
+        self.write(|tables| {
+            for (key, is_sent) in keys {
+                if *is_sent {
+                    used(tables, key.as_str(), now)?
+                } else {
+                    given_back(tables, key.as_str())?
+                };
+            }
+            Ok(())
+        })
+    }
+
     /// Removes the key: the next message with this key gets another stamp.
     ///
     /// For messages that cannot be told apart, after they were sent.

@@ -28,7 +28,8 @@ def serve(connection):
         line = stream.readline().decode().rstrip("\r\n")
         word = line.split(" ")[0].upper()
         if word == "EHLO":
-            offers = ["server"] + (["STARTTLS"] if mode == "starttls" and not secure else [])
+            # Pipelining everywhere, so that a refused envelope has DATA behind it.
+            offers = ["server", "PIPELINING"] + (["STARTTLS"] if mode == "starttls" and not secure else [])
             offers += ["AUTH PLAIN LOGIN"] if secure else []
             say("\r\n".join(f"250-{offer}" for offer in offers) + "\r\n250 8BITMIME")
         elif word == "STARTTLS":
@@ -50,6 +51,8 @@ def serve(connection):
             say("354 go")
             lines = []
             while (data := stream.readline()) != b".\r\n":
+                if not data:
+                    return
                 lines.append(data[1:] if data.startswith(b".") else data)
             taken = {"user": user, "from": sender, "to": to, "secure": secure, "data": b"".join(lines).decode()}
             with open(path, "a") as file:

@@ -1,7 +1,8 @@
 //! Copies to a server by SMTP: over TLS, with a password, and only to the server that it should be.
 
 use crate::support::programs::{chmod, program};
-use crate::support::{ALICE, Home, run};
+use crate::support::smtp_server::{Mode, SmtpServer};
+use crate::support::{ALICE, Home, run, traced_with};
 use serde_json::Value;
 use std::cell::Cell;
 use std::fs;
@@ -147,4 +148,42 @@ fn what_the_server_says_of_single_recipients_decides_their_fate() {
     assert_eq!((taken.len(), &taken[0]["from"]), (1, &"".into()));
     send().exits(75);
     assert_eq!(server.taken().len(), 0);
+}
+
+/// The bytes of each write to a socket, and whether TCP_NODELAY was set before them, from the log of strace(1).
+fn writes(log: &str) -> (Vec<String>, bool) {
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("TCP:")).collect();
+    let is_write = |line: &&&str| line.contains("sendto(") || line.contains("write(") || line.contains("writev(");
+    let first = lines.iter().position(|line| is_write(&line)).unwrap();
+    let no_delay = lines[..first].iter().any(|line| line.contains("TCP_NODELAY, [1]"));
+    let text = |line: &&str| line.split_once('"').unwrap().1.rsplit_once('"').unwrap().0.to_owned();
+    (lines.iter().filter(is_write).map(text).collect(), no_delay)
+}
+
+#[test]
+fn a_message_and_its_end_are_one_write_without_delay() {
+    // What is written in two could wait for the server's delayed acknowledgement of the first.
+    let home = Home::new();
+    let (server, plain) = (Server::start(&home, "none"), SmtpServer::start(Mode::Take));
+    configure(&home, &server, "off", "");
+    let trace = || {
+        let calls = "trace=setsockopt,sendto,write,writev";
+        let mut command = home.command();
+        command.args(["sendmail", "-i", "a@y.example"]);
+        let (ran, notes) = traced_with(&mut command, &["-yy", "-s", "99999", "-e", calls], LETTER);
+        ran.exits(0);
+        writes(&notes)
+    };
+    let text = String::from_utf8(LETTER.to_vec()).unwrap();
+    let text = text.replace("\n.", "\n..").replace('\n', r"\r\n") + r"\r\n.\r\n";
+    let (hello, quit) = (r"EHLO [127.0.0.1]\r\n", r"QUIT\r\n");
+    let (mail, to, data) = (r"MAIL FROM:<alice@x.example>\r\n", r"RCPT TO:<a@y.example>\r\n", r"DATA\r\n");
+    assert_eq!(trace(), (vec![hello.into(), [mail, to, data].concat(), text.clone(), quit.into()], true));
+    // Without PIPELINING.
+    let port = plain.address().rsplit(':').next().unwrap().to_owned();
+    let config = fs::read_to_string(home.config()).unwrap();
+    home.configure(&config.replace(&server.port.to_string(), &port));
+    assert_eq!(trace(), ([hello, mail, to, data, &text, quit].map(str::to_owned).to_vec(), true));
+    assert_eq!((server.taken().len(), plain.count()), (1, 1));
+    assert!(!home.state().join("wallet.redb").exists(), "no stamp was wanted");
 }

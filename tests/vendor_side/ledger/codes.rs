@@ -62,7 +62,7 @@ fn a_code_that_was_not_sent_does_not_count() {
     let (smtp, server) = mail_server(Mode::Take);
     let short = MailServer { timeout: Duration::from_millis(300), ..server.clone() };
     let send = |server: &MailServer, to: &str| shop.ledger.send_code(joe.number, to, server, NOW);
-    for mode in [Mode::Refuse, Mode::Silent] {
+    for mode in [Mode::Refuse, Mode::Silent, Mode::Dripping] {
         smtp.set(mode);
         let error = send(&short, "a@far.example").unwrap_err();
         assert!(matches!(error, LedgerError::Mail { unknown: false, .. }), "{mode:?}: {error}");
