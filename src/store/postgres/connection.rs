@@ -12,7 +12,6 @@
 //!   its commit (55.2.3).
 
 use super::options::Options;
-use super::rows;
 use super::scram::ScramOnly;
 use super::seen::{self, Seen};
 use super::trouble;
@@ -269,7 +268,7 @@ impl Connection {
     /// Returns how far the server has flushed its WAL; `None` if it does not answer.
     pub(super) async fn ping(&mut self) -> Option<u64> {
         let rows = self.rows("select pg_current_wal_flush_lsn()::text", &[]).await.ok()?;
-        seen::position(rows::single(&rows).ok()?)
+        seen::position(rows.first()?.try_get(0).ok()?)
     }
 
     pub(super) fn is_closed(&self) -> bool {
