@@ -7,8 +7,8 @@
 //! `ARCHITECTURE.md` has the map: layers, the path of a message, invariants. `CONTRIBUTING.md` says where to add
 //! things. Imports go from a higher layer to a lower one, and a test checks that order.
 //!
-//! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`],
-//!   [`autoreply`], [`boundary`], [`smtp`], `vendor_api`.
+//! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`peer`], [`verdict`],
+//!   [`policy`], [`autoreply`], [`boundary`], [`smtp`], `vendor_api`.
 //! - With I/O: [`os`], [`database`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`],
 //!   [`context`], [`engine`], `ledger`, `sender`.
 //! - Front ends: [`server`], [`cli`].
@@ -52,6 +52,7 @@ pub mod mailbox;
 pub mod message;
 pub mod net;
 pub mod os;
+pub mod peer;
 pub mod policy;
 #[cfg(feature = "sender")]
 pub mod sender;

@@ -351,6 +351,8 @@ impl Config {
                     within: file.used_log.redelivery_window.0,
                     times: u8::try_from(file.used_log.max_redeliveries.0).unwrap_or(u8::MAX),
                 },
+                // `[peers]` will say it.
+                nonce_retention: Policy::default().nonce_retention,
             },
             defer_stale: file.stamps.defer_stale,
             used_log: file.used_log.enabled,

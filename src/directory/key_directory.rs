@@ -349,7 +349,7 @@ fn agree(one: VendorKey, other: VendorKey) -> Option<VendorKey> {
 
 impl KeyDirectory for Directory {
     fn key(&self, issuer: &Issuer) -> KeyFact {
-        match self.vendors.get(issuer.vendor()) {
+        match self.vendors.get(issuer.vendor()).filter(|_| !issuer.is_address()) {
             None => KeyFact::UnknownVendor,
             Some(vendor) => vendor.keys.get(issuer.key_id()).map_or(KeyFact::UnknownKey, Held::fact),
         }

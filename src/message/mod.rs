@@ -14,6 +14,7 @@ pub mod header;
 mod html;
 pub mod mime;
 pub mod parse;
+pub mod post;
 pub mod result_headers;
 pub mod search;
 pub mod separator;

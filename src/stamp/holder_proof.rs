@@ -5,7 +5,8 @@
 //!
 //! Claims: `nonce` (a serial), `iat` (RFC 3339), `stamp` (SHA-256 over the characters of the stamp's token) and
 //! `message` (the fingerprint), both of 32 bytes in base64url without padding. The footer is empty: the stamp names the
-//! key.
+//! key. A mailing list adds a footer and rewrites From, which changes the fingerprint. So a use of a list's stamp may
+//! have `scope` = `list`, and `message` is then the hash of the post ([`crate::message::post`]).
 
 use super::claims::{ClaimError, Claims, ObjectWriter, TIME};
 use super::serial::Serial;
@@ -17,7 +18,16 @@ use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 /// The known claims.
-const KNOWN: [&str; 4] = ["nonce", "iat", "stamp", "message"];
+const KNOWN: [&str; 5] = ["nonce", "iat", "stamp", "message", "scope"];
+
+/// What a use is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole message.
+    Message,
+    /// Date and Message-ID of a post to a mailing list.
+    List,
+}
 
 /// The claims of a use token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +38,9 @@ pub struct Proof {
     pub issued: UnixTime,
     /// SHA-256 over the stamp's characters.
     pub stamp: [u8; 32],
-    /// The message that was signed for.
+    /// What it is bound to.
+    pub scope: Scope,
+    /// The message that was signed for; with [`Scope::List`] the hash of the post.
     pub message: Fingerprint,
 }
 
@@ -47,6 +59,9 @@ pub enum ProofError {
     OtherStamp,
     #[error("the proof is for another message")]
     OtherMessage,
+    /// For a post where a message was wanted, or the reverse.
+    #[error("the proof has another scope")]
+    OtherScope,
 }
 
 impl Proof {
@@ -62,6 +77,7 @@ impl Proof {
             nonce: claims.required("nonce", "1 to 64 letters, digits, '_' or '-'", |s| Serial::new(s).ok())?,
             issued: claims.required("iat", TIME, |text| UnixTime::from_rfc3339(text).ok())?,
             stamp: claims.required("stamp", HASH, read_hash)?,
+            scope: claims.get_text("scope", "'list'", read_scope)?.unwrap_or(Scope::Message),
             message: Fingerprint(claims.required("message", HASH, read_hash)?),
         })
     }
@@ -72,6 +88,30 @@ impl Proof {
     /// # Errors
     /// [`ProofError`]: the first fault found.
     pub fn verify(used: &Token, stamp: &Token, message: &Fingerprint, holder: &PublicKey) -> Result<Self, ProofError> {
+        Self::verify_in(Scope::Message, used, stamp, message, holder)
+    }
+
+    /// As [`verify`](Self::verify) for a post to a mailing list, of which `post` is the hash.
+    /// Only the stamp of a list may be used so.
+    ///
+    /// # Errors
+    /// [`ProofError`]: the first fault found.
+    pub fn verify_post(
+        used: &Token,
+        stamp: &Token,
+        post: &Fingerprint,
+        holder: &PublicKey,
+    ) -> Result<Self, ProofError> {
+        Self::verify_in(Scope::List, used, stamp, post, holder)
+    }
+
+    fn verify_in(
+        scope: Scope,
+        used: &Token,
+        stamp: &Token,
+        message: &Fingerprint,
+        holder: &PublicKey,
+    ) -> Result<Self, ProofError> {
         if !holder.verify(used, Purpose::Use) {
             return Err(ProofError::Signature);
         }
@@ -82,6 +122,9 @@ impl Proof {
         if proof.stamp != hash(stamp) {
             return Err(ProofError::OtherStamp);
         }
+        if proof.scope != scope {
+            return Err(ProofError::OtherScope);
+        }
         if proof.message != *message {
             return Err(ProofError::OtherMessage);
         }
@@ -91,10 +134,30 @@ impl Proof {
     /// Signs one use. The nonce has to be random ([`Serial::from_random`]).
     #[must_use]
     pub fn sign(stamp: &Token, message: &Fingerprint, nonce: &Serial, now: UnixTime, holder: &SecretKey) -> Token {
+        Self::sign_in(Scope::Message, stamp, message, nonce, now, holder)
+    }
+
+    /// Signs one use of a list's stamp, on the post of which `post` is the hash.
+    #[must_use]
+    pub fn sign_post(stamp: &Token, post: &Fingerprint, nonce: &Serial, now: UnixTime, holder: &SecretKey) -> Token {
+        Self::sign_in(Scope::List, stamp, post, nonce, now, holder)
+    }
+
+    fn sign_in(
+        scope: Scope,
+        stamp: &Token,
+        message: &Fingerprint,
+        nonce: &Serial,
+        now: UnixTime,
+        holder: &SecretKey,
+    ) -> Token {
         let mut object = ObjectWriter::new();
         object.get_text("nonce", nonce.as_str());
         object.get_text("iat", &now.to_string());
         object.get_text("stamp", &BASE64URL_NOPAD.encode(&hash(stamp)));
+        if scope == Scope::List {
+            object.get_text("scope", "list");
+        }
         object.get_text("message", &BASE64URL_NOPAD.encode(&message.0));
         holder.sign(&object.finish(), b"", Purpose::Use)
     }
@@ -107,6 +170,10 @@ fn hash(stamp: &Token) -> [u8; 32] {
 
 fn read_hash(text: &str) -> Option<[u8; 32]> {
     BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+fn read_scope(text: &str) -> Option<Scope> {
+    (text == "list").then_some(Scope::List)
 }
 
 #[cfg(test)]
@@ -154,6 +221,21 @@ mod tests {
         assert!(!public.verify(&used, Purpose::Stamp));
         let other = holder().sign(used.payload(), b"{}", Purpose::Use);
         assert_eq!(Proof::verify(&other, &stamp("one"), &MESSAGE, &public), Err(ProofError::Footer));
+    }
+
+    #[test]
+    fn a_proof_of_a_post_is_none_of_a_message() {
+        let public = holder().public();
+        let of_message = Proof::sign(&stamp("one"), &MESSAGE, &nonce(), NOW, &holder());
+        let of_post = Proof::sign_post(&stamp("one"), &MESSAGE, &nonce(), NOW, &holder());
+        assert_eq!(Proof::verify_post(&of_post, &stamp("one"), &MESSAGE, &public).unwrap().scope, Scope::List);
+        assert_eq!(Proof::verify(&of_message, &stamp("one"), &MESSAGE, &public).unwrap().scope, Scope::Message);
+        assert_eq!(Proof::verify(&of_post, &stamp("one"), &MESSAGE, &public), Err(ProofError::OtherScope));
+        assert_eq!(Proof::verify_post(&of_message, &stamp("one"), &MESSAGE, &public), Err(ProofError::OtherScope));
+        let other = Fingerprint([8; 32]);
+        assert_eq!(Proof::verify_post(&of_post, &stamp("one"), &other, &public), Err(ProofError::OtherMessage));
+        let unknown = String::from_utf8(of_post.payload().to_vec()).unwrap().replace("\"list\"", "\"lists\"");
+        assert!(matches!(Proof::read(unknown.as_bytes()), Err(ClaimError::Wrong { claim: "scope", .. })));
     }
 
     #[test]

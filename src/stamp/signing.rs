@@ -324,8 +324,8 @@ mod tests {
     // Threat 1: a signature serves one purpose.
     #[test]
     fn a_token_holds_for_its_purpose_and_key_only() {
-        use Purpose::{Directory, Order, Receipt, Seal, Stamp, Use};
-        const ALL: [Purpose; 6] = [Stamp, Use, Directory, Order, Receipt, Seal];
+        use Purpose::{Announcement, Directory, Order, Receipt, Seal, Stamp, Succession, Use};
+        const ALL: [Purpose; 8] = [Stamp, Use, Directory, Order, Receipt, Seal, Announcement, Succession];
         for made in ALL {
             let token = key(1).sign(b"{}", b"footer", made);
             for asked in ALL {

@@ -39,6 +39,10 @@ pub enum Purpose {
     Receipt,
     /// A result that a boundary passes on to the hosts behind it.
     Seal,
+    /// A correspondent's own keys.
+    Announcement,
+    /// The key that follows another one of a correspondent.
+    Succession,
 }
 
 impl Purpose {
@@ -52,6 +56,8 @@ impl Purpose {
             Self::Order => b"digital-stamp-order",
             Self::Receipt => b"digital-stamp-receipt",
             Self::Seal => b"digital-stamp-seal",
+            Self::Announcement => b"digital-stamp-key",
+            Self::Succession => b"digital-stamp-key-next",
         }
     }
 }
@@ -226,6 +232,12 @@ impl Issuer {
     #[must_use]
     pub fn vendor(&self) -> &str {
         &self.vendor
+    }
+
+    /// Whether it is a correspondent or a mailing list, and no vendor.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        self.vendor.contains('@')
     }
 
     /// Returns the name of the key, unique for its vendor.

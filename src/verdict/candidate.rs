@@ -11,6 +11,7 @@ use crate::message::address::{Address, addresses};
 use crate::message::fingerprint::{Fingerprint, KnownMessage};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
+use crate::message::post;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::{ClaimError, Stamp};
 use crate::stamp::extract::{Found, without_white_space};
@@ -90,7 +91,7 @@ pub(super) fn judge(
 ) -> (Finding, Option<StoreQuestion>) {
     let mut finding = stamp.finding.clone();
     let question = stamp.authentic.as_ref().map(|stamp| {
-        finding.reason = applies(&stamp.claims, case, envelope).err();
+        finding.reason = applies(stamp, case, envelope).err();
         stamp.question(index, finding.reason, case, envelope)
     });
     (finding, question)
@@ -100,15 +101,46 @@ pub(super) fn judge(
 /// The log knows whether there was. The current time does not matter.
 pub(super) fn asked(found: &Found, case: &Candidate<'_>) -> Option<StoreQuestion> {
     let signed = signed(found, &mut Finding::of(found.place), case.facts).ok()?;
+    let kind = IssuerKind::of(&signed.issuer, case.facts);
     let holder = signed.claims.holder.as_ref();
-    let proof = holder.map(|holder| proven(holder, &signed.token, case, |_| true)).transpose().ok()?;
+    let proof = holder.map(|holder| proven(holder, &signed.token, kind, case, |_| true)).transpose().ok()?;
     let vendor = signed.issuer.vendor().to_owned();
-    Some(Authentic { vendor, claims: signed.claims, proof }.question(0, None, case, &Envelope::default()))
+    Some(Authentic { vendor, kind, claims: signed.claims, proof }.question(0, None, case, &Envelope::default()))
+}
+
+/// Who issued a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IssuerKind {
+    /// A vendor that the user trusts.
+    Vendor,
+    /// The user, for a correspondent.
+    Own,
+    /// A mailing list, for a member.
+    List,
+}
+
+impl IssuerKind {
+    fn of(issuer: &Issuer, facts: &Facts<'_>) -> Self {
+        match issuer.is_address() {
+            false => Self::Vendor,
+            true if facts.keys.is_list(issuer.vendor()) => Self::List,
+            true => Self::Own,
+        }
+    }
+
+    /// Returns how many seconds a use is good after its holder signed it. Its nonce is kept as long.
+    fn retention(self, facts: &Facts<'_>) -> i64 {
+        match self {
+            Self::Vendor => facts.policy.redelivery.within,
+            Self::Own | Self::List => facts.policy.nonce_retention,
+        }
+    }
 }
 
 /// A stamp whose signature holds, under a key in force, used by its holder, not revoked by its vendor.
 struct Authentic {
     vendor: String,
+    kind: IssuerKind,
     claims: Stamp,
     /// The holder's proof, for a stamp bound to a key.
     proof: Option<Proof>,
@@ -152,17 +184,23 @@ fn authenticate(found: &Found, finding: &mut Finding, case: &Candidate<'_>) -> R
     let facts = case.facts;
     let Signed { token, issuer, key, claims } = signed(found, finding, facts)?;
     in_force(&key, facts)?;
-    let recent = |proof: &Proof| facts.now.since(proof.issued).saturating_abs() <= facts.policy.redelivery.within;
+    let kind = IssuerKind::of(&issuer, facts);
+    // An address issues stamps for one holder and any number of uses, and no others.
+    if kind != IssuerKind::Vendor && !(claims.many && claims.holder.is_some()) {
+        return Err(Reason::Malformed);
+    }
+    let retention = kind.retention(facts);
+    let recent = |proof: &Proof| facts.now.since(proof.issued).saturating_abs() <= retention;
     let proof = match &claims.holder {
-        Some(holder) => Some(proven(holder, &token, case, recent)?),
+        Some(holder) => Some(proven(holder, &token, kind, case, recent)?),
         // Without a holder's key, any reader of a stamp for many uses could use it.
         None if claims.many => return Err(Reason::Malformed),
         None => None,
     };
-    if facts.keys.revoked(issuer.vendor(), &claims.serial) {
+    if kind == IssuerKind::Vendor && facts.keys.revoked(issuer.vendor(), &claims.serial) {
         return Err(Reason::ByVendor);
     }
-    Ok(Authentic { vendor: issuer.vendor().to_owned(), claims, proof })
+    Ok(Authentic { vendor: issuer.vendor().to_owned(), kind, claims, proof })
 }
 
 fn form(error: TokenError) -> Reason {
@@ -206,16 +244,21 @@ fn in_force(key: &VendorKey, facts: &Facts<'_>) -> Result<(), Reason> {
 fn proven(
     holder: &PublicKey,
     stamp: &Token,
+    kind: IssuerKind,
     case: &Candidate<'_>,
     counts: impl Fn(&Proof) -> bool,
 ) -> Result<Proof, Reason> {
+    // A list changes its posts, so a use of its stamp may be bound to what it keeps.
+    let post = (kind == IssuerKind::List).then(|| post::hash(case.message)).flatten();
     let mut missing = Reason::NoHolderProof;
     let fields = case.message.fields().filter(|field| field.name_is("Digital-Stamp-Use"));
     let texts = fields.map(|field| without_white_space(&field.decoded())).filter(|text| !text.is_empty());
     for text in texts.take(8) {
         missing = Reason::BadHolderProof;
         let Ok(used) = Token::parse(&text) else { continue };
-        let Ok(proof) = Proof::verify(&used, stamp, &case.read().1, holder) else { continue };
+        let of_post = post.and_then(|post| Proof::verify_post(&used, stamp, &post, holder).ok());
+        let proof = of_post.or_else(|| Proof::verify(&used, stamp, &case.read().1, holder).ok());
+        let Some(proof) = proof else { continue };
         if counts(&proof) {
             return Ok(proof);
         }
@@ -224,10 +267,23 @@ fn proven(
 }
 
 /// Checks that an authentic stamp is good for this mailbox at this time.
-fn applies(stamp: &Stamp, case: &Candidate<'_>, envelope: &Envelope) -> Result<(), Reason> {
-    let (mailbox, _) = mailbox_named(stamp, case, envelope).ok_or(Reason::NotForMe)?;
-    window(stamp, case.facts)?;
-    if stamp.value < mailbox.price { Err(Reason::BelowPrice) } else { Ok(()) }
+fn applies(stamp: &Authentic, case: &Candidate<'_>, envelope: &Envelope) -> Result<(), Reason> {
+    let claims = &stamp.claims;
+    let mailbox = match stamp.kind {
+        IssuerKind::Vendor => Some(mailbox_named(claims, case, envelope).ok_or(Reason::NotForMe)?.0),
+        // The user's own address asks no price for the user's own gift.
+        IssuerKind::Own => {
+            let named = mailbox_named(claims, case, envelope).filter(|_| stamp.is_for_its_issuer());
+            named.map(|_| None).ok_or(Reason::NotForMe)?
+        }
+        // The list's address is not the user's; the envelope says for whom the post is.
+        IssuerKind::List => {
+            let is_mine = envelope.recipient.as_ref().is_none_or(|recipient| case.mine(recipient).is_some());
+            (is_mine && stamp.is_for_its_issuer()).then_some(None).ok_or(Reason::NotForMe)?
+        }
+    };
+    window(claims, case.facts)?;
+    if mailbox.is_some_and(|mailbox| claims.value < mailbox.price) { Err(Reason::BelowPrice) } else { Ok(()) }
 }
 
 /// Returns the user's mailbox that the stamp names, and the address, where one is known.
@@ -279,6 +335,11 @@ fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
 }
 
 impl Authentic {
+    /// Whether it is good for mail to the address that issued it, which it must name in clear text.
+    fn is_for_its_issuer(&self) -> bool {
+        self.claims.audience.address().is_some_and(|address| address.canonical() == self.vendor)
+    }
+
     /// Returns the request to the used log.
     /// A stamp with a flaw is only looked up. A grant covers it all the same, and a message accepted before its window
     /// ended is recognized when it comes again.
@@ -312,10 +373,15 @@ impl Authentic {
         };
         match &self.proof {
             Some(proof) if self.claims.many => {
+                let mut vendor = format!("{}#{}", spend.vendor, spend.serial);
+                if self.kind == IssuerKind::List {
+                    // Every subscriber gets the post, also those who share a log.
+                    vendor.push_str(&format!("#{}", String::from(spend.owner)));
+                }
                 let use_of_it = SpendRequest {
-                    vendor: format!("{}#{}", spend.vendor, spend.serial),
+                    vendor,
                     serial: proof.nonce.clone(),
-                    expires: Some(proof.issued.plus(facts.policy.redelivery.within)),
+                    expires: Some(proof.issued.plus(self.kind.retention(facts))),
                     late: false,
                     ..spend.clone()
                 };

@@ -100,6 +100,8 @@ pub struct Policy {
     pub expiry_grace: i64,
     /// Limits of the redelivery of one message.
     pub redelivery: Redelivery,
+    /// How long a use of a correspondent's stamp is good after its holder signed it, in seconds.
+    pub nonce_retention: i64,
 }
 
 impl Default for Policy {
@@ -111,6 +113,8 @@ impl Default for Policy {
             expiry_grace: 0,
             // A queue that is tried every 4,000 s for five days, as Postfix does, comes 108 times.
             redelivery: Redelivery { within: 5 * DAY, times: 200 },
+            // A mailing list may hold a post for its moderators.
+            nonce_retention: 14 * DAY,
         }
     }
 }
@@ -128,8 +132,14 @@ impl Policy {
 
 /// The trusted keys, as read before the judgement began.
 pub trait KeyDirectory {
-    /// Returns what is known of the issuer's key.
+    /// Returns what is known of the issuer's key. A vendor's key never speaks for an address, nor the reverse: an
+    /// address is known only if it is the user's own, or that of a mailing list whose key the user pinned.
     fn key(&self, issuer: &Issuer) -> KeyFact;
+
+    /// Whether the address is that of such a mailing list.
+    fn is_list(&self, _address: &str) -> bool {
+        false
+    }
 
     /// Whether the vendor has revoked this serial.
     fn revoked(&self, vendor: &str, serial: &Serial) -> bool;

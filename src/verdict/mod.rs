@@ -14,6 +14,8 @@ pub mod examine;
 pub mod facts;
 pub mod finding;
 pub mod owner;
+#[cfg(test)]
+mod peer_tests;
 pub mod reason;
 pub mod spend;
 #[cfg(test)]

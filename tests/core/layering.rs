@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 14] = [
     &["time"],
     &["message"],
     &["grant", "stamp"],
-    &["accounting", "verdict"],
+    &["accounting", "peer", "verdict"],
     &["policy", "vendor_api"],
     &["autoreply", "boundary", "smtp"],
     &["os"],
@@ -26,11 +26,12 @@ const LAYERS: [&[&str]; 14] = [
 ];
 
 /// The modules that decide.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "time",
     "message",
     "grant",
     "stamp",
+    "peer",
     "verdict",
     "accounting",
     "policy",
@@ -274,6 +275,7 @@ fn what_decides_does_not_touch_the_world() {
 fn some_names_stand_in_one_place_only() {
     for (word, places) in [
         ("ed25519_dalek", &["src/stamp/signing.rs"][..]),
+        ("hpke", &["src/peer/sealing.rs"]),
         ("SystemTime", &["src/os/clock.rs"]),
         // Locks, safe opens and replacing of files: each mechanism once.
         ("flock", &["src/os/"]),

@@ -10,6 +10,8 @@
 //! - If one is malformed, none counts.
 //! - A field of mailstamp itself is passed over, so that a message is judged alike with and without it.
 
+pub mod coverage;
+
 use super::address::{Address, canonical_domain, clear_addresses};
 use super::header::Field;
 use super::parse::Message;

@@ -17,7 +17,7 @@ pub const VALUE_MAX: u64 = (1 << 53) - 1;
 pub const USUAL_MAX_WINDOW: i64 = 400 * 86_400;
 
 /// The form of a time.
-pub(super) const TIME: &str = "a time such as 2026-11-21T12:00:00Z";
+pub(crate) const TIME: &str = "a time such as 2026-11-21T12:00:00Z";
 
 /// The claims known here, which may be listed in `crit`; every token knows `crit` itself.
 const KNOWN: [&str; 9] = ["jti", "aud", "sub", "iat", "nbf", "exp", "val", "use", "cnf"];
@@ -146,11 +146,11 @@ fn read_use(text: &str) -> Option<bool> {
 }
 
 /// The claims of a small token, by name.
-pub(super) struct Claims(Map<String, Value>);
+pub(crate) struct Claims(Map<String, Value>);
 
 impl Claims {
     /// Parses an object of at most 2 KiB.
-    pub(super) fn read(payload: &[u8]) -> Result<Self, ClaimError> {
+    pub(crate) fn read(payload: &[u8]) -> Result<Self, ClaimError> {
         if payload.len() > PAYLOAD_MAX {
             return Err(ClaimError::TooLong);
         }
@@ -158,7 +158,7 @@ impl Claims {
     }
 
     /// Checks that `crit` lists only `known` names.
-    pub(super) fn all_critical_known(&self, known: &[&str]) -> Result<(), ClaimError> {
+    pub(crate) fn all_critical_known(&self, known: &[&str]) -> Result<(), ClaimError> {
         const WRONG: ClaimError = ClaimError::Wrong { claim: "crit", wanted: "a list of names" };
         let Some(list) = self.0.get("crit") else { return Ok(()) };
         let names = list.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
@@ -169,7 +169,7 @@ impl Claims {
     }
 
     /// Returns a claim, parsed by `read`; `None` when it is absent.
-    pub(super) fn get_text<T>(
+    pub(crate) fn get_text<T>(
         &self,
         claim: &'static str,
         wanted: &'static str,
@@ -181,7 +181,7 @@ impl Claims {
     }
 
     /// Returns a required claim.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &self,
         claim: &'static str,
         wanted: &'static str,
@@ -191,7 +191,7 @@ impl Claims {
     }
 
     /// Returns a time.
-    pub(super) fn get_time(&self, claim: &'static str) -> Result<Option<UnixTime>, ClaimError> {
+    pub(crate) fn get_time(&self, claim: &'static str) -> Result<Option<UnixTime>, ClaimError> {
         self.get_text(claim, TIME, |text| UnixTime::from_rfc3339(text).ok())
     }
 
@@ -203,19 +203,19 @@ impl Claims {
 }
 
 /// Writes an object with its members in the given order.
-pub(super) struct ObjectWriter(String);
+pub(crate) struct ObjectWriter(String);
 
 impl ObjectWriter {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self("{".to_owned())
     }
 
-    pub(super) fn insert(&mut self, name: &str, value: &Value) {
+    pub(crate) fn insert(&mut self, name: &str, value: &Value) {
         let comma = if self.0.len() > 1 { "," } else { "" };
         self.0.push_str(&format!("{comma}\"{name}\":{value}"));
     }
 
-    pub(super) fn get_text(&mut self, name: &str, text: &str) {
+    pub(crate) fn get_text(&mut self, name: &str, text: &str) {
         self.insert(name, &Value::from(text));
     }
 
@@ -225,7 +225,7 @@ impl ObjectWriter {
         }
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.push('}');
         self.0.into_bytes()
     }

@@ -1,0 +1,244 @@
+//! Gifts: the stamps that the user makes for a correspondent, and when one is due. The caller draws the serial, records
+//! the gift before it leaves, seals and sends it.
+
+use super::announcement::Keys;
+use super::issuer;
+use super::key_ring::KeyRing;
+use crate::message::address::Address;
+use crate::stamp::audience::Audience;
+use crate::stamp::claims::Stamp;
+use crate::stamp::issue::{IssueError, issue};
+use crate::stamp::serial::Serial;
+use crate::stamp::signing::{PublicKey, SecretKey};
+use crate::stamp::token::Token;
+use crate::time::UnixTime;
+use serde::{Deserialize, Serialize};
+
+/// Gifts to one correspondent that are kept.
+pub const GIVEN_MAX: usize = 16;
+/// Uses in a day before the user has written to the correspondent [`CAUTIOUS_UNTIL`] times.
+pub const CAUTIOUS_USES: u8 = 3;
+/// The user's messages after which a correspondent is no longer a stranger.
+pub const CAUTIOUS_UNTIL: u8 = 2;
+/// Messages to a correspondent that carry the announcement of one key.
+pub const ANNOUNCED_TIMES: u8 = 3;
+/// Time after which it is sent once more, in seconds.
+pub const ANNOUNCED_AGAIN: i64 = 30 * DAY;
+
+const DAY: i64 = 86_400;
+
+/// A stamp that the user gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    pub serial: Serial,
+    /// The user's own address, or that of a mailing list. It issued the stamp, which is good for mail to it.
+    pub issuer: Address,
+    /// The correspondent's key, which has to sign each use.
+    pub holder: PublicKey,
+    pub issued: UnixTime,
+    pub until: UnixTime,
+    /// When the user ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<UnixTime>,
+}
+
+/// Whom a gift is for, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipient<'a> {
+    pub address: &'a Address,
+    pub holder: &'a PublicKey,
+    pub days: u32,
+}
+
+/// A gift cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GiftError {
+    /// An address that no stamp can name as its issuer.
+    #[error("{0} cannot issue stamps: it needs quotes, or has letters whose case is unknown")]
+    Issuer(Address),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+/// Makes a stamp from `from`, signed by `key`, for any number of messages of the recipient to that address.
+///
+/// # Errors
+/// [`GiftError`] when the address cannot issue stamps.
+pub fn give(
+    from: &Address,
+    key: &SecretKey,
+    to: &Recipient<'_>,
+    serial: Serial,
+    now: UnixTime,
+) -> Result<(Given, Token), GiftError> {
+    let footer = issuer(from, &key.public()).ok_or_else(|| GiftError::Issuer(from.clone()))?;
+    let until = now.plus(i64::from(to.days).saturating_mul(DAY));
+    let stamp = Stamp {
+        sender: Some(to.address.clone()),
+        issued: Some(now),
+        many: true,
+        holder: Some(*to.holder),
+        ..Stamp::new(serial.clone(), Audience::Plain(from.clone()), until)
+    };
+    let token = issue(&stamp, &footer, key)?;
+    let given = Given { serial, issuer: from.clone(), holder: *to.holder, issued: now, until, ended: None };
+    Ok((given, token))
+}
+
+/// Returns the keys of the ring for which a stamp from `from` is due: those without one of which a third is left.
+pub fn due<'a>(ring: &'a KeyRing, given: &[Given], from: &Address, now: UnixTime) -> impl Iterator<Item = &'a Keys> {
+    ring.takers().map(|own| &own.keys).filter(move |keys| {
+        let mut good = given.iter().filter(|given| given.issuer == *from && given.holder == keys.signing);
+        !good.any(|given| given.ended.is_none() && is_fresh(given, now))
+    })
+}
+
+/// Whether at least a third of its time is left. A clock that was set back does not make it fresher.
+fn is_fresh(given: &Given, now: UnixTime) -> bool {
+    let (whole, left) = (given.until.since(given.issued), given.until.since(now));
+    left.saturating_mul(3) >= whole && left > 0
+}
+
+/// Returns the gifts with one more. Those that are over go first, then the oldest.
+#[must_use]
+pub fn with(mut given: Vec<Given>, new: Given, now: UnixTime) -> Vec<Given> {
+    given.push(new);
+    if given.len() > GIVEN_MAX {
+        given.retain(|given| given.until >= now);
+    }
+    let over = given.len().saturating_sub(GIVEN_MAX);
+    given.drain(..over);
+    given
+}
+
+/// What a correspondent was told of the user's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    pub key: PublicKey,
+    pub times: u8,
+    pub last: UnixTime,
+}
+
+impl Announced {
+    /// Returns what the correspondent was told after another message with the announcement of `key`, if one is due.
+    #[must_use]
+    pub fn next(before: Option<&Self>, key: &PublicKey, now: UnixTime) -> Option<Self> {
+        let times = match before.filter(|before| before.key == *key) {
+            None => 1,
+            Some(before) if before.times < ANNOUNCED_TIMES => before.times + 1,
+            Some(before) if now.since(before.last) >= ANNOUNCED_AGAIN => before.times,
+            Some(_) => return None,
+        };
+        Some(Self { key: *key, times, last: now })
+    }
+}
+
+/// Returns how many uses of a stamp in a day are accepted, of a correspondent to whom the user wrote `wrote` times.
+#[must_use]
+pub fn uses_per_day(wrote: u8, most: u8) -> u8 {
+    if wrote < CAUTIOUS_UNTIL { most.min(CAUTIOUS_USES) } else { most }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::announcement::tests::{address, announce, secret};
+    use super::super::key_ring::{Evidence, Sighting};
+    use super::*;
+    use crate::stamp::token::Purpose;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn serial(number: u8) -> Serial {
+        Serial::from_random([number; 16])
+    }
+
+    fn gift(number: u8, to: u8, now: UnixTime) -> (Given, Token) {
+        let (a, key) = (address("a@x.example"), secret(to).public());
+        let to = Recipient { address: &a, holder: &key, days: 90 };
+        give(&address("b@y.example"), &secret(9), &to, serial(number), now).unwrap()
+    }
+
+    fn ring(seeds: &[u8]) -> KeyRing {
+        let a = address("a@x.example");
+        let by =
+            Sighting { now: NOW, from: Some(&a), is_contact: true, is_automatic: false, evidence: Evidence::Aligned };
+        seeds
+            .iter()
+            .fold(KeyRing::default(), |ring, seed| ring.learn(&announce("a@x.example", &[*seed], None), &by).0.unwrap())
+    }
+
+    // BK3: B's own id, a unique identifier, A's address; signed with B's key.
+    #[test]
+    fn a_gift_names_both_and_is_bound_to_the_holder() {
+        let (given, token) = gift(1, 1, NOW);
+        let issuer = token.issuer().unwrap();
+        assert_eq!((issuer.vendor(), issuer.key_id()), ("b@y.example", &*super::super::key_id(&secret(9).public())));
+        assert!(secret(9).public().verify(&token, Purpose::Stamp));
+        let stamp = Stamp::read(token.payload()).unwrap();
+        assert_eq!((stamp.serial, stamp.sender), (serial(1), Some(address("a@x.example"))));
+        assert_eq!(stamp.audience, Audience::Plain(address("b@y.example")));
+        assert_eq!((stamp.holder, stamp.many, stamp.issued), (Some(secret(1).public()), true, Some(NOW)));
+        assert_eq!((stamp.expires, given.until), (Some(NOW.plus(90 * DAY)), NOW.plus(90 * DAY)));
+        let quoted = address("\"b b\"@y.example");
+        let (a, key) = (address("a@x.example"), secret(1).public());
+        let to = Recipient { address: &a, holder: &key, days: 90 };
+        assert_eq!(give(&quoted, &secret(9), &to, serial(1), NOW), Err(GiftError::Issuer(quoted)));
+    }
+
+    #[test]
+    fn a_gift_is_due_until_two_thirds_are_over() {
+        let from = address("b@y.example");
+        let due =
+            |ring: &KeyRing, given: &[Given], now| due(ring, given, &from, now).map(|keys| keys.signing).collect();
+        let (one, two) = (secret(1).public(), secret(2).public());
+        let none: Vec<PublicKey> = due(&KeyRing::default(), &[], NOW);
+        assert_eq!(none, []);
+        // A stamp for each new key, and for the known one alone.
+        let both = ring(&[1, 2]);
+        assert_eq!(due(&both, &[], NOW), [one, two]);
+        let given = [gift(1, 1, NOW).0];
+        assert_eq!(due(&both, &given, NOW), [two]);
+        let known = both.confirm(&one, NOW).unwrap();
+        assert_eq!(due(&known, &given, NOW.plus(60 * DAY)), []);
+        assert_eq!(due(&known, &given, NOW.plus(60 * DAY + 1)), [one]);
+        assert_eq!(due(&known, &given, NOW.plus(200 * DAY)), [one]);
+        let ended = [Given { ended: Some(NOW), ..given[0].clone() }];
+        assert_eq!(due(&known, &ended, NOW), [one]);
+        let of_list = [Given { issuer: address("l@lists.example"), ..given[0].clone() }];
+        assert_eq!(due(&known, &of_list, NOW), [one]);
+    }
+
+    #[test]
+    fn the_oldest_gifts_go() {
+        let mut all = Vec::new();
+        for number in 0..u8::try_from(GIVEN_MAX).unwrap() {
+            all = with(all, gift(number, 1, NOW.plus(i64::from(number))).0, NOW);
+        }
+        assert_eq!(all.len(), GIVEN_MAX);
+        let more = with(all.clone(), gift(99, 1, NOW).0, NOW);
+        assert_eq!((more.len(), &more[0].serial, &more[GIVEN_MAX - 1].serial), (GIVEN_MAX, &serial(1), &serial(99)));
+        let later = NOW.plus(91 * DAY);
+        assert_eq!(with(all, gift(99, 1, later).0, later).len(), 1);
+    }
+
+    #[test]
+    fn a_key_is_announced_three_times_and_then_once_a_month() {
+        let (one, two) = (secret(1).public(), secret(2).public());
+        let mut told: Option<Announced> = None;
+        let mut sent = Vec::new();
+        for day in 0..100 {
+            if let Some(after) = Announced::next(told.as_ref(), &one, NOW.plus(day * DAY)) {
+                told = Some(after);
+                sent.push(day);
+            }
+        }
+        assert_eq!(sent, [0, 1, 2, 32, 62, 92]);
+        assert_eq!(Announced::next(told.as_ref(), &two, NOW).unwrap().times, 1);
+    }
+
+    #[test]
+    fn a_stranger_is_held_to_three_uses_a_day() {
+        assert_eq!([0, 1, 2, 255].map(|wrote| uses_per_day(wrote, 50)), [3, 3, 50, 50]);
+        assert_eq!(uses_per_day(0, 1), 1);
+    }
+}

@@ -1,0 +1,326 @@
+//! Offers: stamps that correspondents gave the user, and whether one is kept. All who know the user's key can seal a
+//! stamp, so an opened one counts only under a key of its issuer that the user knows.
+
+use super::key_ring::{Evidence, KeyRing};
+use super::{issuer, key_id};
+use crate::message::address::Address;
+use crate::stamp::audience::Audience;
+use crate::stamp::claims::{ClaimError, Stamp};
+use crate::stamp::serial::Serial;
+use crate::stamp::signing::PublicKey;
+use crate::stamp::token::{Purpose, Token, TokenError};
+use crate::time::UnixTime;
+use serde::{Deserialize, Serialize};
+
+/// Longest window of a stamp that is kept, in seconds: 366 days.
+pub const WINDOW_MAX: i64 = 366 * 86_400;
+/// Stamps of one correspondent that are kept: their own, and those of lists.
+pub const HELD_MAX: usize = 4;
+/// The most seconds by which two clocks may differ.
+const SKEW: i64 = 300;
+
+/// A stamp that a correspondent gave the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The token.
+    pub stamp: String,
+    pub serial: Serial,
+    /// The address that issued it, and to which it is good.
+    pub audience: Address,
+    /// The user's key, which has to sign each use.
+    pub holder: PublicKey,
+    pub issued: UnixTime,
+    pub expires: UnixTime,
+    /// Whether it is known to come from that address: by the message that brought it, or since a use was answered.
+    pub is_proven: bool,
+}
+
+/// The issuer that an opened stamp has to have.
+#[derive(Clone, Debug)]
+pub struct Giver<'a> {
+    address: &'a Address,
+    keys: Vec<PublicKey>,
+    is_proven: bool,
+}
+
+impl<'a> Giver<'a> {
+    /// The sender of the message with the stamp. `is_answer` says whether it answers a message of the user.
+    #[must_use]
+    pub fn sender(from: &'a Address, ring: &KeyRing, is_answer: bool, evidence: Evidence) -> Self {
+        let keys = ring.givers(is_answer).map(|own| own.keys.signing).collect();
+        Self { address: from, keys, is_proven: evidence >= Evidence::Aligned }
+    }
+
+    /// A mailing list whose keys the user pinned.
+    #[must_use]
+    pub fn list(address: &'a Address, keys: &[PublicKey]) -> Self {
+        Self { address, keys: keys.to_vec(), is_proven: true }
+    }
+}
+
+/// The user, as the holder of stamps.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The address to which the message came.
+    pub address: &'a Address,
+    /// The user's keys for that address, those that were not revoked.
+    pub keys: &'a [PublicKey],
+}
+
+/// An opened stamp is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("another address issued the stamp than the one that sent it")]
+    OtherIssuer,
+    #[error("the stamp was signed by a key that is not known to be its issuer's")]
+    UnknownKey,
+    #[error("the stamp's signature does not hold")]
+    Signature,
+    #[error("the stamp is not readable: {0}")]
+    Claims(#[from] ClaimError),
+    #[error("the stamp is for mail of another sender")]
+    OtherSender,
+    #[error("the stamp is bound to a key that is not yours")]
+    OtherHolder,
+    #[error("the stamp is for one use, or not for mail to its issuer")]
+    Form,
+    /// Over, not begun, without an end, or too long.
+    #[error("the stamp's window is over, has not begun, or is too long")]
+    Window,
+    #[error("you have a later stamp of its issuer")]
+    Older,
+}
+
+/// Checks an opened stamp.
+///
+/// # Errors
+/// [`OfferError`]: the first fault found.
+pub fn accept(
+    stamp: &Token,
+    giver: &Giver<'_>,
+    me: &Holder<'_>,
+    held: &[Held],
+    now: UnixTime,
+) -> Result<Held, OfferError> {
+    let named = stamp.issuer()?;
+    if named.vendor() != giver.address.canonical() {
+        return Err(OfferError::OtherIssuer);
+    }
+    let key = giver.keys.iter().find(|key| key_id(key) == named.key_id()).ok_or(OfferError::UnknownKey)?;
+    if issuer(giver.address, key).is_none_or(|own| own != named) {
+        return Err(OfferError::OtherIssuer);
+    }
+    if !key.verify(stamp, Purpose::Stamp) {
+        return Err(OfferError::Signature);
+    }
+    let claims = Stamp::read(stamp.payload())?;
+    if claims.sender.as_ref() != Some(me.address) {
+        return Err(OfferError::OtherSender);
+    }
+    let holder = claims.holder.filter(|holder| me.keys.contains(holder)).ok_or(OfferError::OtherHolder)?;
+    if !claims.many || claims.audience != Audience::Plain(giver.address.clone()) {
+        return Err(OfferError::Form);
+    }
+    let (Some(issued), Some(expires)) = (claims.issued, claims.expires) else { return Err(OfferError::Window) };
+    let begins = claims.not_before.unwrap_or(issued).max(issued);
+    if now < begins.plus(-SKEW) || now > expires || expires.since(begins) > WINDOW_MAX {
+        return Err(OfferError::Window);
+    }
+    if held.iter().any(|own| own.audience == *giver.address && own.issued >= issued && own.expires >= now) {
+        return Err(OfferError::Older);
+    }
+    Ok(Held {
+        stamp: stamp.as_str().to_owned(),
+        serial: claims.serial,
+        audience: giver.address.clone(),
+        holder,
+        issued,
+        expires,
+        is_proven: giver.is_proven,
+    })
+}
+
+/// Returns the stamps with one more, in place of an earlier one of the same issuer. Those that are over go, and then
+/// the one that ends first.
+#[must_use]
+pub fn with(mut held: Vec<Held>, new: Held, now: UnixTime) -> Vec<Held> {
+    held.retain(|own| own.audience != new.audience && own.expires >= now);
+    held.push(new);
+    held.sort_by_key(|own| own.expires);
+    let over = held.len().saturating_sub(HELD_MAX);
+    held.drain(..over);
+    held
+}
+
+/// A stamp of a correspondent for one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice<'a> {
+    pub stamp: &'a Held,
+    /// Whether a bought stamp has to go beside it: a forged gift must cost the user nothing.
+    pub needs_another: bool,
+}
+
+/// Returns the stamp for a message to `recipient`, of those that one of the user's `keys` can still use.
+#[must_use]
+pub fn choose<'a>(held: &'a [Held], recipient: &Address, keys: &[PublicKey], now: UnixTime) -> Option<Choice<'a>> {
+    let good = held.iter().filter(|own| own.audience == *recipient && own.expires > now && keys.contains(&own.holder));
+    let stamp = good.max_by_key(|own| own.issued)?;
+    Some(Choice { stamp, needs_another: !stamp.is_proven })
+}
+
+/// Returns the stamps after their issuer answered a message that used the one with this serial.
+#[must_use]
+pub fn answered(held: &[Held], serial: &Serial) -> Option<Vec<Held>> {
+    let mut after = held.to_vec();
+    let own = after.iter_mut().find(|own| own.serial == *serial && !own.is_proven)?;
+    own.is_proven = true;
+    Some(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::announcement::tests::{DAY, address, announce, secret};
+    use super::super::gift::{Recipient, give};
+    use super::super::key_ring::Sighting;
+    use super::*;
+    use crate::stamp::issue::issue;
+    use crate::stamp::token::Issuer;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+    const A: &str = "a@x.example";
+    const B: &str = "b@y.example";
+
+    /// A's ring of B, whose new key is that of seed 2.
+    fn ring() -> KeyRing {
+        let b = address(B);
+        let by =
+            Sighting { now: NOW, from: Some(&b), is_contact: true, is_automatic: false, evidence: Evidence::Aligned };
+        KeyRing::default().learn(&announce(B, &[2], None), &by).0.unwrap()
+    }
+
+    fn known() -> KeyRing {
+        ring().confirm(&secret(2).public(), NOW).unwrap()
+    }
+
+    fn gift_by(signer: u8, from: &str, to: &str, holder: u8, at: UnixTime) -> Token {
+        let (to, holder) = (address(to), secret(holder).public());
+        let recipient = Recipient { address: &to, holder: &holder, days: 90 };
+        give(&address(from), &secret(signer), &recipient, Serial::from_random([1; 16]), at).unwrap().1
+    }
+
+    fn good() -> Token {
+        gift_by(2, B, A, 1, NOW)
+    }
+
+    fn keep(stamp: &Token, ring: &KeyRing, is_answer: bool, held: &[Held]) -> Result<Held, OfferError> {
+        let (a, b) = (address(A), address(B));
+        let giver = Giver::sender(&b, ring, is_answer, Evidence::Aligned);
+        accept(stamp, &giver, &Holder { address: &a, keys: &[secret(1).public()] }, held, NOW)
+    }
+
+    #[test]
+    fn a_stamp_of_a_known_key_is_kept_and_of_a_new_one_in_an_answer() {
+        let held = keep(&good(), &known(), false, &[]).unwrap();
+        assert_eq!((held.stamp.as_str(), held.audience.clone()), (good().as_str(), address(B)));
+        assert!(held.is_proven);
+        assert_eq!(keep(&good(), &ring(), false, &[]), Err(OfferError::UnknownKey));
+        assert_eq!(keep(&good(), &ring(), true, &[]), Ok(held));
+        let forked = known().drop_all(NOW).unwrap();
+        assert_eq!(keep(&good(), &forked, true, &[]), Err(OfferError::UnknownKey));
+    }
+
+    // Strangers give themselves, or the user, a stamp "from B".
+    #[test]
+    fn a_false_gift_is_not_kept() {
+        let kept = |stamp: &Token| keep(stamp, &known(), true, &[]);
+        assert_eq!(kept(&gift_by(3, B, A, 1, NOW)), Err(OfferError::UnknownKey));
+        assert_eq!(kept(&gift_by(2, "c@z.example", A, 1, NOW)), Err(OfferError::OtherIssuer));
+        assert_eq!(kept(&gift_by(2, B, "c@z.example", 1, NOW)), Err(OfferError::OtherSender));
+        assert_eq!(kept(&gift_by(2, B, A, 3, NOW)), Err(OfferError::OtherHolder));
+        // The name of a known key over the signature of another one, and another purpose.
+        let named = issuer(&address(B), &secret(2).public()).unwrap().footer();
+        let forged = secret(3).sign(good().payload(), &named, Purpose::Stamp);
+        assert_eq!(kept(&forged), Err(OfferError::Signature));
+        assert_eq!(kept(&secret(2).sign(good().payload(), &named, Purpose::Use)), Err(OfferError::Signature));
+        assert!(matches!(kept(&secret(2).sign(b"{}", &named, Purpose::Stamp)), Err(OfferError::Claims(_))));
+        assert!(matches!(kept(&secret(2).sign(b"{}", b"{}", Purpose::Stamp)), Err(OfferError::Token(_))));
+        // A vendor's stamp has a domain for its issuer.
+        let vendor = Issuer::new("y.example", "a").unwrap().footer();
+        assert_eq!(kept(&secret(2).sign(good().payload(), &vendor, Purpose::Stamp)), Err(OfferError::OtherIssuer));
+    }
+
+    #[test]
+    fn form_and_window_are_checked() {
+        let stamp = Stamp::read(good().payload()).unwrap();
+        let kept = |stamp: Stamp| {
+            let named = issuer(&address(B), &secret(2).public()).unwrap();
+            keep(&issue(&stamp, &named, &secret(2)).unwrap(), &known(), false, &[]).map(drop)
+        };
+        assert_eq!(kept(stamp.clone()), Ok(()));
+        let salted = Audience::hashed(&address(B), [1; 16]);
+        for (other, error) in [
+            (Stamp { many: false, ..stamp.clone() }, OfferError::Form),
+            (Stamp { audience: Audience::Plain(address("c@y.example")), ..stamp.clone() }, OfferError::Form),
+            (Stamp { audience: salted, ..stamp.clone() }, OfferError::Form),
+            (Stamp { holder: None, ..stamp.clone() }, OfferError::OtherHolder),
+            (Stamp { sender: None, ..stamp.clone() }, OfferError::OtherSender),
+            (Stamp { issued: None, ..stamp.clone() }, OfferError::Window),
+            (Stamp { expires: None, ..stamp.clone() }, OfferError::Window),
+            (Stamp { expires: Some(NOW.plus(-1)), ..stamp.clone() }, OfferError::Window),
+            (Stamp { expires: Some(NOW.plus(WINDOW_MAX + 1)), ..stamp.clone() }, OfferError::Window),
+            (Stamp { issued: Some(NOW.plus(SKEW + 1)), ..stamp.clone() }, OfferError::Window),
+            (Stamp { not_before: Some(NOW.plus(SKEW + 1)), ..stamp.clone() }, OfferError::Window),
+        ] {
+            assert_eq!(kept(other), Err(error));
+        }
+        assert_eq!(kept(Stamp { expires: Some(NOW.plus(WINDOW_MAX)), ..stamp }), Ok(()));
+    }
+
+    #[test]
+    fn the_newest_stamp_of_an_issuer_wins() {
+        let first = keep(&good(), &known(), false, &[]).unwrap();
+        let of = |at: UnixTime| keep(&gift_by(2, B, A, 1, at), &known(), false, std::slice::from_ref(&first));
+        assert_eq!(of(NOW), Err(OfferError::Older));
+        assert_eq!(of(NOW.plus(-DAY)), Err(OfferError::Older));
+        let second = of(NOW.plus(60)).unwrap();
+        assert_eq!(with(vec![first.clone()], second.clone(), NOW), std::slice::from_ref(&second));
+        // One that is over does not stand in the way.
+        let over = Held { expires: NOW.plus(-1), ..first.clone() };
+        assert!(keep(&gift_by(2, B, A, 1, NOW.plus(-DAY)), &known(), false, &[over]).is_ok());
+        let of_list = |number: u8| Held {
+            audience: address(&format!("l{number}@lists.example")),
+            expires: NOW.plus(i64::from(number)),
+            ..first.clone()
+        };
+        let all = (1..7).fold(vec![first.clone()], |held, number| with(held, of_list(number), NOW));
+        assert_eq!(all, [of_list(4), of_list(5), of_list(6), first]);
+    }
+
+    #[test]
+    fn a_stamp_is_chosen_for_its_issuer_and_an_unproven_one_does_not_go_alone() {
+        let held = [Held { is_proven: false, ..keep(&good(), &known(), false, &[]).unwrap() }];
+        let (b, own, other) = (address(B), [secret(1).public()], [secret(3).public()]);
+        let choice = choose(&held, &b, &own, NOW).unwrap();
+        assert_eq!((choice.stamp, choice.needs_another), (&held[0], true));
+        assert_eq!(choose(&held, &address(A), &own, NOW), None);
+        assert_eq!(choose(&held, &b, &other, NOW), None);
+        assert_eq!(choose(&held, &b, &own, held[0].expires), None);
+        let proven = answered(&held, &held[0].serial).unwrap();
+        assert!(!choose(&proven, &b, &own, NOW).unwrap().needs_another);
+        assert_eq!(answered(&proven, &held[0].serial), None);
+        assert_eq!(answered(&held, &Serial::from_random([2; 16])), None);
+    }
+
+    #[test]
+    fn a_pinned_list_gives_its_members_stamps() {
+        let (list, a, pinned) = (address("l@lists.example"), address(A), [secret(5).public()]);
+        let kept = |signer: u8| {
+            let stamp = gift_by(signer, "l@lists.example", A, 1, NOW);
+            let me = Holder { address: &a, keys: &[secret(1).public()] };
+            accept(&stamp, &Giver::list(&list, &pinned), &me, &[], NOW).map(|held| held.audience)
+        };
+        assert_eq!((kept(5), kept(2)), (Ok(list.clone()), Err(OfferError::UnknownKey)));
+    }
+}

@@ -1,0 +1,255 @@
+//! Record of one correspondent, as a store keeps it: contact, keys, and stamps in both directions. A message reads it
+//! once and changes it once, whatever it brings.
+
+use super::gift::{self, Announced, Given};
+use super::key_ring::{Evidence, KeyRing};
+use super::offer::{self, Held};
+use super::sealing::SEALED_MAX;
+use super::{SEALED_FIELD, SEALED_READ};
+use crate::message::parse::Message;
+use crate::stamp::extract::without_white_space;
+use crate::time::UnixTime;
+use serde::{Deserialize, Serialize};
+
+/// Sealed stamps of one correspondent that wait to be opened.
+pub const SEALED_KEPT: usize = 6;
+
+/// What is known of one correspondent of one owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerRecord {
+    /// Since when a contact stands: a message of theirs was first-class, granted, or let through by a rule that asked
+    /// for authentication.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<UnixTime>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub ring: KeyRing,
+    /// Sealed stamps that were not opened yet, the latest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sealed: Vec<Sealed>,
+    /// Stamps that they gave the user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
+    /// Stamps that the user gave them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
+    /// What they were told of the user's keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announced: Option<Announced>,
+    /// Messages of the user to them since the first gift, counted up to [`gift::CAUTIOUS_UNTIL`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub wrote: u8,
+    /// When the user ended the correspondence. Nothing is learned any more, until the user accepts a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<UnixTime>,
+    /// When the record was last used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<UnixTime>,
+}
+
+/// A sealed stamp as it came. It is opened when it is first wanted, so that the programs that read hostile mail need
+/// neither the secret key nor its cryptography.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    pub text: String,
+    /// Whether the message that brought it answers one of the user's.
+    pub is_answer: bool,
+    pub evidence: Evidence,
+    pub at: UnixTime,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Returns the sealed stamps of a message, without white space.
+#[must_use]
+pub fn sealed_texts(message: &Message<'_>) -> Vec<String> {
+    let is_base64url = |text: &String| {
+        (1..=SEALED_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let fields = message.fields().filter(|field| field.name_is(SEALED_FIELD)).take(SEALED_READ);
+    let short = fields.filter(|field| field.value().len() <= 2 * SEALED_MAX);
+    short.map(|field| without_white_space(&field.decoded())).filter(is_base64url).collect()
+}
+
+impl PeerRecord {
+    /// Returns the record with these sealed stamps, if one of them is not known.
+    /// They count from a correspondent only, and never from a message that a program sent.
+    #[must_use]
+    pub fn with_sealed(&self, new: Vec<Sealed>) -> Option<Self> {
+        let is_known = |text: &str| self.sealed.iter().any(|own| own.text == text);
+        let mut after = self.clone();
+        after.sealed.extend(new.into_iter().filter(|sealed| !is_known(&sealed.text)));
+        if self.contact.is_none() || self.ended.is_some() || after.sealed.len() == self.sealed.len() {
+            return None;
+        }
+        let over = after.sealed.len().saturating_sub(SEALED_KEPT);
+        after.sealed.drain(..over);
+        Some(after)
+    }
+
+    /// Whether the record may go when there are too many: no key is known, and no stamp was given that is still good.
+    #[must_use]
+    pub fn is_dispensable(&self, now: UnixTime) -> bool {
+        self.ring.known().is_none() && !self.given.iter().any(|given| given.ended.is_none() && given.until >= now)
+    }
+
+    /// Returns the serials of the stamps that were given and can still be used, with their issuers.
+    pub fn standing(&self, now: UnixTime) -> impl Iterator<Item = &Given> {
+        self.given.iter().filter(move |given| given.ended.is_none() && given.until >= now)
+    }
+
+    /// Returns the record after the user ended it: its keys, and the stamps in both directions. The caller revokes the
+    /// stamps of [`standing`](Self::standing) first.
+    #[must_use]
+    pub fn end(&self, now: UnixTime) -> Self {
+        let mut after = self.clone();
+        after.given.iter_mut().filter(|given| given.ended.is_none()).for_each(|given| given.ended = Some(now));
+        after.ring = self.ring.drop_all(now).unwrap_or(after.ring);
+        (after.contact, after.sealed, after.held) = (None, Vec::new(), Vec::new());
+        after.ended = self.ended.or(Some(now));
+        after
+    }
+
+    /// Merges the record of another store. Nothing that is known here is weakened: keys are taken over only where none
+    /// are known, and a stamp that one side ended is ended.
+    #[must_use]
+    pub fn merge(&self, other: &Self, now: UnixTime) -> Self {
+        let earlier = |a: Option<UnixTime>, b: Option<UnixTime>| a.into_iter().chain(b).min();
+        let mut after = self.clone();
+        for new in &other.given {
+            match after.given.iter_mut().find(|own| own.serial == new.serial) {
+                Some(own) => own.ended = earlier(own.ended, new.ended),
+                None => after.given = gift::with(after.given, new.clone(), now),
+            }
+        }
+        if self.ended.is_some() {
+            return after;
+        }
+        after.contact = earlier(self.contact, other.contact);
+        after.used = self.used.max(other.used);
+        after.wrote = self.wrote.max(other.wrote);
+        after.announced = self.announced.or(other.announced);
+        if self.ring == KeyRing::default() {
+            (after.ring, after.ended) = (other.ring.clone(), other.ended);
+        }
+        for new in &other.held {
+            let is_later = after.held.iter().all(|own| own.audience != new.audience || own.issued < new.issued);
+            if is_later && new.expires >= now {
+                after.held = offer::with(after.held, new.clone(), now);
+            }
+        }
+        after.with_sealed(other.sealed.clone()).unwrap_or(after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::announcement::tests::{DAY, address, announce, secret};
+    use super::super::gift::{Recipient, give};
+    use super::super::key_ring::Sighting;
+    use super::*;
+    use crate::stamp::serial::Serial;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn sealed(text: &str) -> Sealed {
+        Sealed { text: text.to_owned(), is_answer: false, evidence: Evidence::Aligned, at: NOW }
+    }
+
+    fn given(number: u8) -> Given {
+        let (a, key) = (address("a@x.example"), secret(1).public());
+        let to = Recipient { address: &a, holder: &key, days: 90 };
+        give(&address("b@y.example"), &secret(9), &to, Serial::from_random([number; 16]), NOW).unwrap().0
+    }
+
+    fn held(number: u8) -> Held {
+        Held {
+            stamp: "v4.public.x".to_owned(),
+            serial: Serial::from_random([number; 16]),
+            audience: address("a@x.example"),
+            holder: secret(9).public(),
+            issued: NOW.plus(i64::from(number)),
+            expires: NOW.plus(90 * DAY),
+            is_proven: true,
+        }
+    }
+
+    fn record() -> PeerRecord {
+        let a = address("a@x.example");
+        let by =
+            Sighting { now: NOW, from: Some(&a), is_contact: true, is_automatic: false, evidence: Evidence::Aligned };
+        let ring = KeyRing::default().learn(&announce("a@x.example", &[1], None), &by).0.unwrap();
+        let ring = ring.confirm(&secret(1).public(), NOW).unwrap();
+        PeerRecord { contact: Some(NOW), ring, given: vec![given(1)], held: vec![held(1)], ..PeerRecord::default() }
+    }
+
+    #[test]
+    fn a_record_is_written_and_read() {
+        let full = PeerRecord { sealed: vec![sealed("AAAA")], wrote: 2, used: Some(NOW), ..record() };
+        let text = serde_json::to_string(&full).unwrap();
+        assert_eq!(serde_json::from_str::<PeerRecord>(&text).unwrap(), full);
+        assert_eq!(serde_json::to_string(&PeerRecord::default()).unwrap(), "{}");
+        assert!(serde_json::from_str::<PeerRecord>("{\"x\":1}").is_err());
+    }
+
+    // A row of a correspondent with all that is kept must fit into a row of any store.
+    #[test]
+    fn a_full_record_is_small() {
+        let long = sealed(&"A".repeat(1_000));
+        let stamp = Held { stamp: "x".repeat(700), ..held(1) };
+        let full = PeerRecord {
+            sealed: vec![long; SEALED_KEPT],
+            held: vec![stamp; offer::HELD_MAX],
+            given: vec![given(1); gift::GIVEN_MAX],
+            ..record()
+        };
+        let length = serde_json::to_vec(&full).unwrap().len();
+        assert!(length < 16 * 1024, "{length}");
+    }
+
+    #[test]
+    fn sealed_stamps_are_kept_from_correspondents_only_and_once() {
+        let none = PeerRecord::default();
+        assert_eq!(none.with_sealed(vec![sealed("AAAA")]), None);
+        let after = record().with_sealed(vec![sealed("AAAA"), sealed("BBBB")]).unwrap();
+        assert_eq!(after.with_sealed(vec![sealed("BBBB")]), None);
+        let many = (0..9).fold(after, |record, at| record.with_sealed(vec![sealed(&format!("C{at}"))]).unwrap());
+        assert_eq!((many.sealed.len(), many.sealed[0].text.as_str()), (SEALED_KEPT, "C3"));
+        let texts = |raw: &str| sealed_texts(&Message::parse(raw.as_bytes()));
+        assert_eq!(texts("Digital-Stamp-Sealed: AA\n AA\ndigital-stamp-sealed: B_-B\n\n"), ["AAAA", "B_-B"]);
+        assert_eq!(texts("Digital-Stamp-Sealed:\nDigital-Stamp-Sealed: A+A\nX: y\n\n"), [""; 0]);
+        assert_eq!(texts(&"Digital-Stamp-Sealed: A\n".repeat(9)).len(), SEALED_READ);
+        assert_eq!(texts(&format!("Digital-Stamp-Sealed: {}\n\n", "A".repeat(SEALED_MAX + 1))), [""; 0]);
+    }
+
+    #[test]
+    fn either_side_ends_all() {
+        let ended = record().end(NOW);
+        assert_eq!((ended.standing(NOW).count(), ended.held.len(), ended.contact), (0, 0, None));
+        assert_eq!(ended.ring.takers().count() + ended.ring.givers(true).count(), 0);
+        assert_eq!(ended.end(NOW.plus(5)), ended);
+        assert!(!record().is_dispensable(NOW) && ended.is_dispensable(NOW));
+        let of_stranger = PeerRecord { given: vec![given(1)], ..PeerRecord::default() };
+        assert!(!of_stranger.is_dispensable(NOW) && of_stranger.is_dispensable(NOW.plus(91 * DAY)));
+    }
+
+    #[test]
+    fn a_merge_weakens_nothing() {
+        let (one, ended) = (record(), record().end(NOW));
+        assert_eq!(one.merge(&one, NOW), one);
+        assert_eq!(PeerRecord::default().merge(&one, NOW), one);
+        assert_eq!(one.merge(&PeerRecord::default(), NOW), one);
+        // What was ended here stays so, and a stamp that was ended there is ended here.
+        assert_eq!(ended.merge(&one, NOW), ended);
+        assert_eq!(PeerRecord::default().merge(&ended, NOW), ended);
+        assert_eq!(ended.merge(&one, NOW).standing(NOW).count(), 0);
+        assert_eq!(one.merge(&ended, NOW).standing(NOW).count(), 0);
+        let later = PeerRecord { held: vec![held(2)], given: vec![given(2)], ..one.clone() };
+        let both = one.merge(&later, NOW);
+        assert_eq!((both.held, both.given), (vec![held(2)], vec![given(1), given(2)]));
+        assert_eq!(later.merge(&one, NOW).held, [held(2)]);
+    }
+}
