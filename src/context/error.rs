@@ -3,6 +3,7 @@
 use crate::config::paths::PathsError;
 use crate::config::rules::RulesError;
 use crate::config::user::UserError;
+use crate::directory::own_keys::OwnKeysError;
 use crate::directory::pinned::FolderError;
 use crate::store::StoreError;
 use crate::time::UnixTime;
@@ -16,6 +17,9 @@ pub enum Deferral {
     /// The vendors' keys cannot be read.
     #[error(transparent)]
     Keys(#[from] FolderError),
+    /// The user's own keys cannot be read.
+    #[error(transparent)]
+    OwnKeys(#[from] OwnKeysError),
     /// The used log failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -7,12 +7,14 @@
 //!   documents, `source_status.rs` reports the state of each source.
 //! - `refresh.rs` fetches from the configured sources (`config/directory_sources.rs`), and `trust_policy.rs` decides
 //!   which fetched documents to trust.
+//! - `own_keys.rs`: public halves of the user's own keys, for stamps that the user gave to correspondents.
 //! - `signing_key.rs`: a vendor's own signing key. `publish.rs`: the directory that the vendor publishes with it.
 
 pub mod cache;
 pub mod dns_records;
 pub mod document;
 pub mod key_directory;
+pub mod own_keys;
 pub mod pinned;
 pub mod publish;
 #[cfg(feature = "directory")]

@@ -1,7 +1,7 @@
-//! Judgement of one message. The vendors' keys are read when a stamp names one. The used log is opened when a stamp is
-//! otherwise good. Each happens at most once, and a message without a stamp needs neither. The daemon passes both in
-//! (`engine/remote/state.rs`). Where a daemon runs, an engine may forward its judgements to it
-//! (`engine/remote/client.rs`).
+//! Judgement of one message. The vendors' keys are read when a stamp names a vendor, and the user's own keys when one
+//! names an address. The used log is opened when a stamp is otherwise good. Each happens at most once, and a message
+//! without a stamp needs none. The daemon passes the vendors' keys and the log in (`engine/remote/state.rs`). Where a
+//! daemon runs, an engine may forward its judgements to it (`engine/remote/client.rs`).
 
 use super::error::RecordError;
 use super::marking::Mode;
@@ -11,6 +11,7 @@ use crate::config::paths::{CliOverrides, PathsError};
 use crate::context::Context;
 use crate::context::error::Deferral;
 use crate::directory::key_directory::Directory;
+use crate::directory::own_keys::OwnKeys;
 use crate::directory::pinned::{self};
 use crate::log::syslog::{self, Severity};
 use crate::log::verdict_log::{Entry, VerdictLog};
@@ -332,17 +333,18 @@ impl Engine {
     }
 }
 
-/// The vendors' keys, read when the first stamp needs one.
+/// The vendors' keys and the user's own, each read when the first stamp needs one.
 pub(super) struct LazyKeys<'a> {
     engine: &'a Engine,
     read: OnceCell<Option<Arc<Directory>>>,
-    /// The error of that reading.
+    own: OnceCell<Option<OwnKeys>>,
+    /// The error of a reading.
     error: Cell<Option<Deferral>>,
 }
 
 impl<'a> LazyKeys<'a> {
     fn new(engine: &'a Engine) -> Self {
-        Self { engine, read: OnceCell::new(), error: Cell::default() }
+        Self { engine, read: OnceCell::new(), own: OnceCell::new(), error: Cell::default() }
     }
 
     /// Returns the error of the reading, if there was one. The core's result is worthless then.
@@ -352,16 +354,35 @@ impl<'a> LazyKeys<'a> {
 
     fn directory(&self) -> Option<&Directory> {
         let read = || match &self.engine.ready.keys {
-            Some(keys) => Some(Arc::clone(keys)),
-            None => self.engine.read_keys().map(Arc::new).map_err(|error| self.error.set(Some(error))).ok(),
+            Some(keys) => Ok(Arc::clone(keys)),
+            None => self.engine.read_keys().map(Arc::new),
         };
-        self.read.get_or_init(read).as_ref().map(Arc::as_ref)
+        self.read.get_or_init(|| self.kept(read())).as_ref().map(Arc::as_ref)
+    }
+
+    fn own(&self) -> Option<&OwnKeys> {
+        let read = || match self.engine.context.places.state() {
+            Ok(state) => Ok(OwnKeys::read(state)?),
+            Err(error @ PathsError::Missing { .. }) => Err(error.into()),
+            // Without a folder there are no keys of the user.
+            Err(_) => Ok(OwnKeys::default()),
+        };
+        self.own.get_or_init(|| self.kept(read())).as_ref()
+    }
+
+    /// Keeps the error for [`check`](Self::check).
+    fn kept<T>(&self, read: Result<T, Deferral>) -> Option<T> {
+        read.map_err(|error| self.error.set(Some(error))).ok()
     }
 }
 
 impl KeyDirectory for LazyKeys<'_> {
     fn key(&self, issuer: &Issuer) -> KeyFact {
-        self.directory().map_or(KeyFact::UnknownVendor, |directory| directory.key(issuer))
+        let known = match issuer.is_address() {
+            true => self.own().map(|own| own.key(issuer)),
+            false => self.directory().map(|directory| directory.key(issuer)),
+        };
+        known.unwrap_or(KeyFact::UnknownVendor)
     }
 
     fn revoked(&self, vendor: &str, serial: &Serial) -> bool {
