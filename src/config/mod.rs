@@ -10,12 +10,14 @@ mod entry;
 mod error;
 pub mod file;
 pub mod paths;
+pub mod peers;
 mod ranges;
 pub mod rules;
 pub mod sender;
 pub mod sendmail;
 mod sent;
 pub mod serve;
+mod stamps;
 pub mod store;
 pub mod submission;
 mod syntax;
@@ -28,18 +30,19 @@ use crate::policy::action::Actions;
 use crate::stamp::claims::VALUE_MAX;
 use crate::stamp::signing::PublicKey;
 use crate::verdict::facts::{Mailbox, Policy};
-use crate::verdict::spend::Redelivery;
 use auto_reply::{Replies, RepliesTable};
 use boundary::{Boundary, BoundaryTable, MilterSettings};
 use deliver::{Deliver, DeliverTable, HeldTable};
 use entry::{AddressEntry, SealKeys, Syslog};
 pub use error::ConfigError;
-use ranges::{DAY, HOUR, Number, Seconds};
+use peers::{Peers, PeersTable};
+use ranges::Number;
 use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
 use serde::Deserialize;
 use serve::{Serve, ServeTable};
+use stamps::{StampsTable, UsedLogTable};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +68,8 @@ pub struct Config {
     pub allow: Vec<Allowed>,
     /// What stamps are accepted.
     pub policy: Policy,
+    /// The exchange of keys and stamps with correspondents.
+    pub peers: Peers,
     /// Whether stamped mail is deferred while the fetched directory of its vendor has expired.
     pub defer_stale: bool,
     /// The action of each class.
@@ -159,6 +164,7 @@ struct File {
     max_message_size: Number<MESSAGE_MIN, MESSAGE_MAX>,
     actions: Actions,
     stamps: StampsTable,
+    peers: PeersTable,
     used_log: UsedLogTable,
     store: StoreTable,
     watch: WatchTable,
@@ -173,33 +179,11 @@ struct File {
     submission: Option<SubmissionTable>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct StampsTable {
-    skew: Seconds<0, DAY>,
-    max_window: Seconds<DAY>,
-    allow_no_expiry: bool,
-    expiry_grace: Seconds,
-    defer_stale: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct UsedLogTable {
-    enabled: bool,
-    wait: Seconds<1, HOUR>,
-    redelivery_window: Seconds,
-    max_redeliveries: Number<0, 255>,
-}
-
 /// Default limit on the size of a message that is read whole: 256 MiB.
 const LARGEST: u64 = 256 * 1024 * 1024;
 /// Limits on that limit. Below 1 KiB, the user probably meant MiB; above 2 GiB, no mail system carries a message.
 const MESSAGE_MIN: u64 = 1024;
 const MESSAGE_MAX: u64 = 2 * 1024 * 1024 * 1024;
-/// Below the shortest timeout among the callers: Sieve's 10 s, after which Dovecot's delivery process panics.
-const WAIT: i64 = 7;
-
 impl Default for File {
     fn default() -> Self {
         Self {
@@ -220,6 +204,7 @@ impl Default for File {
             max_message_size: Number(LARGEST),
             actions: Actions::default(),
             stamps: StampsTable::default(),
+            peers: PeersTable::default(),
             used_log: UsedLogTable::default(),
             store: StoreTable::default(),
             watch: WatchTable::default(),
@@ -232,31 +217,6 @@ impl Default for File {
             serve: ServeTable::default(),
             boundary: None,
             submission: None,
-        }
-    }
-}
-
-impl Default for StampsTable {
-    fn default() -> Self {
-        let policy = Policy::default();
-        Self {
-            skew: Seconds(policy.skew),
-            max_window: Seconds(policy.max_window),
-            allow_no_expiry: policy.allow_no_expiry,
-            expiry_grace: Seconds(policy.expiry_grace),
-            defer_stale: false,
-        }
-    }
-}
-
-impl Default for UsedLogTable {
-    fn default() -> Self {
-        let Redelivery { within, times } = Policy::default().redelivery;
-        Self {
-            enabled: true,
-            wait: Seconds(WAIT),
-            redelivery_window: Seconds(within),
-            max_redeliveries: Number(times.into()),
         }
     }
 }
@@ -342,18 +302,8 @@ impl Config {
             local_case: case,
             allow,
             actions: file.actions,
-            policy: Policy {
-                skew: file.stamps.skew.0,
-                max_window: file.stamps.max_window.0,
-                allow_no_expiry: file.stamps.allow_no_expiry,
-                expiry_grace: file.stamps.expiry_grace.0,
-                redelivery: Redelivery {
-                    within: file.used_log.redelivery_window.0,
-                    times: u8::try_from(file.used_log.max_redeliveries.0).unwrap_or(u8::MAX),
-                },
-                // `[peers]` will say it.
-                nonce_retention: Policy::default().nonce_retention,
-            },
+            policy: stamps::policy(&file.stamps, &file.used_log, &file.peers),
+            peers: file.peers.settle(),
             defer_stale: file.stamps.defer_stale,
             used_log: file.used_log.enabled,
             wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),

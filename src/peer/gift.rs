@@ -42,6 +42,14 @@ pub struct Given {
     pub ended: Option<UnixTime>,
 }
 
+impl Given {
+    /// Returns its lifetime in days.
+    #[must_use]
+    pub fn days(&self) -> u32 {
+        u32::try_from(self.until.since(self.issued) / DAY).unwrap_or_default()
+    }
+}
+
 /// Whom a gift is for, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipient<'a> {
@@ -178,7 +186,7 @@ mod tests {
         assert_eq!((stamp.serial, stamp.sender), (serial(1), Some(address("a@x.example"))));
         assert_eq!(stamp.audience, Audience::Plain(address("b@y.example")));
         assert_eq!((stamp.holder, stamp.many, stamp.issued), (Some(secret(1).public()), true, Some(NOW)));
-        assert_eq!((stamp.expires, given.until), (Some(NOW.plus(90 * DAY)), NOW.plus(90 * DAY)));
+        assert_eq!((stamp.expires, given.until, given.days()), (Some(NOW.plus(90 * DAY)), NOW.plus(90 * DAY), 90));
         let quoted = address("\"b b\"@y.example");
         let (a, key) = (address("a@x.example"), secret(1).public());
         let to = Recipient { address: &a, holder: &key, days: 90 };

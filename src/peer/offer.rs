@@ -1,7 +1,7 @@
 //! Offers: stamps that correspondents gave the user, and whether one is kept. All who know the user's key can seal a
 //! stamp, so an opened one counts only under a key of its issuer that the user knows.
 
-use super::key_ring::{Evidence, KeyRing};
+use super::key_ring::{Evidence, KeyRing, KeyState, PeerKey};
 use super::{issuer, key_id};
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
@@ -39,22 +39,23 @@ pub struct Held {
 #[derive(Clone, Debug)]
 pub struct Giver<'a> {
     address: &'a Address,
-    keys: Vec<PublicKey>,
-    is_proven: bool,
+    /// Each key, and whether what it signed is known to come from the address.
+    keys: Vec<(PublicKey, bool)>,
 }
 
 impl<'a> Giver<'a> {
     /// The sender of the message with the stamp. `is_answer` says whether it answers a message of the user.
     #[must_use]
     pub fn sender(from: &'a Address, ring: &KeyRing, is_answer: bool, evidence: Evidence) -> Self {
-        let keys = ring.givers(is_answer).map(|own| own.keys.signing).collect();
-        Self { address: from, keys, is_proven: evidence >= Evidence::Aligned }
+        let is_proven = |own: &PeerKey| own.state != KeyState::New || evidence >= Evidence::Aligned;
+        let keys = ring.givers(is_answer).map(|own| (own.keys.signing, is_proven(own)));
+        Self { address: from, keys: keys.collect() }
     }
 
     /// A mailing list whose keys the user pinned.
     #[must_use]
     pub fn list(address: &'a Address, keys: &[PublicKey]) -> Self {
-        Self { address, keys: keys.to_vec(), is_proven: true }
+        Self { address, keys: keys.iter().map(|key| (*key, true)).collect() }
     }
 }
 
@@ -108,7 +109,8 @@ pub fn accept(
     if named.vendor() != giver.address.canonical() {
         return Err(OfferError::OtherIssuer);
     }
-    let key = giver.keys.iter().find(|key| key_id(key) == named.key_id()).ok_or(OfferError::UnknownKey)?;
+    let (key, is_proven) =
+        giver.keys.iter().find(|(key, _)| key_id(key) == named.key_id()).ok_or(OfferError::UnknownKey)?;
     if issuer(giver.address, key).is_none_or(|own| own != named) {
         return Err(OfferError::OtherIssuer);
     }
@@ -138,7 +140,7 @@ pub fn accept(
         holder,
         issued,
         expires,
-        is_proven: giver.is_proven,
+        is_proven: *is_proven,
     })
 }
 
@@ -227,6 +229,13 @@ mod tests {
         assert!(held.is_proven);
         assert_eq!(keep(&good(), &ring(), false, &[]), Err(OfferError::UnknownKey));
         assert_eq!(keep(&good(), &ring(), true, &[]), Ok(held));
+        // A new key does not prove who sealed the stamp, unless the message was authenticated.
+        let (a, b) = (address(A), address(B));
+        let unproven = |ring: &KeyRing| {
+            let giver = Giver::sender(&b, ring, true, Evidence::None);
+            accept(&good(), &giver, &Holder { address: &a, keys: &[secret(1).public()] }, &[], NOW).unwrap().is_proven
+        };
+        assert_eq!((unproven(&ring()), unproven(&known())), (false, true));
         let forked = known().drop_all(NOW).unwrap();
         assert_eq!(keep(&good(), &forked, true, &[]), Err(OfferError::UnknownKey));
     }

@@ -2,15 +2,17 @@
 //! user's keys, stamps for the recipient. The caller makes and signs them, and records them before the copy leaves.
 
 use super::announcement::Keys;
-use super::gift::{self, Announced, CAUTIOUS_UNTIL};
+use super::gift::{self, Announced, CAUTIOUS_UNTIL, Given};
 use super::offer::{self, Choice};
 use super::record::PeerRecord;
 use crate::message::address::Address;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
+use serde::Deserialize;
 
 /// When stamps are given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum GiveMode {
     /// With each message to a correspondent who has none.
     Answered,
@@ -28,8 +30,6 @@ pub struct Copy<'a> {
     pub recipient: &'a Address,
     /// Whether a program sent it, or it has the null sender.
     pub is_automatic: bool,
-    /// Whether the user asked for a gift to this recipient.
-    pub is_asked: bool,
     pub give: GiveMode,
     /// The user's keys for From: the one that signs, and all that were not revoked.
     pub key: Option<&'a PublicKey>,
@@ -57,9 +57,12 @@ impl<'a> Plan<'a> {
         let stamp = offer::choose(&record.held, copy.recipient, copy.keys, copy.now);
         let is_contact = record.contact.is_some();
         let announce = (is_contact || is_bought).then(|| Announced::next(record.announced.as_ref(), key, copy.now));
-        let may_give = is_contact && (copy.is_asked || copy.give == GiveMode::Answered);
-        let due = gift::due(&record.ring, &record.given, copy.from, copy.now);
-        Self { stamp, announce: announce.flatten(), give: due.filter(|_| may_give).collect() }
+        let due = match (is_contact, record.asked, copy.give) {
+            (true, true, _) => record.ring.takers().map(|own| &own.keys).collect(),
+            (true, false, GiveMode::Answered) => gift::due(&record.ring, &record.given, copy.from, copy.now).collect(),
+            _ => Vec::new(),
+        };
+        Self { stamp, announce: announce.flatten(), give: due }
     }
 
     /// Whether a stamp has to be bought or taken from the wallet, in place of the recipient's or beside it.
@@ -69,12 +72,26 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Returns the record after the copy was planned, unless it stays as it is. `given` are the stamps that were made.
+/// Returns the record after these stamps were given, unless they are there. It is written before they leave.
 #[must_use]
-pub fn planned(record: &PeerRecord, plan: &Plan<'_>, given: Vec<gift::Given>, now: UnixTime) -> Option<PeerRecord> {
+pub fn gave(record: &PeerRecord, new: &[Given], now: UnixTime) -> Option<PeerRecord> {
     let mut after = record.clone();
-    after.announced = plan.announce.or(record.announced);
-    after.given = given.into_iter().fold(after.given, |all, new| gift::with(all, new, now));
+    for new in new {
+        if after.given.iter().all(|given| given.serial != new.serial) {
+            after.given = gift::with(after.given, new.clone(), now);
+            after.asked = false;
+        }
+    }
+    (after != *record).then_some(PeerRecord { used: Some(now), ..after })
+}
+
+/// Returns the record after a copy has left, unless it stays as it is. `key` is the key that it announced, if it did.
+/// A copy that waits, and is made again and again, uses no announcement up.
+#[must_use]
+pub fn told(record: &PeerRecord, key: Option<&PublicKey>, now: UnixTime) -> Option<PeerRecord> {
+    let mut after = record.clone();
+    let announced = key.and_then(|key| Announced::next(record.announced.as_ref(), key, now));
+    after.announced = announced.or(record.announced);
     if !after.given.is_empty() && after.wrote < CAUTIOUS_UNTIL {
         after.wrote += 1;
     }
@@ -84,7 +101,7 @@ pub fn planned(record: &PeerRecord, plan: &Plan<'_>, given: Vec<gift::Given>, no
 #[cfg(test)]
 mod tests {
     use super::super::announcement::tests::{DAY, address, announce, secret};
-    use super::super::gift::{Given, Recipient, give};
+    use super::super::gift::{Recipient, give};
     use super::super::key_ring::{Evidence, KeyRing, Sighting};
     use super::super::offer::Held;
     use super::*;
@@ -138,7 +155,6 @@ mod tests {
             from: &from,
             recipient: &recipient,
             is_automatic: false,
-            is_asked: false,
             give: GiveMode::Answered,
             key: Some(&key),
             keys: std::slice::from_ref(&key),
@@ -181,7 +197,14 @@ mod tests {
         assert_eq!(plan(&told, false, |_| {}).2, 0);
         assert_eq!(plan(&told, false, |copy| copy.now = NOW.plus(61 * DAY)).2, 1);
         assert_eq!(plan(&record(), false, |copy| copy.give = GiveMode::Ask).2, 0);
-        assert_eq!(plan(&record(), false, |copy| (copy.give, copy.is_asked) = (GiveMode::Ask, true)).2, 1);
+        let asked = PeerRecord { asked: true, ..told.clone() };
+        assert_eq!(plan(&asked, false, |copy| copy.give = GiveMode::Ask).2, 1);
+        assert_eq!(plan(&PeerRecord { contact: None, ..asked.clone() }, false, |_| {}).2, 0);
+        // The stamps of one message are recorded once, and the request ends.
+        let another = Given { serial: Serial::from_random([9; 16]), ..given() };
+        let after = gave(&asked, std::slice::from_ref(&another), NOW).unwrap();
+        assert_eq!((after.asked, after.given.len()), (false, 2));
+        assert_eq!(gave(&after, &[another], NOW), None);
     }
 
     #[test]
@@ -192,22 +215,24 @@ mod tests {
             from: &from,
             recipient: &recipient,
             is_automatic: false,
-            is_asked: false,
             give: GiveMode::Answered,
             key: Some(&key),
             keys: &[],
         };
         let mut record = record();
-        let mut writes = 0;
+        let mut writes = (0, 0);
         for minute in 0..20 {
             let now = NOW.plus(minute * 60);
             let plan = Plan::new(&record, &copy(now), false);
-            let gifts = plan.give.iter().map(|_| given()).collect();
-            let after = planned(&record, &plan, gifts, now);
-            writes += usize::from(after.is_some());
+            let gifts: Vec<Given> = plan.give.iter().map(|_| given()).collect();
+            let announced = plan.announce.map(|_| &key);
+            let given = gave(&record, &gifts, now);
+            record = given.clone().unwrap_or(record);
+            let after = told(&record, announced, now);
+            writes = (writes.0 + u8::from(given.is_some()), writes.1 + u8::from(after.is_some()));
             record = after.unwrap_or(record);
         }
-        // Three announcements; the gift and the count of messages go with the first two.
-        assert_eq!((writes, record.given.len(), record.wrote), (3, 1, CAUTIOUS_UNTIL));
+        // One gift; three announcements, and the count of messages with the first two of them.
+        assert_eq!((writes, record.given.len(), record.wrote), ((1, 3), 1, CAUTIOUS_UNTIL));
     }
 }

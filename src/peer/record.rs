@@ -33,6 +33,9 @@ pub struct PeerRecord {
     /// Stamps that the user gave them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub given: Vec<Given>,
+    /// Whether the user asked for a stamp to go with the next message to them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub asked: bool,
     /// What they were told of the user's keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced: Option<Announced>,
@@ -108,7 +111,7 @@ impl PeerRecord {
         let mut after = self.clone();
         after.given.iter_mut().filter(|given| given.ended.is_none()).for_each(|given| given.ended = Some(now));
         after.ring = self.ring.drop_all(now).unwrap_or(after.ring);
-        (after.contact, after.sealed, after.held) = (None, Vec::new(), Vec::new());
+        (after.contact, after.sealed, after.held, after.asked) = (None, Vec::new(), Vec::new(), false);
         after.ended = self.ended.or(Some(now));
         after
     }

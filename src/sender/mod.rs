@@ -4,6 +4,7 @@
 //!
 //! - `selection.rs` chooses the vendor and `budget.rs` checks the spending limits, both without I/O.
 //! - `wallet/` keeps everything that must survive a crash. `vendor_client.rs` alone talks to a vendor.
+//! - `peer_keys.rs` has the user's own keys, for the exchange of stamps with correspondents.
 //! - `submission/` sends: one message in, a copy with its own stamp to each recipient.
 //!
 //! Not here: how a stamp is put on a message (`stamp/affix.rs`).
@@ -24,6 +25,7 @@
 pub mod account;
 pub mod budget;
 pub mod error;
+pub mod peer_keys;
 pub mod selection;
 pub mod stamp_request;
 pub mod stamp_source;

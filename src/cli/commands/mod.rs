@@ -25,6 +25,8 @@ pub(super) mod learn_sent;
 pub(super) mod log;
 #[cfg(feature = "daemon")]
 pub(super) mod opensmtpd_filter;
+#[cfg(feature = "sender")]
+pub(super) mod peer;
 pub(super) mod purge;
 pub(super) mod reply;
 pub(super) mod rules;

@@ -1,0 +1,167 @@
+//! `mailstamp peer key`: makes, shows and replaces the user's own keys.
+
+use super::{Common, keys, shown};
+use crate::cli::ui::exit_status::{Failure, USAGE};
+use crate::cli::ui::output;
+use crate::context::Context;
+use crate::directory::own_keys::OwnKeyStatus;
+use crate::message::address::Address;
+use crate::peer::key_id;
+use crate::sender::peer_keys::{Identity, OwnKey};
+use serde_json::{Value, json};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make the key of an address
+    New(NewArgs),
+    /// Show your keys
+    Show(ShowArgs),
+    /// Replace the key of an address by a new one
+    Rotate(RotateArgs),
+}
+
+/// Make the key of an address of yours. Your correspondents learn it from your messages.
+///
+/// Only you can read its file. With --compromised, the present key is revoked: all that it signed counts for nothing,
+/// stamps that are bound to it cannot be used, and your correspondents decide anew about the next key.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp peer key new\n  \
+    mailstamp peer key new alice@x.example\n  \
+    mailstamp peer key new --compromised alice@x.example")]
+pub struct NewArgs {
+    /// Your address [default: the only one in the configuration]
+    #[arg(value_name = "ADDRESS")]
+    address: Option<Address>,
+    /// Replace a key that others may have
+    #[arg(long)]
+    compromised: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Show your keys: address, status, date, and the public half. JSON has the announcement of the active key, too.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp peer key show\n  mailstamp peer key show --json alice@x.example")]
+pub struct ShowArgs {
+    /// Your address [default: all that have keys]
+    #[arg(value_name = "ADDRESS")]
+    address: Option<Address>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Replace the key of an address. The old key names the new one, so that correspondents follow without a question.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp peer key rotate\n  mailstamp peer key rotate alice@x.example")]
+pub struct RotateArgs {
+    /// Your address [default: the only one that has a key]
+    #[arg(value_name = "ADDRESS")]
+    address: Option<Address>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Command {
+    pub(super) fn common(&self) -> &Common {
+        match self {
+            Self::New(args) => &args.common,
+            Self::Show(args) => &args.common,
+            Self::Rotate(args) => &args.common,
+        }
+    }
+}
+
+pub(super) fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
+    let keys = keys(context)?;
+    let identities = match command {
+        Command::New(NewArgs { address, compromised: false, .. }) => {
+            let address = configured(address.as_ref(), context)?;
+            vec![keys.create(&address, context.now)?]
+        }
+        Command::New(NewArgs { address, .. }) => {
+            vec![keys.rotate(&with_keys(address.as_ref(), &keys.list()?)?, true, context.now)?]
+        }
+        Command::Rotate(RotateArgs { address, .. }) => {
+            vec![keys.rotate(&with_keys(address.as_ref(), &keys.list()?)?, false, context.now)?]
+        }
+        Command::Show(ShowArgs { address: Some(address), .. }) => vec![keys.get(address)?],
+        Command::Show(ShowArgs { address: None, .. }) => keys.list()?,
+    };
+    let is_new = !matches!(command, Command::Show(_));
+    for identity in &identities {
+        // A new key is shown alone.
+        let first = if is_new { identity.keys.len().saturating_sub(1) } else { 0 };
+        for key in identity.keys.iter().skip(first) {
+            let line = if command.common().json { object(identity, key)?.to_string() } else { text(identity, key) };
+            output::line(&line)?;
+        }
+    }
+    if identities.is_empty() && !command.common().json {
+        output::note("you have no key; make one with: mailstamp peer key new");
+    }
+    if is_new && !context.config.peers.enabled {
+        output::note("it is neither announced nor used until the configuration has: [peers] enabled = true");
+    }
+    Ok(0)
+}
+
+/// Returns the address for a new key: one of the configuration.
+fn configured(address: Option<&Address>, context: &Context) -> Result<Address, Failure> {
+    if let Some(address) = address {
+        if context.is_mine(address) {
+            return Ok(address.clone());
+        }
+        let failure = Failure::new(USAGE, format!("{}: not one of your addresses", shown(address)));
+        return Err(failure.hint("the configuration lists yours: addresses = [\"…\"]"));
+    }
+    let mut exact = context.config.mailboxes.iter().filter_map(|mailbox| mailbox.pattern.exact());
+    match (exact.next(), exact.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        _ => Err(Failure::new(USAGE, "the configuration does not have exactly one address").hint("name one of yours")),
+    }
+}
+
+/// Returns the address whose key is replaced.
+fn with_keys(address: Option<&Address>, identities: &[Identity]) -> Result<Address, Failure> {
+    match (address, identities) {
+        (Some(address), _) => Ok(address.clone()),
+        (None, [only]) => Ok(only.address.clone()),
+        (None, []) => Err(Failure::new(USAGE, "you have no key").hint("make one with: mailstamp peer key new")),
+        (None, _) => Err(Failure::new(USAGE, "several addresses have keys").hint("name one of them")),
+    }
+}
+
+fn word(status: OwnKeyStatus) -> &'static str {
+    match status {
+        OwnKeyStatus::Active => "active",
+        OwnKeyStatus::Retired => "retired",
+        OwnKeyStatus::Revoked { .. } => "revoked",
+    }
+}
+
+fn text(identity: &Identity, key: &OwnKey) -> String {
+    let public = key.secret.public();
+    format!("{}  {:<7}  {}  {public}", shown(&identity.address), word(key.status), key.created)
+}
+
+fn object(identity: &Identity, key: &OwnKey) -> Result<Value, Failure> {
+    let public = key.public();
+    let is_active = key.status == OwnKeyStatus::Active;
+    let announcement = if is_active { Some(identity.announcement()?.as_str().to_owned()) } else { None };
+    let since = match key.status {
+        OwnKeyStatus::Revoked { since } => Some(since.to_string()),
+        OwnKeyStatus::Active | OwnKeyStatus::Retired => None,
+    };
+    Ok(json!({
+        "schema": output::SCHEMA,
+        "address": identity.address,
+        "status": word(key.status),
+        "created": key.created.to_string(),
+        "revoked": since,
+        "id": key_id(&public.signing),
+        "key": public.signing,
+        "seal": public.sealing,
+        "announcement": announcement,
+    }))
+}
