@@ -78,6 +78,7 @@ fn ask(serial: &str, number: u64) -> Result<SpendRequest, Box<dyn Error>> {
         terms: Terms::Spend,
         late: false,
         purge_until: None,
+        cap: None,
     })
 }
 

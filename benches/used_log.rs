@@ -75,6 +75,7 @@ fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
         terms: Terms::Spend,
         late: false,
         purge_until: Some(UnixTime(i64::MAX)),
+        cap: None,
     };
     match log.spend(&spend)? {
         SpendResult::Fresh => Ok(()),

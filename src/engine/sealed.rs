@@ -94,6 +94,7 @@ impl Engine {
                 terms: Terms::LookUp,
                 late: false,
                 purge_until: None,
+                cap: None,
             };
             match ask(&standing)? {
                 SpendResult::Revoked { .. } => return believed(Reason::ByRecipient),

@@ -26,6 +26,8 @@ pub const ANNOUNCED_TIMES: u8 = 3;
 pub const ANNOUNCED_AGAIN: i64 = 30 * DAY;
 
 const DAY: i64 = 86_400;
+/// The most seconds by which two clocks may differ.
+const SKEW: i64 = 300;
 
 /// A stamp that the user gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub struct Given {
     pub serial: Serial,
     /// The user's own address, or that of a mailing list. It issued the stamp, which is good for mail to it.
     pub issuer: Address,
+    /// The key that signed it.
+    pub signer: PublicKey,
     /// The correspondent's key, which has to sign each use.
     pub holder: PublicKey,
     pub issued: UnixTime,
@@ -89,33 +93,50 @@ pub fn give(
         ..Stamp::new(serial.clone(), Audience::Plain(from.clone()), until)
     };
     let token = issue(&stamp, &footer, key)?;
-    let given = Given { serial, issuer: from.clone(), holder: *to.holder, issued: now, until, ended: None };
+    let (issuer, signer) = (from.clone(), key.public());
+    let given = Given { serial, issuer, signer, holder: *to.holder, issued: now, until, ended: None };
     Ok((given, token))
 }
 
-/// Returns the keys of the ring for which a stamp from `from` is due: those without one of which a third is left.
-pub fn due<'a>(ring: &'a KeyRing, given: &[Given], from: &Address, now: UnixTime) -> impl Iterator<Item = &'a Keys> {
-    ring.takers().map(|own| &own.keys).filter(move |keys| {
-        let mut good = given.iter().filter(|given| given.issuer == *from && given.holder == keys.signing);
-        !good.any(|given| given.ended.is_none() && is_fresh(given, now))
+/// Returns the keys of the ring for which a stamp from `from` is due: those without one of which a third is left, signed
+/// by one of the user's `keys`, which are not revoked.
+pub fn due<'a>(
+    ring: &'a KeyRing,
+    given: &[Given],
+    from: &Address,
+    keys: &[PublicKey],
+    now: UnixTime,
+) -> impl Iterator<Item = &'a Keys> {
+    ring.takers().map(|own| &own.keys).filter(move |taker| {
+        let mut good = given.iter().filter(|given| given.issuer == *from && given.holder == taker.signing);
+        !good.any(|given| given.ended.is_none() && keys.contains(&given.signer) && is_fresh(given, now))
     })
 }
 
-/// Whether at least a third of its time is left. A clock that was set back does not make it fresher.
+/// Whether at least a third of its time is left. One that was made by a clock ahead is not good yet, for the
+/// correspondent.
 fn is_fresh(given: &Given, now: UnixTime) -> bool {
     let (whole, left) = (given.until.since(given.issued), given.until.since(now));
-    left.saturating_mul(3) >= whole && left > 0
+    left.saturating_mul(3) >= whole && left > 0 && given.issued <= now.plus(SKEW)
 }
 
-/// Returns the gifts with one more. Those that are over go first, then the oldest.
+/// Whether it can still be used.
+#[must_use]
+pub fn is_standing(given: &Given, now: UnixTime) -> bool {
+    given.ended.is_none() && given.until >= now
+}
+
+/// Returns the gifts with one more. The oldest of those that can no longer be used go. All others stay, so that each can
+/// be revoked.
 #[must_use]
 pub fn with(mut given: Vec<Given>, new: Given, now: UnixTime) -> Vec<Given> {
     given.push(new);
-    if given.len() > GIVEN_MAX {
-        given.retain(|given| given.until >= now);
-    }
-    let over = given.len().saturating_sub(GIVEN_MAX);
-    given.drain(..over);
+    let mut over = given.len().saturating_sub(GIVEN_MAX);
+    given.retain(|given| {
+        let goes = over > 0 && !is_standing(given, now);
+        over -= usize::from(goes);
+        !goes
+    });
     given
 }
 
@@ -134,7 +155,8 @@ impl Announced {
         let times = match before.filter(|before| before.key == *key) {
             None => 1,
             Some(before) if before.times < ANNOUNCED_TIMES => before.times + 1,
-            Some(before) if now.since(before.last) >= ANNOUNCED_AGAIN => before.times,
+            // A clock that was ahead delays nothing.
+            Some(before) if now.since(before.last) >= ANNOUNCED_AGAIN || now < before.last => before.times,
             Some(_) => return None,
         };
         Some(Self { key: *key, times, last: now })
@@ -196,11 +218,12 @@ mod tests {
     #[test]
     fn a_gift_is_due_until_two_thirds_are_over() {
         let from = address("b@y.example");
-        let due =
-            |ring: &KeyRing, given: &[Given], now| due(ring, given, &from, now).map(|keys| keys.signing).collect();
+        let of = |keys: &[PublicKey], ring: &KeyRing, given: &[Given], now| -> Vec<PublicKey> {
+            due(ring, given, &from, keys, now).map(|keys| keys.signing).collect()
+        };
+        let due = |ring: &KeyRing, given: &[Given], now| of(&[secret(9).public()], ring, given, now);
         let (one, two) = (secret(1).public(), secret(2).public());
-        let none: Vec<PublicKey> = due(&KeyRing::default(), &[], NOW);
-        assert_eq!(none, []);
+        assert_eq!(due(&KeyRing::default(), &[], NOW), []);
         // A stamp for each new key, and for the known one alone.
         let both = ring(&[1, 2]);
         assert_eq!(due(&both, &[], NOW), [one, two]);
@@ -210,23 +233,32 @@ mod tests {
         assert_eq!(due(&known, &given, NOW.plus(60 * DAY)), []);
         assert_eq!(due(&known, &given, NOW.plus(60 * DAY + 1)), [one]);
         assert_eq!(due(&known, &given, NOW.plus(200 * DAY)), [one]);
+        assert_eq!(due(&known, &given, NOW.plus(-SKEW)), []);
+        assert_eq!(due(&known, &given, NOW.plus(-SKEW - 1)), [one]);
         let ended = [Given { ended: Some(NOW), ..given[0].clone() }];
         assert_eq!(due(&known, &ended, NOW), [one]);
         let of_list = [Given { issuer: address("l@lists.example"), ..given[0].clone() }];
         assert_eq!(due(&known, &of_list, NOW), [one]);
+        // What a key signed that the user revoked since is no stamp any more.
+        assert_eq!(of(&[secret(8).public()], &known, &given, NOW), [one]);
+        assert_eq!(of(&[secret(8).public(), secret(9).public()], &known, &given, NOW), []);
     }
 
     #[test]
-    fn the_oldest_gifts_go() {
+    fn the_oldest_gifts_go_that_cannot_be_used() {
         let mut all = Vec::new();
         for number in 0..u8::try_from(GIVEN_MAX).unwrap() {
             all = with(all, gift(number, 1, NOW.plus(i64::from(number))).0, NOW);
         }
         assert_eq!(all.len(), GIVEN_MAX);
+        // One that can be used is not lost.
+        assert_eq!(with(all.clone(), gift(99, 1, NOW).0, NOW).len(), GIVEN_MAX + 1);
+        all[5].ended = Some(NOW);
         let more = with(all.clone(), gift(99, 1, NOW).0, NOW);
-        assert_eq!((more.len(), &more[0].serial, &more[GIVEN_MAX - 1].serial), (GIVEN_MAX, &serial(1), &serial(99)));
+        assert_eq!((more.len(), &more[5].serial, &more[GIVEN_MAX - 1].serial), (GIVEN_MAX, &serial(6), &serial(99)));
         let later = NOW.plus(91 * DAY);
-        assert_eq!(with(all, gift(99, 1, later).0, later).len(), 1);
+        let left = with(all, gift(99, 1, later).0, later);
+        assert_eq!((left.len(), &left[0].serial), (GIVEN_MAX, &serial(1)));
     }
 
     #[test]
@@ -241,6 +273,7 @@ mod tests {
             }
         }
         assert_eq!(sent, [0, 1, 2, 32, 62, 92]);
+        assert_eq!(Announced::next(told.as_ref(), &one, NOW.plus(91 * DAY)).unwrap().last, NOW.plus(91 * DAY));
         assert_eq!(Announced::next(told.as_ref(), &two, NOW).unwrap().times, 1);
     }
 

@@ -52,6 +52,12 @@ pub fn issuer(address: &Address, key: &PublicKey) -> Option<Issuer> {
     Issuer::new(&address.canonical(), &key_id(key)).ok()
 }
 
+/// Whether an address can have keys of its own: a footer can name it.
+#[must_use]
+pub fn can_have_keys(address: &Address) -> bool {
+    Issuer::new(&address.canonical(), "k").is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +72,7 @@ mod tests {
         assert_eq!(of("Bob@Y.example").unwrap().vendor(), "bob@y.example");
         assert_eq!(of("Bob@Y.example"), of("bob@y.example"));
         assert_eq!(of("\"bob b\"@y.example"), None);
+        let can = |text: &str| can_have_keys(&Address::parse(text).unwrap());
+        assert!(can("Bob@Y.example") && !can("\"bob b\"@y.example"));
     }
 }

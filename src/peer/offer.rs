@@ -130,7 +130,10 @@ pub fn accept(
     if now < begins.plus(-SKEW) || now > expires || expires.since(begins) > WINDOW_MAX {
         return Err(OfferError::Window);
     }
-    if held.iter().any(|own| own.audience == *giver.address && own.issued >= issued && own.expires >= now) {
+    // One that is bound to a lost key is in nothing's way. Of two of one second, the one that came last counts.
+    let is_later = |own: &&Held| own.issued > issued || own.serial == claims.serial;
+    let mut usable = held.iter().filter(|own| own.audience == *giver.address && me.keys.contains(&own.holder));
+    if usable.any(|own| own.expires >= now && is_later(&own)) {
         return Err(OfferError::Older);
     }
     Ok(Held {
@@ -164,10 +167,23 @@ pub struct Choice<'a> {
     pub needs_another: bool,
 }
 
-/// Returns the stamp for a message to `recipient`, of those that one of the user's `keys` can still use.
+/// Returns the stamp for a message to `recipient`, of those that one of the user's `keys` can still use. What a key
+/// signed that ended is refused there.
 #[must_use]
-pub fn choose<'a>(held: &'a [Held], recipient: &Address, keys: &[PublicKey], now: UnixTime) -> Option<Choice<'a>> {
+pub fn choose<'a>(
+    held: &'a [Held],
+    ring: &KeyRing,
+    recipient: &Address,
+    keys: &[PublicKey],
+    now: UnixTime,
+) -> Option<Choice<'a>> {
+    let is_ended = |own: &Held| {
+        let named = Token::parse(&own.stamp).and_then(|stamp| stamp.issuer());
+        let mut ended = ring.keys().iter().filter(|own| own.state.is_ended());
+        named.is_ok_and(|named| ended.any(|own| key_id(&own.keys.signing) == named.key_id()))
+    };
     let good = held.iter().filter(|own| own.audience == *recipient && own.expires > now && keys.contains(&own.holder));
+    let good = good.filter(|own| !is_ended(own));
     let stamp = good.max_by_key(|own| own.issued)?;
     Some(Choice { stamp, needs_another: !stamp.is_proven })
 }
@@ -293,6 +309,9 @@ mod tests {
         let of = |at: UnixTime| keep(&gift_by(2, B, A, 1, at), &known(), false, std::slice::from_ref(&first));
         assert_eq!(of(NOW), Err(OfferError::Older));
         assert_eq!(of(NOW.plus(-DAY)), Err(OfferError::Older));
+        // Bound to a key that the user has no more.
+        let lost = Held { holder: secret(3).public(), ..first.clone() };
+        assert!(keep(&gift_by(2, B, A, 1, NOW.plus(-DAY)), &known(), false, &[lost]).is_ok());
         let second = of(NOW.plus(60)).unwrap();
         assert_eq!(with(vec![first.clone()], second.clone(), NOW), std::slice::from_ref(&second));
         // One that is over does not stand in the way.
@@ -311,13 +330,14 @@ mod tests {
     fn a_stamp_is_chosen_for_its_issuer_and_an_unproven_one_does_not_go_alone() {
         let held = [Held { is_proven: false, ..keep(&good(), &known(), false, &[]).unwrap() }];
         let (b, own, other) = (address(B), [secret(1).public()], [secret(3).public()]);
-        let choice = choose(&held, &b, &own, NOW).unwrap();
+        let choice = choose(&held, &known(), &b, &own, NOW).unwrap();
         assert_eq!((choice.stamp, choice.needs_another), (&held[0], true));
-        assert_eq!(choose(&held, &address(A), &own, NOW), None);
-        assert_eq!(choose(&held, &b, &other, NOW), None);
-        assert_eq!(choose(&held, &b, &own, held[0].expires), None);
+        assert_eq!(choose(&held, &known(), &address(A), &own, NOW), None);
+        assert_eq!(choose(&held, &known(), &b, &other, NOW), None);
+        assert_eq!(choose(&held, &known(), &b, &own, held[0].expires), None);
+        assert_eq!(choose(&held, &known().drop_all(NOW).unwrap(), &b, &own, NOW), None);
         let proven = answered(&held, &held[0].serial).unwrap();
-        assert!(!choose(&proven, &b, &own, NOW).unwrap().needs_another);
+        assert!(!choose(&proven, &known(), &b, &own, NOW).unwrap().needs_another);
         assert_eq!(answered(&proven, &held[0].serial), None);
         assert_eq!(answered(&held, &Serial::from_random([2; 16])), None);
     }

@@ -2,7 +2,7 @@
 //! user's keys, stamps for the recipient. The caller makes and signs them, and records them before the copy leaves.
 
 use super::announcement::Keys;
-use super::gift::{self, Announced, CAUTIOUS_UNTIL, Given};
+use super::gift::{self, Announced, CAUTIOUS_UNTIL, GIVEN_MAX, Given};
 use super::offer::{self, Choice};
 use super::record::PeerRecord;
 use crate::message::address::Address;
@@ -54,14 +54,18 @@ impl<'a> Plan<'a> {
     pub fn new(record: &'a PeerRecord, copy: &Copy<'_>, is_bought: bool) -> Self {
         let none = Self { stamp: None, announce: None, give: Vec::new() };
         let Some(key) = copy.key.filter(|_| !copy.is_automatic && record.ended.is_none()) else { return none };
-        let stamp = offer::choose(&record.held, copy.recipient, copy.keys, copy.now);
+        let stamp = offer::choose(&record.held, &record.ring, copy.recipient, copy.keys, copy.now);
         let is_contact = record.contact.is_some();
         let announce = (is_contact || is_bought).then(|| Announced::next(record.announced.as_ref(), key, copy.now));
-        let due = match (is_contact, record.asked, copy.give) {
+        let mut due = match (is_contact, record.asked, copy.give) {
             (true, true, _) => record.ring.takers().map(|own| &own.keys).collect(),
-            (true, false, GiveMode::Answered) => gift::due(&record.ring, &record.given, copy.from, copy.now).collect(),
+            (true, false, GiveMode::Answered) => {
+                gift::due(&record.ring, &record.given, copy.from, copy.keys, copy.now).collect()
+            }
             _ => Vec::new(),
         };
+        // All that can be used are known, so that all can be revoked.
+        due.truncate(GIVEN_MAX.saturating_sub(record.standing(copy.now).count()));
         Self { stamp, announce: announce.flatten(), give: due }
     }
 

@@ -2,17 +2,21 @@
 //! once and changes it once, whatever it brings.
 
 use super::gift::{self, Announced, Given};
-use super::key_ring::{Evidence, KeyRing};
+use super::key_ring::{Evidence, KeyRing, NEW_LIFETIME};
 use super::offer::{self, Held};
 use super::sealing::SEALED_MAX;
 use super::{SEALED_FIELD, SEALED_READ};
 use crate::message::parse::Message;
 use crate::stamp::extract::without_white_space;
+use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
 /// Sealed stamps of one correspondent that wait to be opened.
 pub const SEALED_KEPT: usize = 6;
+
+/// Time after which a record that has no more than a contact goes, in seconds.
+const IDLE_LIFETIME: i64 = 400 * 86_400;
 
 /// What is known of one correspondent of one owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,19 +82,36 @@ pub fn sealed_texts(message: &Message<'_>) -> Vec<String> {
 }
 
 impl PeerRecord {
-    /// Returns the record with these sealed stamps, if one of them is not known.
-    /// They count from a correspondent only, and never from a message that a program sent.
+    /// Returns the record with these sealed stamps, if one of them is kept that was not there.
+    /// They count from a correspondent only, and never from a message that a program sent. Where there are too many, one
+    /// of an unproven sender never takes the place of another.
     #[must_use]
     pub fn with_sealed(&self, new: Vec<Sealed>) -> Option<Self> {
-        let is_known = |text: &str| self.sealed.iter().any(|own| own.text == text);
         let mut after = self.clone();
-        after.sealed.extend(new.into_iter().filter(|sealed| !is_known(&sealed.text)));
-        if self.contact.is_none() || self.ended.is_some() || after.sealed.len() == self.sealed.len() {
-            return None;
+        for new in new {
+            if after.sealed.iter().any(|own| own.text == new.text) {
+                continue;
+            }
+            if after.sealed.len() >= SEALED_KEPT {
+                let worst = after.sealed.iter().map(|own| own.evidence).min().unwrap_or(Evidence::None);
+                if new.evidence < worst || new.evidence == Evidence::None {
+                    continue;
+                }
+                if let Some(at) = after.sealed.iter().position(|own| own.evidence == worst) {
+                    after.sealed.remove(at);
+                }
+            }
+            after.sealed.push(new);
         }
-        let over = after.sealed.len().saturating_sub(SEALED_KEPT);
-        after.sealed.drain(..over);
-        Some(after)
+        (self.contact.is_some() && self.ended.is_none() && after.sealed != self.sealed).then_some(after)
+    }
+
+    /// Returns how many uses of a stamp that the user gave to this key a day has, where `most` is what the user allows:
+    /// none after the correspondence or the key ended, and few while they are a stranger.
+    #[must_use]
+    pub fn uses_per_day(&self, holder: &PublicKey, most: u8) -> u8 {
+        let is_ended = self.ring.keys().iter().any(|own| own.keys.signing == *holder && own.state.is_ended());
+        if self.ended.is_some() || is_ended { 0 } else { gift::uses_per_day(self.wrote, most) }
     }
 
     /// Whether the record may go when there are too many: no key is known, and no stamp was given that is still good.
@@ -116,18 +137,51 @@ impl PeerRecord {
         after
     }
 
-    /// Merges the record of another store. Nothing that is known here is weakened: keys are taken over only where none
-    /// are known, and a stamp that one side ended is ended.
+    /// Returns the latest time in the record at which something had happened. The ends of stamps are no such times.
     #[must_use]
-    pub fn merge(&self, other: &Self, now: UnixTime) -> Self {
+    pub fn written_at(&self) -> Option<UnixTime> {
+        let keys = self.ring.keys().iter().map(|own| own.since).chain(self.ring.forked());
+        let stamps = self.held.iter().map(|own| own.issued).chain(self.sealed.iter().map(|own| own.at));
+        let given = self.given.iter().flat_map(|given| [Some(given.issued), given.ended]).flatten();
+        let own = [self.contact, self.announced.map(|told| told.last), self.ended, self.used].into_iter().flatten();
+        keys.chain(stamps).chain(given).chain(own).max()
+    }
+
+    /// Returns the record without what has ended: stamps past their windows, sealed ones that were not opened for as
+    /// long as a new key is kept, new keys that were never used. A record that was unused for long and has no more than
+    /// a contact becomes the default. `None` if it stays as it is.
+    #[must_use]
+    pub fn expire(&self, now: UnixTime) -> Option<Self> {
+        let mut after = self.clone();
+        after.ring = self.ring.expire(now).unwrap_or(after.ring);
+        after.given.retain(|given| given.until >= now);
+        after.held.retain(|held| held.expires >= now);
+        after.sealed.retain(|sealed| now.since(sealed.at) <= NEW_LIFETIME);
+        let is_bare = after.ring == KeyRing::default() && after.given.is_empty() && after.held.is_empty();
+        let is_idle = after.used.is_none_or(|used| now.since(used) > IDLE_LIFETIME);
+        if is_bare && is_idle && after.sealed.is_empty() && after.ended.is_none() {
+            after = Self::default();
+        }
+        (after != *self).then_some(after)
+    }
+
+    /// Merges the record of another store. Nothing that is known here is weakened: keys are taken over only where none
+    /// are known, and a stamp that one side ended is ended. The same record once more changes nothing.
+    #[must_use]
+    pub fn merge(&self, other: &Self) -> Self {
         let earlier = |a: Option<UnixTime>, b: Option<UnixTime>| a.into_iter().chain(b).min();
+        // No clock is asked: what had ended when the later one was written is over.
+        let now = self.written_at().max(other.written_at()).unwrap_or(UnixTime(0));
         let mut after = self.clone();
         for new in &other.given {
             match after.given.iter_mut().find(|own| own.serial == new.serial) {
                 Some(own) => own.ended = earlier(own.ended, new.ended),
-                None => after.given = gift::with(after.given, new.clone(), now),
+                None => after.given.push(new.clone()),
             }
         }
+        after.given.sort_by(|a, b| (a.issued, a.serial.as_str()).cmp(&(b.issued, b.serial.as_str())));
+        let over = after.given.len().saturating_sub(gift::GIVEN_MAX);
+        after.given.drain(..over);
         if self.ended.is_some() {
             return after;
         }
@@ -221,6 +275,13 @@ mod tests {
         assert_eq!(after.with_sealed(vec![sealed("BBBB")]), None);
         let many = (0..9).fold(after, |record, at| record.with_sealed(vec![sealed(&format!("C{at}"))]).unwrap());
         assert_eq!((many.sealed.len(), many.sealed[0].text.as_str()), (SEALED_KEPT, "C3"));
+        // Who forges From fills what is empty, and displaces nothing; a good stamp displaces what they sent.
+        let forged = |text: &str| Sealed { evidence: Evidence::None, ..sealed(text) };
+        assert_eq!(many.with_sealed(vec![forged("DDDD")]), None);
+        let flooded = record().with_sealed((0..9).map(|at| forged(&format!("D{at}"))).collect()).unwrap();
+        assert_eq!((flooded.sealed.len(), flooded.with_sealed(vec![forged("EEEE")])), (SEALED_KEPT, None));
+        let good = flooded.with_sealed(vec![sealed("AAAA")]).unwrap();
+        assert_eq!((good.sealed.len(), good.sealed[5].text.as_str()), (SEALED_KEPT, "AAAA"));
         let texts = |raw: &str| sealed_texts(&Message::parse(raw.as_bytes()));
         assert_eq!(texts("Digital-Stamp-Sealed: AA\n AA\ndigital-stamp-sealed: B_-B\n\n"), ["AAAA", "B_-B"]);
         assert_eq!(texts("Digital-Stamp-Sealed:\nDigital-Stamp-Sealed: A+A\nX: y\n\n"), [""; 0]);
@@ -239,20 +300,47 @@ mod tests {
         assert!(!of_stranger.is_dispensable(NOW) && of_stranger.is_dispensable(NOW.plus(91 * DAY)));
     }
 
+    // Who has a stolen key has the stamps that were given to it.
+    #[test]
+    fn a_key_that_ended_uses_no_stamp_any_more() {
+        let (one, key, other) = (record(), secret(1).public(), secret(2).public());
+        assert_eq!((one.uses_per_day(&key, 50), one.uses_per_day(&other, 50)), (3, 3));
+        let known = PeerRecord { wrote: 2, ..one.clone() };
+        assert_eq!((known.uses_per_day(&key, 50), known.uses_per_day(&key, 0)), (50, 0));
+        assert_eq!(known.end(NOW).uses_per_day(&other, 50), 0);
+        let dropped = PeerRecord { ring: known.ring.drop_all(NOW).unwrap(), ..known };
+        assert_eq!((dropped.uses_per_day(&key, 50), dropped.uses_per_day(&other, 50)), (0, 50));
+    }
+
+    #[test]
+    fn what_has_ended_goes_and_then_the_record() {
+        let one = PeerRecord { sealed: vec![sealed("AAAA")], used: Some(NOW), ..record() };
+        assert_eq!(one.expire(NOW.plus(90 * DAY)), None);
+        let later = one.expire(NOW.plus(91 * DAY)).unwrap();
+        assert_eq!((later.given.len(), later.held.len(), later.sealed.len()), (0, 0, 0));
+        // A known key stays.
+        assert_eq!((later.ring.clone(), later.expire(NOW.plus(9_000 * DAY))), (one.ring, None));
+        let bare = PeerRecord { contact: Some(NOW), used: Some(NOW), ..PeerRecord::default() };
+        assert_eq!(bare.expire(NOW.plus(400 * DAY)), None);
+        assert_eq!(bare.expire(NOW.plus(401 * DAY)), Some(PeerRecord::default()));
+        let ended = bare.end(NOW);
+        assert_eq!(ended.expire(NOW.plus(9_000 * DAY)), None);
+    }
+
     #[test]
     fn a_merge_weakens_nothing() {
         let (one, ended) = (record(), record().end(NOW));
-        assert_eq!(one.merge(&one, NOW), one);
-        assert_eq!(PeerRecord::default().merge(&one, NOW), one);
-        assert_eq!(one.merge(&PeerRecord::default(), NOW), one);
+        assert_eq!(one.merge(&one), one);
+        assert_eq!(PeerRecord::default().merge(&one), one);
+        assert_eq!(one.merge(&PeerRecord::default()), one);
         // What was ended here stays so, and a stamp that was ended there is ended here.
-        assert_eq!(ended.merge(&one, NOW), ended);
-        assert_eq!(PeerRecord::default().merge(&ended, NOW), ended);
-        assert_eq!(ended.merge(&one, NOW).standing(NOW).count(), 0);
-        assert_eq!(one.merge(&ended, NOW).standing(NOW).count(), 0);
+        assert_eq!(ended.merge(&one), ended);
+        assert_eq!(PeerRecord::default().merge(&ended), ended);
+        assert_eq!(ended.merge(&one).standing(NOW).count(), 0);
+        assert_eq!(one.merge(&ended).standing(NOW).count(), 0);
         let later = PeerRecord { held: vec![held(2)], given: vec![given(2)], ..one.clone() };
-        let both = one.merge(&later, NOW);
+        let both = one.merge(&later);
         assert_eq!((both.held, both.given), (vec![held(2)], vec![given(1), given(2)]));
-        assert_eq!(later.merge(&one, NOW).held, [held(2)]);
+        assert_eq!(later.merge(&one).held, [held(2)]);
     }
 }

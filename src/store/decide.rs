@@ -15,7 +15,7 @@ use crate::message::fingerprint::KnownMessage;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
-use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
+use crate::verdict::spend::{Cap, SpendRequest, SpendResult, Terms};
 use sha2::{Digest, Sha256};
 
 /// Seconds in a bucket.
@@ -51,11 +51,13 @@ pub(super) enum Write {
     Standing(StampStatus),
 }
 
-/// The answer, and the row to write before the answer is given.
+/// The answer, and the rows to write before the answer is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) answer: SpendResult,
     pub(super) write: Option<Write>,
+    /// The row of the counter ([`counter_key`]), together with the use.
+    pub(super) count: Option<Entry>,
 }
 
 /// The input of the rule: all that is known of one stamp.
@@ -63,19 +65,22 @@ pub(super) struct Decision {
 pub(super) struct State {
     pub(super) standing: StampStatus,
     pub(super) entry: Option<Entry>,
+    /// The row of the counter, if the request has a [`Cap`].
+    pub(super) counter: Option<Entry>,
     /// The purge mark: the highest bucket from which a row was ever removed.
     pub(super) mark: Option<u32>,
 }
 
 /// Applies the rule.
 pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, StoreError> {
-    let answer_only = |answer| Ok(Decision { answer, write: None });
+    let decided = |answer, write| Ok(Decision { answer, write, count: None });
+    let answer_only = |answer| decided(answer, None);
     let presented = Presentation { now: ask.now, message: ask.message, from: ask.from.as_deref() };
     let (answer, after) = known.standing.answer(&presented);
     let write = after.map(Write::Standing);
     match answer {
-        Answer::Revoked { since } => return Ok(Decision { answer: SpendResult::Revoked { since }, write }),
-        Answer::Granted(kind) => return Ok(Decision { answer: SpendResult::Granted(kind), write }),
+        Answer::Revoked { since } => return decided(SpendResult::Revoked { since }, write),
+        Answer::Granted(kind) => return decided(SpendResult::Granted(kind), write),
         Answer::Nothing => {}
     }
     if let Some(entry) = known.entry {
@@ -90,10 +95,8 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
             return answer_only(SpendResult::DoubleSpend { first_seen });
         }
         let times = entry.times.saturating_add(1);
-        return Ok(Decision {
-            answer: SpendResult::Redelivery { first_seen, times },
-            write: Some(Write::Use(Entry { times, ..entry })),
-        });
+        let write = Some(Write::Use(Entry { times, ..entry }));
+        return decided(SpendResult::Redelivery { first_seen, times }, write);
     }
     if ask.terms == Terms::LookUp {
         return answer_only(SpendResult::Fresh);
@@ -106,10 +109,15 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
         }
         _ => {
             let first_seen = u32::try_from(ask.now.0.max(0)).unwrap_or(u32::MAX);
-            Ok(Decision {
-                answer: SpendResult::Fresh,
-                write: Some(Write::Use(Entry { message: ask.message, owner: ask.owner, first_seen, times: 0 })),
-            })
+            let count = ask.cap.as_ref().map(|cap| {
+                let counter = known.counter.unwrap_or(Entry { first_seen, ..Entry::counted(0) });
+                (counter.times < cap.most).then(|| Entry { times: counter.times + 1, ..counter })
+            });
+            if count == Some(None) {
+                return answer_only(SpendResult::TooOften);
+            }
+            let write = Some(Write::Use(Entry { message: ask.message, owner: ask.owner, first_seen, times: 0 }));
+            Ok(Decision { answer: SpendResult::Fresh, write, count: count.flatten() })
         }
     }
 }
@@ -134,6 +142,17 @@ pub(super) fn name(vendor: &str, serial: &Serial) -> StampId {
 /// Returns the key of a stamp.
 pub(super) fn key(ask: &SpendRequest) -> SpendKey {
     encode_key(bucket(ask.expires), &name(&ask.vendor, &ask.serial))
+}
+
+/// The vendor in the id of a counter; no vendor has this name.
+const COUNTERS: &str = "#uses";
+
+/// What is in the place of a message in the row of a counter.
+pub(super) const COUNTED: KnownMessage = KnownMessage { whole: [0; 16], broken: None };
+
+/// Returns the key of a counter. Its row is like that of a use, so it is kept and purged as those are.
+pub(super) fn counter_key(cap: &Cap) -> SpendKey {
+    encode_key(bucket(Some(cap.until)), &name(COUNTERS, &cap.name))
 }
 
 /// Joins bucket and id to a key.
@@ -207,6 +226,11 @@ impl Row {
 }
 
 impl Entry {
+    /// The row of a counter.
+    pub(super) fn counted(times: u8) -> Self {
+        Self { message: COUNTED, owner: Owner::default(), first_seen: 0, times }
+    }
+
     /// Encodes a row: message (16 bytes), first seen (big endian), redeliveries; then the owner (8 bytes), unless it is
     /// the default; then the message with broken lines (16 bytes), if it has long ones. The length tells which.
     pub(super) fn to_row(self) -> Row {

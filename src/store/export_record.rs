@@ -3,9 +3,12 @@
 
 use super::contacts::{Contact, row_of};
 use super::decide::{self, Entry, StampId};
+use super::peers::Peer;
 use super::reply_log::{self, ReplyKind};
 use crate::grant::{StampStatus, serde_hex};
+use crate::message::address::Address;
 use crate::message::fingerprint::KnownMessage;
+use crate::peer::record::PeerRecord;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
@@ -82,6 +85,15 @@ pub enum ExportRecord {
         hour: u32,
         count: u32,
     },
+    /// A correspondent's own keys, and the stamps that they and the owner gave each other.
+    Peer {
+        /// The owner, in hexadecimal, unless it is the default.
+        #[serde(default, skip_serializing_if = "Owner::is_default")]
+        owner: Owner,
+        #[serde(with = "address_text")]
+        address: Address,
+        peer: Box<PeerRecord>,
+    },
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
@@ -106,6 +118,7 @@ impl ExportRecord {
                 let refused = standing.refused.as_ref().map(|refused| refused.last);
                 [standing.revoked, granted, refused].into_iter().flatten().max().map(UnixTime)
             }
+            Self::Peer { peer, .. } => peer.written_at(),
         }
     }
 
@@ -154,6 +167,26 @@ pub(super) fn merge_standing(known: &StampStatus, new: StampStatus) -> StampStat
     };
     let refused = known.refused.clone().or(new.refused);
     StampStatus { revoked, means, refused, ..known.clone() }
+}
+
+impl From<Peer> for ExportRecord {
+    fn from(Peer { owner, address, record }: Peer) -> Self {
+        Self::Peer { owner, address, peer: Box::new(record) }
+    }
+}
+
+/// An address in canonical form.
+mod address_text {
+    use super::Address;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(address: &Address, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&address.canonical())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Address, D::Error> {
+        Address::parse(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 mod serial_text {

@@ -7,10 +7,12 @@ use super::contacts::{
 use super::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
 use super::error::StoreError;
 use super::export_record::{ExportRecord, merge_standing, merge_used};
+use super::peers::{self, Peer, PeerStore};
 use super::reply_log::{self, ReplyLog, ReplyRequest, Reservation};
 use super::{GRACE, GrantStore, Imported, LiftedMark, Purged, Store, Summary, UsedLog};
 use crate::grant::StampStatus;
 use crate::message::address::Address;
+use crate::peer::record::PeerRecord;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
@@ -34,6 +36,7 @@ struct Ledger {
     sent: BTreeMap<MessageName, u32>,
     replies: BTreeMap<String, u32>,
     reply_hours: BTreeMap<u32, u32>,
+    peers: BTreeMap<String, PeerRecord>,
     mark: Option<u32>,
 }
 
@@ -68,6 +71,7 @@ impl Ledger {
         State {
             standing: self.standing(&decide::name(&ask.vendor, &ask.serial)),
             entry: self.used.get(&decide::key(ask)).copied(),
+            counter: ask.cap.as_ref().and_then(|cap| self.used.get(&decide::counter_key(cap)).copied()),
             mark: self.mark,
         }
     }
@@ -103,6 +107,15 @@ impl Ledger {
         before != Some(after)
     }
 
+    /// Stores a record; the default one takes no row.
+    fn put_peer(&mut self, key: String, record: PeerRecord) {
+        if record == PeerRecord::default() {
+            self.peers.remove(&key);
+        } else {
+            self.peers.insert(key, record);
+        }
+    }
+
     fn reply(&self, ask: &ReplyRequest) -> (Reservation, Option<reply_log::ReplyHistory>) {
         let hours = self.reply_hours.iter().map(|(hour, count)| (*hour, *count)).collect();
         let at = reply_log::keys(ask).iter().filter_map(|key| self.replies.get(key).copied()).max();
@@ -120,7 +133,10 @@ fn raise<K: Ord>(rows: &mut BTreeMap<K, u32>, key: K, number: u32) -> bool {
 impl UsedLog for Memory {
     fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let mut ledger = self.ledger();
-        let Decision { answer, write } = decide::decide(ask, &ledger.known(ask))?;
+        let Decision { answer, write, count } = decide::decide(ask, &ledger.known(ask))?;
+        if let Some((cap, count)) = ask.cap.as_ref().zip(count) {
+            ledger.used.insert(decide::counter_key(cap), count);
+        }
         match write {
             None => {}
             Some(Write::Standing(standing)) => ledger.put_standing(&ask.vendor, &ask.serial, standing),
@@ -265,6 +281,35 @@ impl ReplyLog for Memory {
     }
 }
 
+impl PeerStore for Memory {
+    fn peer(&self, owner: Owner, address: &Address) -> Result<PeerRecord, StoreError> {
+        Ok(self.ledger().peers.get(&peers::key(owner, address)).cloned().unwrap_or_default())
+    }
+
+    fn update_peer(
+        &self,
+        owner: Owner,
+        address: &Address,
+        change: &mut dyn FnMut(&PeerRecord) -> PeerRecord,
+    ) -> Result<PeerRecord, StoreError> {
+        let key = peers::key(owner, address);
+        let mut ledger = self.ledger();
+        let after = change(&ledger.peers.get(&key).cloned().unwrap_or_default());
+        ledger.put_peer(key, after.clone());
+        Ok(after)
+    }
+
+    fn peers(&self, to: &mut dyn FnMut(Peer) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let all = self.ledger().peers.clone();
+        let _ = all.into_iter().filter_map(|(key, record)| Peer::named(&key, record)).try_for_each(to);
+        Ok(())
+    }
+
+    fn peer_count(&self) -> Result<u64, StoreError> {
+        Ok(self.ledger().peers.len() as u64)
+    }
+}
+
 impl Store for Memory {
     fn export(&self, to: &mut dyn FnMut(ExportRecord) -> ControlFlow<()>) -> Result<(), StoreError> {
         let ledger = self.ledger();
@@ -283,7 +328,9 @@ impl Store for Memory {
         let replies = ledger.replies.iter().filter_map(|(key, at)| ExportRecord::reply(key, *at));
         let hours = ledger.reply_hours.iter().map(|(hour, count)| ExportRecord::Replies { hour: *hour, count: *count });
         let stamps = mark.into_iter().chain(used).chain(standings);
-        let _ = stamps.chain(contacts).chain(sent).chain(replies).chain(hours).try_for_each(to);
+        let peers = ledger.peers.iter().filter_map(|(key, record)| Peer::named(key, record.clone()));
+        let peers = peers.map(ExportRecord::from);
+        let _ = stamps.chain(contacts).chain(sent).chain(replies).chain(hours).chain(peers).try_for_each(to);
         Ok(())
     }
 
@@ -319,6 +366,14 @@ impl Store for Memory {
                     raise(&mut ledger.replies, reply_log::key(kind, &sender), at)
                 }
                 ExportRecord::Replies { hour, count } => raise(&mut ledger.reply_hours, hour, count),
+                ExportRecord::Peer { owner, address, peer } => {
+                    let key = peers::key(owner, &address);
+                    let before = ledger.peers.get(&key).cloned().unwrap_or_default();
+                    let after = before.merge(&peer);
+                    let changed = before != after;
+                    ledger.put_peer(key, after);
+                    changed
+                }
             };
             *(if changed { &mut done.taken } else { &mut done.known }) += 1;
         }
@@ -342,6 +397,7 @@ impl Store for Memory {
             correspondents: ledger.contacts.values().filter(|contact| contact.is_active()).count() as u64,
             sent: ledger.sent.len() as u64,
             replies: ledger.replies.len() as u64,
+            peers: ledger.peers.len() as u64,
             bytes: 0,
             cleared: ledger.mark.map(decide::bucket_end),
             format: 0,

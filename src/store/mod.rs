@@ -1,7 +1,8 @@
 //! Stores, which keep state between messages: ports (the traits here) and adapters.
 //!
 //! - [`UsedLog`] has the serials spent on messages, [`GrantStore`] the grants and revocations.
-//! - [`ContactStore`] has what the user sent, [`ReplyLog`] the recipients of automatic replies.
+//! - [`ContactStore`] has what the user sent, [`ReplyLog`] the recipients of automatic replies, [`PeerStore`] the keys of
+//!   correspondents and the stamps that they and the user gave each other.
 //! - One object implements all of them ([`Store`]). A spend must see grants and revocations in its own transaction, and
 //!   one lock and one file serve the rest.
 //!
@@ -18,6 +19,7 @@ mod decide;
 mod error;
 mod export_record;
 pub mod memory;
+mod peers;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod redb;
@@ -30,6 +32,7 @@ pub use error::StoreError;
 #[cfg(feature = "vendor")]
 pub(crate) use error::damage;
 pub use export_record::ExportRecord;
+pub use peers::{Peer, PeerStore, has_room, purge_peers};
 #[cfg(feature = "sender")]
 pub(crate) use redb::lock::Wait;
 #[cfg(feature = "sender")]
@@ -132,10 +135,11 @@ pub fn is_known(store: &dyn Store, vendor: &str, serial: &Serial) -> Result<bool
 }
 
 /// A store: all tables under one lock, with export and import.
-pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + Send + Sync {
+pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + PeerStore + Send + Sync {
     /// Visits every row, until `to` breaks.
     /// The order is: the purge mark, the used serials by their ends, the statuses, the correspondents, the sent
-    /// Message-IDs, the replies. The rows are one consistent state, whatever other processes write meanwhile.
+    /// Message-IDs, the replies, the correspondents' keys. The rows are one consistent state, whatever other processes
+    /// write meanwhile.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -144,7 +148,7 @@ pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + Send + Sync {
     /// Merges rows. Importing the same rows once more changes nothing.
     /// Known facts are never weakened. Of two rows for one serial the earlier use stays, a revocation stays, and the
     /// purge mark never goes down. A removed contact does not come back by older messages, and replies become neither
-    /// older nor fewer.
+    /// older nor fewer. Keys of a correspondent are taken over where none are known, and an ended one stays ended.
     ///
     /// # Errors
     /// Any [`StoreError`]. Rows before the error may have been merged, so repeat the whole import.
@@ -202,6 +206,8 @@ pub struct Summary {
     pub sent: u64,
     /// Automatic replies: the last of each kind to each sender.
     pub replies: u64,
+    /// Correspondents of whom keys or stamps are kept.
+    pub peers: u64,
     /// Bytes that the file takes on the disk; 0 in memory.
     pub bytes: u64,
     /// The end of what was purged; `None` if nothing ever was.

@@ -370,6 +370,7 @@ impl Authentic {
             late: self.claims.expires.is_some_and(|end| facts.now > end.plus(facts.policy.skew)),
             // The engine knows whether the clock can be believed.
             purge_until: None,
+            cap: None,
         };
         match &self.proof {
             Some(proof) if self.claims.many => {

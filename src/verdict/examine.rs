@@ -121,6 +121,7 @@ impl Claim {
             (SpendResult::OtherOwner, _) => finding.reason = Some(Reason::NotForMe),
             (SpendResult::Redelivery { .. }, _) => finding.reason = Some(Reason::Again),
             (SpendResult::Fresh, Terms::Spend) => finding.reason = Some(self.question.accepted),
+            (SpendResult::TooOften, _) => finding.reason = Some(Reason::Used),
             (SpendResult::DoubleSpend { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),
             (SpendResult::Ended, Terms::Spend) => finding.reason = Some(Reason::Expired),
             (SpendResult::Fresh | SpendResult::DoubleSpend { .. } | SpendResult::Ended, Terms::LookUp) => {

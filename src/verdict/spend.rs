@@ -36,6 +36,20 @@ pub struct SpendRequest {
     /// Rows of stamps that ended long enough before this time may be purged by the way; none if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purge_until: Option<UnixTime>,
+    /// How often stamps of one kind are spent, where that has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Cap>,
+}
+
+/// A limit on how often stamps of one kind are spent. A redelivery does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cap {
+    /// What is counted. Another time has another name.
+    pub name: Serial,
+    /// The end of the time in which it is counted.
+    pub until: UnixTime,
+    /// Stamps that are spent until then.
+    pub most: u8,
 }
 
 /// Whether the stamp may be spent.
@@ -86,6 +100,8 @@ pub enum SpendResult {
     },
     /// Spent on this same message before, by a delivery to another owner.
     OtherOwner,
+    /// Not in the log, but as many of its kind as the [`Cap`] allows. It is not spent.
+    TooOften,
     /// The window is over, and the log no longer knows whether it was spent. It is not spent now.
     Ended,
 }

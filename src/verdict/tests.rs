@@ -252,6 +252,7 @@ fn whatever_the_log_answers_nothing_is_first_class_without_its_word() {
                     SpendResult::DoubleSpend { .. }
                     | SpendResult::OtherOwner
                     | SpendResult::Revoked { .. }
+                    | SpendResult::TooOften
                     | SpendResult::Ended => false,
                 });
                 assert_eq!(verdict.class() == Class::FirstClass, accepting, "{a:?} {b:?} {c:?}");

@@ -370,6 +370,7 @@ fn receive_many(mailbox: &Mailbox, many: usize) -> Vec<PathBuf> {
             terms: Terms::Spend,
             late: false,
             purge_until: None,
+            cap: None,
         };
         assert_eq!(log.spend(&spend).unwrap(), SpendResult::Fresh);
         let file = mailbox.path("cur").join(format!("{number}.host:2,S"));

@@ -118,6 +118,7 @@ fn the_members_are_those_of_the_page() {
         terms: Terms::LookUp,
         late: false,
         purge_until: Some(UnixTime(1)),
+        cap: None,
     };
     let spend = serde_json::to_value(spend).unwrap();
     assert_eq!(members("Spend"), keys(&spend));

@@ -1,7 +1,7 @@
 //! The stores, seen from outside. Every store keeps one contract (`contract` for stamps, `sent` for contacts, `replies`
-//! for the reply log). The store on disk also withstands hostile files (`files`), failing operations (`faults`), cut
-//! power (`powercut`, and `staying` for the journal of the daemon), and processes that race and are killed
-//! (`processes`). `size` tests the size of its file. `disk` is the disk that can fail.
+//! for the reply log, `peers` for the keys of correspondents). The store on disk also withstands hostile files (`files`),
+//! failing operations (`faults`), cut power (`powercut`, and `staying` for the journal of the daemon), and processes that
+//! race and are killed (`processes`). `size` tests the size of its file. `disk` is the disk that can fail.
 
 /// Each test runs on every store, with another one of the same kind beside it.
 macro_rules! on_every_store {
@@ -35,6 +35,7 @@ mod contract;
 mod disk;
 mod faults;
 mod files;
+mod peers;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod powercut;
@@ -78,6 +79,7 @@ fn ask(serial: u32, message: u8) -> SpendRequest {
         terms: Terms::Spend,
         late: false,
         purge_until: Some(UnixTime(i64::MAX)),
+        cap: None,
     }
 }
 

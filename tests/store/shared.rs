@@ -8,7 +8,7 @@ use mailstamp::grant::StampStatus;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::postgres::{InitOutcome, Options, Postgres};
 use mailstamp::store::redb::{self, Redb};
-use mailstamp::store::{ExportRecord, GRACE, GrantStore, Imported, Purged, Store, StoreError, UsedLog};
+use mailstamp::store::{ExportRecord, GRACE, GrantStore, Imported, PeerStore, Purged, Store, StoreError, UsedLog};
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 use std::path::PathBuf;
@@ -190,7 +190,7 @@ fn the_schema_is_made_once_and_a_later_one_is_refused() {
     cluster.sql(&database, "update mailstamp.meta set format = format + 1");
     let fresh = || Postgres::new(of(database.clone(), "log".into(), folder.path().join("memory")));
     for error in [fresh().spend(&ask(1, 1)).unwrap_err(), fresh().init().unwrap_err()] {
-        assert!(matches!(error, StoreError::Version { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::Version { found: 3, known: 2, .. }), "{error}");
     }
     // A schema of an earlier program, which `init` would migrate.
     cluster.sql(&database, "update mailstamp.meta set format = 0");
@@ -198,6 +198,33 @@ fn the_schema_is_made_once_and_a_later_one_is_refused() {
     assert!(refused.to_string().contains("run mailstamp store init"), "{refused}");
     let status = log.status().unwrap();
     assert_eq!((status.format, status.in_recovery, status.synchronous_commit.as_str()), (Some(0), false, "on"));
+}
+
+/// Format 1 had no records of correspondents, and a function without counters.
+#[test]
+fn a_schema_of_the_first_format_is_migrated_with_its_rows() {
+    let cluster = Cluster::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let database = cluster.database();
+    let open = || Postgres::new(of(database.clone(), "log".into(), folder.path().join("memory")));
+    assert_eq!(open().init().unwrap(), InitOutcome::Created);
+    assert_eq!(open().spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+    cluster.sql(
+        &database,
+        &format!(
+            "set role {ROLE}; drop table mailstamp.peer; drop function mailstamp.spend;
+             create function mailstamp.spend(int, bytea[], bigint[], bytea[], bytea[], bigint[], text[], boolean[])
+                 returns int language sql as 'select 1';
+             update mailstamp.meta set format = 1"
+        ),
+    );
+    let refused = open().spend(&ask(2, 2)).unwrap_err();
+    assert!(refused.to_string().contains("run mailstamp store init"), "{refused}");
+    assert_eq!(open().init().unwrap(), InitOutcome::Migrated { from: 1 });
+    assert!(matches!(open().spend(&ask(1, 1)).unwrap(), SpendResult::Redelivery { .. }));
+    assert_eq!(open().spend(&ask(2, 2)).unwrap(), SpendResult::Fresh);
+    assert_eq!(open().peer_count().unwrap(), 0);
+    assert_eq!(open().init().unwrap(), InitOutcome::Unchanged);
 }
 
 /// The space stands in a statement, before the setting that says what a backslash in a literal is.

@@ -3,12 +3,13 @@
 use super::Postgres;
 use super::connection::{Connection, Failure};
 use super::replies;
-use super::rows::{self, contact_of, number, value};
+use super::rows::{self, contact_of, number, peer_of, value};
 use super::schema::FORMAT;
 use super::trouble::Kind;
 use crate::stamp::serial::Serial;
 use crate::store::decide;
 use crate::store::error::StoreError;
+use crate::store::peers::Peer;
 use crate::store::reply_log;
 use crate::store::resident::Stats;
 use crate::store::{ExportRecord, Imported, LiftedMark, Store, Summary};
@@ -33,10 +34,19 @@ pub(super) enum Table {
     Sent,
     Replies,
     ReplyHours,
+    Peers,
 }
 
-const ALL: [Table; 7] =
-    [Table::Mark, Table::Used, Table::Standings, Table::Contacts, Table::Sent, Table::Replies, Table::ReplyHours];
+const ALL: [Table; 8] = [
+    Table::Mark,
+    Table::Used,
+    Table::Standings,
+    Table::Contacts,
+    Table::Sent,
+    Table::Replies,
+    Table::ReplyHours,
+    Table::Peers,
+];
 
 impl Table {
     /// The columns, the table and its order; the rows are those of one space.
@@ -49,6 +59,7 @@ impl Table {
             Self::Sent => ("message, at", "mailstamp.sent", "message"),
             Self::Replies => ("key, at", "mailstamp.reply", "key"),
             Self::ReplyHours => ("hour, count", "mailstamp.reply_hour", "hour"),
+            Self::Peers => ("key, peer", "mailstamp.peer", "key"),
         }
     }
 
@@ -76,6 +87,7 @@ impl Table {
             Self::Sent => ExportRecord::Sent { message: rows::exact(value(row, "message")?)?, at: number(row, "at")? },
             Self::Replies => return Ok(ExportRecord::reply(text(value(row, "key")?)?, number(row, "at")?)),
             Self::ReplyHours => ExportRecord::Replies { hour: number(row, "hour")?, count: number(row, "count")? },
+            Self::Peers => return Ok(Peer::named(text(value(row, "key")?)?, peer_of(row)?).map(ExportRecord::from)),
         }))
     }
 }
@@ -193,7 +205,8 @@ impl Store for Postgres {
                 (select count(*) from mailstamp.standing where space = $1),
                 (select count(*) from mailstamp.correspondent where space = $1 and last > forgotten),
                 (select count(*) from mailstamp.sent where space = $1),
-                (select count(*) from mailstamp.reply where space = $1), ",
+                (select count(*) from mailstamp.reply where space = $1),
+                (select count(*) from mailstamp.peer where space = $1), ",
                 bytes_of_tables!(),
                 ", (select mark from mailstamp.space where id = $1)"
             );
@@ -206,8 +219,9 @@ impl Store for Postgres {
                 correspondents: count(2)?,
                 sent: count(3)?,
                 replies: count(4)?,
-                bytes: count(5)?,
-                cleared: value::<Option<i64>>(row, 6)?.map(rows::hour).transpose()?.map(decide::bucket_end),
+                peers: count(5)?,
+                bytes: count(6)?,
+                cleared: value::<Option<i64>>(row, 7)?.map(rows::hour).transpose()?.map(decide::bucket_end),
                 format: FORMAT,
             })
         })

@@ -12,7 +12,7 @@ use crate::store::contacts::{Contact, row_key};
 use crate::store::decide::{self, Entry, StampId};
 use crate::store::error::StoreError;
 use crate::store::export_record::{merge_standing, merge_used};
-use crate::store::{ExportRecord, Imported, reply_log};
+use crate::store::{ExportRecord, Imported, peers, reply_log};
 use std::collections::{BTreeMap, HashSet};
 use std::mem::discriminant;
 use tokio_postgres::types::Type;
@@ -57,6 +57,7 @@ fn key_of(row: &ExportRecord) -> Vec<u8> {
         ExportRecord::Sent { message, .. } => message.to_vec(),
         ExportRecord::Reply { kind, sender, .. } => reply_log::key(*kind, sender).into_bytes(),
         ExportRecord::Replies { hour, .. } => hour.to_be_bytes().to_vec(),
+        ExportRecord::Peer { owner, address, .. } => peers::key(*owner, address).into_bytes(),
     }
 }
 
@@ -85,6 +86,7 @@ async fn merge(connection: &mut Connection, batch: &[ExportRecord]) -> Result<u6
             connection.batch("commit").await?;
             Ok(taken)
         }
+        Some(ExportRecord::Peer { .. }) => super::peers::merge(connection, batch).await,
         Some(ExportRecord::Sent { .. }) => {
             let text =
                 "insert into mailstamp.sent as s (space, message, at) select $1, k, n from unnest($2, $3) t (k, n)

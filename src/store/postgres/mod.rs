@@ -52,6 +52,7 @@ mod contacts;
 mod export;
 mod import;
 mod options;
+mod peers;
 mod pool;
 mod replies;
 mod rows;

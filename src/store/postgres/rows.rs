@@ -5,6 +5,7 @@ use super::trouble;
 use crate::grant::StampStatus;
 use crate::message::fingerprint::KnownMessage;
 use crate::os::random;
+use crate::peer::record::PeerRecord;
 use crate::store::contacts::Contact;
 use crate::store::decide::Entry;
 use crate::store::error::StoreError;
@@ -116,4 +117,9 @@ pub(super) fn contact_of(row: &Row) -> Result<(Vec<u8>, Contact), Failure> {
     let contact =
         Contact { first: number(row, "first")?, last: number(row, "last")?, forgotten: number(row, "forgotten")? };
     Ok((value(row, "key")?, contact))
+}
+
+/// Decodes the record of a correspondent.
+pub(super) fn peer_of(row: &Row) -> Result<PeerRecord, Failure> {
+    serde_json::from_str(value(row, "peer")?).map_err(|_| Failure::Damaged)
 }

@@ -10,10 +10,13 @@
 //! The isolation level is `read committed`: each statement, also each one inside a function that is not `stable`, sees
 //! what was committed before it began (13.2.1, 38.7). The functions depend on that.
 
+mod second;
+
 use super::connection::{Connection, Failure};
 use super::options::Options;
 use super::{rows, trouble};
 use crate::store::error::StoreError;
+use second::SECOND;
 use std::path::PathBuf;
 use tokio_postgres::types::Type;
 
@@ -26,10 +29,10 @@ pub enum InitOutcome {
 }
 
 /// The format that this program reads and writes: the number of migrations.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The migrations: the first makes format 1 of an empty database.
-const MIGRATIONS: [&str; FORMAT as usize] = [FIRST];
+const MIGRATIONS: [&str; FORMAT as usize] = [FIRST, SECOND];
 
 /// Classes of advisory locks; the second key is the number of the space. Spends share `SPENDS`, and what raises or
 /// lifts the purge mark takes it alone.

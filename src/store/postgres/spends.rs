@@ -10,7 +10,7 @@ use super::seen;
 use super::trouble;
 use crate::store::decide::{self, Decision, Entry, StampId, State, Write};
 use crate::store::error::StoreError;
-use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
+use crate::verdict::spend::{Cap, SpendRequest, SpendResult, Terms};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Instant;
 use tokio_postgres::Row;
@@ -21,7 +21,7 @@ pub(super) const MAX_BATCH: usize = 64;
 /// Ended rows that each written row purges at most.
 const PURGE_PER_WRITE: usize = 64;
 
-const SPEND: &str = "select * from mailstamp.spend($1, $2, $3, $4, $5, $6, $7, $8)";
+const SPEND: &str = "select * from mailstamp.spend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 const RENEW: &str = "select * from mailstamp.renew($1, $2, $3, $4, $5, $6)";
 pub(super) const STAND: &str = "select * from mailstamp.stand($1, $2, $3, $4, $5, $6)";
 
@@ -133,12 +133,12 @@ impl Group {
             let ask = &asks[number];
             let answer = match decide::decide(ask, &state) {
                 Err(error) => Err(error),
-                Ok(Decision { answer, write: None }) => Ok(answer),
-                Ok(Decision { answer, write: Some(Write::Standing(after)) }) => {
+                Ok(Decision { answer, write: None, .. }) => Ok(answer),
+                Ok(Decision { answer, write: Some(Write::Standing(after)), .. }) => {
                     state.standing = after;
                     Ok(answer)
                 }
-                Ok(Decision { answer, write: Some(Write::Use(entry)) }) => {
+                Ok(Decision { answer, write: Some(Write::Use(entry)), .. }) => {
                     if state.entry.is_none() && inserted.take() != Some(entry) {
                         self.waiting.push_front(number);
                         break;
@@ -232,7 +232,13 @@ async fn call_once(
     let seen: Vec<i64> = chosen.iter().map(|(_, ask)| ask.now.0.clamp(0, u32::MAX.into())).collect();
     let standings: Vec<Option<&str>> = groups.iter().map(|(_, group)| group.standing.as_deref()).collect();
     let inserts: Vec<bool> = chosen.iter().map(|(first, _)| first.is_some()).collect();
-    let parameters: [Parameter; 8] = [
+    let caps: Vec<Option<&Cap>> = chosen.iter().map(|(_, ask)| ask.cap.as_ref()).collect();
+    let counter = |cap: &Option<&Cap>| cap.map(|cap| decide::decode_key(&decide::counter_key(cap)));
+    let counters: Vec<Option<Vec<u8>>> = caps.iter().map(|cap| Some(counter(cap)?.1.to_vec())).collect();
+    let counter_hours: Vec<Option<i64>> = caps.iter().map(|cap| Some(counter(cap)?.0.into())).collect();
+    let mosts: Vec<Option<i16>> = caps.iter().map(|cap| Some((*cap)?.most.into())).collect();
+    let no_message = message_bytes(&decide::COUNTED);
+    let parameters: [Parameter; 12] = [
         (&connection.space.clone(), Type::INT4),
         (&stamps, Type::BYTEA_ARRAY),
         (&hours, Type::INT8_ARRAY),
@@ -241,6 +247,10 @@ async fn call_once(
         (&seen, Type::INT8_ARRAY),
         (&standings, Type::TEXT_ARRAY),
         (&inserts, Type::BOOL_ARRAY),
+        (&counters, Type::BYTEA_ARRAY),
+        (&counter_hours, Type::INT8_ARRAY),
+        (&mosts, Type::INT2_ARRAY),
+        (&no_message, Type::BYTEA),
     ];
     let epoch = pool.memory().epoch();
     let rows = connection.rows(SPEND, &parameters).await?;
@@ -335,11 +345,15 @@ pub(super) async fn stand(connection: &mut Connection, all: &[Stood<'_>]) -> Res
 /// Reads what is known of a stamp, without a change.
 pub(super) async fn look(connection: &mut Connection, ask: &SpendRequest) -> Result<State, Failure> {
     let stamp = decide::name(&ask.vendor, &ask.serial);
-    let text = "select u.message, u.owner, u.first_seen, u.times, s.standing, p.mark from mailstamp.space p
+    let text = "select u.message, u.owner, u.first_seen, u.times, s.standing, p.mark, c.times as uses
+        from mailstamp.space p
         left join mailstamp.used u on u.space = p.id and u.stamp = $2
+        left join mailstamp.used c on c.space = p.id and c.stamp = $3
         left join mailstamp.standing s on s.space = p.id and s.stamp = $2 where p.id = $1";
     let space = connection.space;
-    let rows = connection.rows(text, &[(&space, Type::INT4), (&stamp.as_slice(), Type::BYTEA)]).await?;
+    let counter = ask.cap.as_ref().map(|cap| decide::decode_key(&decide::counter_key(cap)).1.to_vec());
+    let parameters = [(&space as _, Type::INT4), (&stamp.as_slice() as _, Type::BYTEA), (&counter as _, Type::BYTEA)];
+    let rows = connection.rows(text, &parameters).await?;
     state_of(rows.first().ok_or(Failure::Damaged)?)
 }
 
@@ -391,5 +405,7 @@ fn known_of(row: &Row) -> Result<Known, Failure> {
 
 fn state_of(row: &Row) -> Result<State, Failure> {
     let mark = value::<Option<i64>>(row, "mark")?.map(hour).transpose()?;
-    Ok(State { standing: standing_of(value(row, "standing")?)?, entry: entry_of(row)?, mark })
+    let uses = value::<Option<i16>>(row, "uses")?.map(|uses| u8::try_from(uses).map_err(|_| Failure::Damaged));
+    let counter = uses.transpose()?.map(Entry::counted);
+    Ok(State { standing: standing_of(value(row, "standing")?)?, entry: entry_of(row)?, counter, mark })
 }

@@ -8,6 +8,7 @@
 
 pub(super) mod contacts;
 pub(super) mod lock;
+pub(super) mod peers;
 pub(super) mod replies;
 pub(super) mod schema;
 pub(super) mod session;
@@ -357,6 +358,7 @@ impl Redb {
         Ok(State {
             standing: schema::standing_in(&tx, &decide::name(&ask.vendor, &ask.serial))?,
             entry: schema::used_in(tx.open_table(USED)?.get(&decide::key(ask))?)?,
+            counter: None,
             mark: tx.open_table(META)?.get("mark")?.map(|mark| mark.value()),
         })
     }
@@ -473,10 +475,12 @@ impl Store for Redb {
             let replies = replies::replies(&tx, &mut |key, at| {
                 ExportRecord::reply(key, at).map_or(ControlFlow::Continue(()), &mut *to)
             })?;
-            if replies.is_continue() {
-                let _ = replies::hours(&tx, &mut |hour, count| to(ExportRecord::Replies { hour, count }))?;
+            if replies.is_break()
+                || replies::hours(&tx, &mut |hour, count| to(ExportRecord::Replies { hour, count }))?.is_break()
+            {
+                return Ok(());
             }
-            Ok(())
+            peers::visit(&tx, &mut |peer| to(peer.into())).map(drop)
         })?;
         Ok(())
     }
@@ -531,6 +535,7 @@ impl Store for Redb {
                 correspondents,
                 sent: schema::open_optional(tx.open_table(schema::SENT))?.map_or(Ok(0), |table| table.len())?,
                 replies: schema::open_optional(tx.open_table(schema::REPLIES))?.map_or(Ok(0), |table| table.len())?,
+                peers: peers::count(&tx)?,
                 bytes: session.bytes()?,
                 cleared: tx.open_table(META)?.get("mark")?.map(|mark| decide::bucket_end(mark.value())),
                 format: FORMAT,

@@ -1,17 +1,19 @@
 //! Tables of the used log, and the steps on them inside a caller's transaction. `used` has key and row as in
 //! `store/decide.rs`; `standing` has a stamp's id and its status in JSON; `meta` has the format and the purge mark.
 //!
-//! The first row creates each of the other four tables (`redb/contacts.rs`, `redb/replies.rs`), and a missing table
-//! counts as empty.
+//! The first row creates each of the other five tables (`redb/contacts.rs`, `redb/replies.rs`, `redb/peers.rs`), and a
+//! missing table counts as empty.
 
 use super::session::SessionError;
 use crate::grant::StampStatus;
+use crate::peer::record::PeerRecord;
 use crate::stamp::serial::Serial;
 use crate::store::Purged;
 use crate::store::contacts::{Contact, MessageName, row_key};
 use crate::store::decide::{self, Entry, SpendKey, StampId};
 use crate::store::error::StoreError;
 use crate::store::export_record::{ExportRecord, merge_standing, merge_used};
+use crate::store::peers;
 use crate::store::reply_log;
 use redb::{AccessGuard, Database, Key as KeyType, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
@@ -27,6 +29,7 @@ pub(in crate::store) const CONTACTS: TableDefinition<&str, &[u8; 12]> = TableDef
 pub(in crate::store) const SENT: TableDefinition<&MessageName, u32> = TableDefinition::new("sent");
 pub(in crate::store) const REPLIES: TableDefinition<&str, u32> = TableDefinition::new("reply");
 pub(in crate::store) const REPLY_HOURS: TableDefinition<u32, u32> = TableDefinition::new("reply_hour");
+pub(in crate::store) const PEERS: TableDefinition<&str, &[u8]> = TableDefinition::new("peer");
 
 /// The format that this program reads and writes.
 pub(in crate::store) const FORMAT: u32 = 3;
@@ -157,6 +160,26 @@ pub(in crate::store) fn put_standing(
     Ok(())
 }
 
+/// Decodes the record of a correspondent.
+pub(in crate::store) fn peer_row(bytes: &[u8]) -> Result<PeerRecord, SessionError> {
+    serde_json::from_slice(bytes).map_err(|error| SessionError::damaged(&error))
+}
+
+/// Stores the record of a correspondent; the default one takes no row.
+pub(in crate::store) fn put_peer(
+    table: &mut Table<&str, &[u8]>,
+    key: &str,
+    record: &PeerRecord,
+) -> Result<(), SessionError> {
+    if *record == PeerRecord::default() {
+        table.remove(key)?;
+    } else {
+        let bytes = serde_json::to_vec(record).map_err(|error| SessionError::damaged(&error))?;
+        table.insert(key, bytes.as_slice())?;
+    }
+    Ok(())
+}
+
 /// Removes up to `most` rows of the buckets below `below`, oldest first.
 /// Raises the purge mark to the last bucket touched. A partly purged bucket counts as purged as a whole, since its lost
 /// serials are no longer known.
@@ -236,6 +259,18 @@ pub(in crate::store) fn merge_record(
             max_into(&mut tx.open_table(REPLIES)?, reply_log::key(kind, &sender).as_str(), at)
         }
         ExportRecord::Replies { hour, count } => max_into(&mut tx.open_table(REPLY_HOURS)?, hour, count),
+        ExportRecord::Peer { owner, address, peer } => {
+            let (key, mut table) = (peers::key(owner, &address), tx.open_table(PEERS)?);
+            let before = match table.get(key.as_str())? {
+                Some(row) => peer_row(row.value())?,
+                None => PeerRecord::default(),
+            };
+            let after = before.merge(&peer);
+            if before != after {
+                put_peer(&mut table, &key, &after)?;
+            }
+            Ok(before != after)
+        }
     }
 }
 

@@ -86,7 +86,10 @@ impl WriteBatch {
         Ok(())
     }
 
-    fn stage(&mut self, ask: &SpendRequest, write: Write, grace: i64) {
+    fn stage(&mut self, ask: &SpendRequest, write: Write, count: Option<Entry>, grace: i64) {
+        if let Some((cap, count)) = ask.cap.as_ref().zip(count) {
+            self.used.insert(decide::counter_key(cap), count);
+        }
         match write {
             Write::Use(entry) => {
                 self.used.insert(decide::key(ask), entry);
@@ -116,18 +119,20 @@ pub(in crate::store) fn decide(
     for ask in asks {
         let (key, name) = (decide::key(ask), decide::name(&ask.vendor, &ask.serial));
         let above = || std::iter::once(&rows).chain(layers.iter().copied());
-        let entry = match above().find_map(|layer| layer.used.get(&key)) {
-            Some(entry) => Some(*entry),
-            None => schema::used_in(used.get(&key)?)?,
+        let entry = |key: &SpendKey| match above().find_map(|layer| layer.used.get(key)) {
+            Some(entry) => Ok(Some(*entry)),
+            None => schema::used_in(used.get(key)?),
         };
+        let counter = ask.cap.as_ref().map(|cap| entry(&decide::counter_key(cap))).transpose()?.flatten();
+        let entry = entry(&key)?;
         let standing = match above().find_map(|layer| layer.standings.get(&name)) {
             Some(row) => row.standing.clone(),
             None => schema::standing_of(&standing, &name)?,
         };
-        match decide::decide(ask, &State { standing, entry, mark }) {
-            Ok(Decision { answer, write }) => {
+        match decide::decide(ask, &State { standing, entry, counter, mark }) {
+            Ok(Decision { answer, write, count }) => {
                 if let Some(write) = write {
-                    rows.stage(ask, write, grace);
+                    rows.stage(ask, write, count, grace);
                 }
                 answers.push(Ok(answer));
             }

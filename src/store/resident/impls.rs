@@ -4,10 +4,12 @@
 use super::ResidentLog;
 use crate::grant::StampStatus;
 use crate::message::address::Address;
+use crate::peer::record::PeerRecord;
 use crate::stamp::serial::Serial;
 use crate::store::contacts::{ContactStore, Correspondent, LearnMode, LearnOutcome, Sent};
 use crate::store::error::StoreError;
 use crate::store::export_record::ExportRecord;
+use crate::store::peers::{Peer, PeerStore};
 use crate::store::redb::session::Session;
 use crate::store::redb::single;
 use crate::store::redb::write_batch;
@@ -111,6 +113,30 @@ impl ReplyLog for ResidentLog {
 
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
         self.inner.log.purge_replies(before)
+    }
+}
+
+/// No row of the correspondents' keys goes through the WAL.
+impl PeerStore for ResidentLog {
+    fn peer(&self, owner: Owner, address: &Address) -> Result<PeerRecord, StoreError> {
+        self.inner.log.peer(owner, address)
+    }
+
+    fn update_peer(
+        &self,
+        owner: Owner,
+        address: &Address,
+        change: &mut dyn FnMut(&PeerRecord) -> PeerRecord,
+    ) -> Result<PeerRecord, StoreError> {
+        self.inner.log.update_peer(owner, address, change)
+    }
+
+    fn peers(&self, to: &mut dyn FnMut(Peer) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.inner.log.peers(to)
+    }
+
+    fn peer_count(&self) -> Result<u64, StoreError> {
+        self.inner.log.peer_count()
     }
 }
 

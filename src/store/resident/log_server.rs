@@ -33,8 +33,8 @@ pub struct AnswerCounters([AtomicU64; AnswerCounters::WORDS.len()]);
 
 impl AnswerCounters {
     /// The kinds of answers.
-    pub const WORDS: [&'static str; 8] =
-        ["fresh", "redelivery", "double-spend", "other-owner", "ended", "granted", "revoked", "deferred"];
+    pub const WORDS: [&'static str; 9] =
+        ["fresh", "redelivery", "double-spend", "other-owner", "too-often", "ended", "granted", "revoked", "deferred"];
 
     /// Returns each kind with its count.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
@@ -47,6 +47,7 @@ impl AnswerCounters {
             Ok(SpendResult::Redelivery { .. }) => "redelivery",
             Ok(SpendResult::DoubleSpend { .. }) => "double-spend",
             Ok(SpendResult::OtherOwner) => "other-owner",
+            Ok(SpendResult::TooOften) => "too-often",
             Ok(SpendResult::Ended) => "ended",
             Ok(SpendResult::Granted(_)) => "granted",
             Ok(SpendResult::Revoked { .. }) => "revoked",

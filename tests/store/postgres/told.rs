@@ -64,12 +64,12 @@ fn each_trouble_of_a_server_has_its_own_sentence() {
 
     cluster.sql(database, "update mailstamp.meta set format = 99");
     expect(tcp(), "unknown format 99");
-    cluster.sql(database, "update mailstamp.meta set format = 1");
+    cluster.sql(database, "update mailstamp.meta set format = 2");
 
     cluster.sql(database, "update mailstamp.meta set format = -1");
     expect(tcp(), "is damaged");
     assert!(Postgres::new(tcp()).init().unwrap_err().to_string().contains("is damaged"));
-    cluster.sql(database, "update mailstamp.meta set format = 1");
+    cluster.sql(database, "update mailstamp.meta set format = 2");
 
     cluster.sql("postgres", "create role guest login");
     expect(Options { user: "guest".into(), ..site.options("mx1") }, "lacks a right");
