@@ -75,7 +75,7 @@ mod tests {
             ("max_uses_per_day = 256", "a whole number from 1 to 255"),
             ("nonce_retention = \"23h\"", "write a duration from \"1d\" to \"90d\""),
             ("nonce_retention = \"91d\"", "write a duration from \"1d\" to \"90d\""),
-            ("give = \"never\"", "`answered` or `ask`"),
+            ("give = \"never\"", "\"never\" is none of \"answered\", \"ask\""),
             ("list = true", "list"),
         ] {
             let error = parse(table).unwrap_err();

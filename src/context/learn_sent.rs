@@ -11,6 +11,7 @@
 use super::Context;
 use super::error::Deferral;
 use crate::message::address::{Address, addresses_up_to, clear_addresses};
+use crate::message::automatic::is_automatic;
 use crate::message::header::without_comments;
 use crate::message::parse::Message;
 use crate::store::Sent;
@@ -129,20 +130,6 @@ impl Context {
         }
         Ok(Sent { owner, recipients, message_id, time })
     }
-}
-
-/// Whether `Auto-Submitted` is other than `no`, comments and parameters aside, or the older `Precedence` says so.
-fn is_automatic(message: &Message<'_>) -> bool {
-    let word = |value: &[u8]| {
-        let end = value.iter().position(|b| b";( \t".contains(b)).unwrap_or(value.len());
-        value.get(..end).unwrap_or_default().to_ascii_lowercase()
-    };
-    message.fields().any(|field| {
-        let value = field.unfolded();
-        let value = word(value.trim_ascii());
-        field.name_is("Auto-Submitted") && value != b"no"
-            || field.name_is("Precedence") && [&b"bulk"[..], b"junk", b"list"].contains(&value.as_slice())
-    })
 }
 
 #[cfg(test)]

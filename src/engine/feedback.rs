@@ -6,6 +6,7 @@
 //! have a stamp revoked by planting a copy of it.
 
 use super::judge::Engine;
+use super::peers::note_status;
 use crate::context::error::Deferral;
 use crate::grant::{Grant, StampStatus};
 use crate::message::fingerprint::KnownMessage;
@@ -90,13 +91,9 @@ impl Engine {
             }
             let Some(message) = received else { continue };
             let before = log.update_status(&trace.vendor, &trace.serial, &mut |before| change(before))?;
-            done.push(StatusChange {
-                after: change(&before),
-                before,
-                vendor: trace.vendor,
-                serial: trace.serial,
-                message,
-            });
+            let after = change(&before);
+            note_status(log, &trace.vendor, &trace.serial, &after)?;
+            done.push(StatusChange { after, before, vendor: trace.vendor, serial: trace.serial, message });
         }
         Ok(done)
     }

@@ -15,7 +15,9 @@ use crate::directory::own_keys::OwnKeys;
 use crate::directory::pinned::{self};
 use crate::log::syslog::{self, Severity};
 use crate::log::verdict_log::{Entry, VerdictLog};
+use crate::message::address::Address;
 use crate::message::parse::Message;
+use crate::peer::record::PeerRecord;
 use crate::policy::context::Extent;
 use crate::policy::decision::Decision;
 use crate::policy::rule_set::{Rule, Rules};
@@ -26,13 +28,36 @@ use crate::time::UnixTime;
 use crate::verdict::examine::{Step, Trace, identify, open, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::owner::Owner;
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use std::cell::{Cell, OnceCell};
 use std::sync::{Arc, OnceLock};
 
 /// What answers for the used log.
-pub(super) type AskLog<'a> = dyn Fn(&SpendRequest) -> Result<SpendResult, Deferral> + 'a;
+pub(super) trait AskLog {
+    fn spend(&self, spend: &SpendRequest) -> Result<SpendResult, Deferral>;
+
+    /// Returns the record of a correspondent.
+    fn peer(&self, owner: Owner, correspondent: &Address) -> Result<PeerRecord, Deferral>;
+}
+
+/// The engine's log, opened for the first request.
+pub(super) struct OwnLog<'a> {
+    pub(super) log: &'a LazyStore<'a>,
+    pub(super) marking: Mode,
+}
+
+impl AskLog for OwnLog<'_> {
+    fn spend(&self, spend: &SpendRequest) -> Result<SpendResult, Deferral> {
+        self.log.engine.context.preflight()?;
+        self.log.engine.ask(self.log.store()?, spend, self.marking)
+    }
+
+    fn peer(&self, owner: Owner, correspondent: &Address) -> Result<PeerRecord, Deferral> {
+        Ok(self.log.store()?.peer(owner, correspondent)?)
+    }
+}
 
 /// The engine. It judges any number of messages.
 #[derive(Debug)]
@@ -146,13 +171,16 @@ impl Engine {
         judge_all: impl FnOnce(&dyn Fn(&Envelope) -> Result<Decision, Deferral>) -> Result<T, Deferral>,
     ) -> Result<T, Deferral> {
         let log = LazyStore::new(self);
-        self.verdicts(message, &|spend| self.ask_log(&log, spend, marking), |verdict| {
+        self.verdicts(message, &OwnLog { log: &log, marking }, |verdict| {
             judge_all(&|envelope| {
                 let decision = self.decide(verdict(envelope)?, message, envelope, Extent::Whole, &log)?;
                 // A matching rule decides what is done.
                 let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
                 if marking == Mode::Spend && self.context.config.defer_stale && stale {
                     return Err(Deferral::StaleDirectory);
+                }
+                if marking == Mode::Spend {
+                    self.learn_peer(message, envelope, &decision, &log);
                 }
                 Ok(decision)
             })
@@ -164,7 +192,7 @@ impl Engine {
     pub(super) fn verdicts<T>(
         &self,
         message: &Message<'_>,
-        ask: &AskLog<'_>,
+        ask: &dyn AskLog,
         judge_all: impl FnOnce(&dyn Fn(&Envelope) -> Result<Verdict, Deferral>) -> Result<T, Deferral>,
     ) -> Result<T, Deferral> {
         let keys = LazyKeys::new(self);
@@ -179,19 +207,8 @@ impl Engine {
         })
     }
 
-    /// Asks the log, opened for the first request.
-    pub(super) fn ask_log(
-        &self,
-        log: &LazyStore<'_>,
-        spend: &SpendRequest,
-        marking: Mode,
-    ) -> Result<SpendResult, Deferral> {
-        self.context.preflight()?;
-        self.ask(log.store()?, spend, marking)
-    }
-
     /// Takes a judgement to its end. `ask` answers for the used log.
-    fn settle(&self, mut step: Step, ask: &AskLog<'_>) -> Result<Verdict, Deferral> {
+    fn settle(&self, mut step: Step, ask: &dyn AskLog) -> Result<Verdict, Deferral> {
         loop {
             match step {
                 Step::Done(verdict) => {
@@ -201,8 +218,13 @@ impl Engine {
                     }
                     return Ok(verdict);
                 }
-                Step::Spend(claim) => {
-                    let answer = ask(claim.request())?;
+                Step::Spend(mut claim) => {
+                    if let Some((owner, correspondent, holder)) = claim.correspondent() {
+                        let record = ask.peer(owner, correspondent)?;
+                        let most = record.uses_per_day(holder, self.context.config.peers.max_uses_per_day);
+                        claim.allow_uses(most);
+                    }
+                    let answer = ask.spend(claim.request())?;
                     step = claim.settle(answer);
                 }
             }
@@ -215,18 +237,24 @@ impl Engine {
         self.decide(Verdict::too_large(), message, envelope, Extent::Beginning, &LazyStore::new(self))
     }
 
-    /// Judges a message without a stamp from its header alone.
+    /// Judges a message without a stamp from its header alone, as [`judge`](Self::judge) does.
     /// `None` when the user's rules need its text. `size` is that of the whole message.
     pub(super) fn judge_header(
         &self,
         header: &Message<'_>,
         envelope: &Envelope,
         size: u64,
+        marking: Mode,
     ) -> Result<Option<Decision>, Deferral> {
         if self.rules()?.iter().any(Rule::needs_text) {
             return Ok(None);
         }
-        self.decide(Verdict::unstamped(), header, envelope, Extent::Header { size }, &LazyStore::new(self)).map(Some)
+        let log = LazyStore::new(self);
+        let decision = self.decide(Verdict::unstamped(), header, envelope, Extent::Header { size }, &log)?;
+        if marking == Mode::Spend {
+            self.learn_peer(header, envelope, &decision, &log);
+        }
+        Ok(Some(decision))
     }
 
     /// Returns the used log, with the grants beside it.

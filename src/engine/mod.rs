@@ -6,7 +6,7 @@
 //! - [`delivery`]: stores a judged message by the user's actions. [`quarantine`] keeps held mail, [`allow_list`] adds
 //!   its senders, [`returnable`] keeps stamps that may go back with an answer, [`auto_reply`] sends the reply that is
 //!   due.
-//! - [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
+//! - [`peers`]: what a message teaches of its sender's own keys. [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
 //!   again. [`retention`]: removes what has ended.
 //! - [`remote`]: judging in the daemon.
 
@@ -20,6 +20,7 @@ pub mod feedback;
 pub mod judge;
 pub mod maildir_write;
 pub mod marking;
+pub mod peers;
 pub mod quarantine;
 pub mod remote;
 pub mod rescan;

@@ -2,21 +2,23 @@
 //! and writes nothing. It only reads the log, and spends what the log does not know in a log in memory. So the second
 //! of two old messages with one stamp is `used` here too.
 
-use super::judge::Engine;
-use super::judge::LazyStore;
+use super::judge::{AskLog, Engine, LazyStore};
 use super::marking::Mode;
 use crate::context::error::Deferral;
 use crate::mailbox::mbox;
 use crate::mailbox::walk::StoredMessage;
+use crate::message::address::Address;
 use crate::message::header::without_comments;
 use crate::message::parse::Message;
 use crate::message::separator::Separator;
+use crate::peer::record::PeerRecord;
 use crate::policy::context::Extent;
 use crate::policy::decision::Decision;
 use crate::store::memory::Memory;
 use crate::store::{StoreError, UsedLog};
 use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
+use crate::verdict::owner::Owner;
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use std::cell::Cell;
@@ -113,28 +115,42 @@ impl Scan {
 
     fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Deferral> {
         let engine = &self.engine;
-        let ask = |spend: &SpendRequest| {
-            engine.context.preflight()?;
-            // Opened for this request only: mail may come meanwhile.
-            let log = engine.used_log()?;
-            let answer = match engine.ask(log.as_ref(), spend, Mode::DryRun) {
-                Err(Deferral::Store(StoreError::ClockBehind { .. })) | Ok(SpendResult::Ended) => {
-                    // The log has purged the stamps of that time. A delivery must refuse them. Here nothing is at
-                    // stake, and grants and revocations still count.
-                    checked.set(false);
-                    engine.ask(log.as_ref(), &SpendRequest { terms: Terms::LookUp, ..spend.clone() }, Mode::DryRun)?
-                }
-                other => other?,
-            };
-            let spends = engine.context.config.used_log && spend.terms == Terms::Spend;
-            if answer != SpendResult::Fresh || !spends {
-                return Ok(answer);
-            }
-            // A copy of a message in another folder is the same message, however much later it was made.
-            Ok(self.seen.spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?)
-        };
-        let verdict = engine.verdicts(message, &ask, |verdict| verdict(&self.envelope))?;
+        let verdict = engine.verdicts(message, &ScanLog { scan: self, checked }, |verdict| verdict(&self.envelope))?;
         engine.decide(verdict, message, &self.envelope, Extent::Whole, &LazyStore::new(engine))
+    }
+}
+
+/// The log as it is, and beside it what this scan has seen. It is opened for each request only: mail may come
+/// meanwhile.
+struct ScanLog<'a> {
+    scan: &'a Scan,
+    checked: &'a Cell<bool>,
+}
+
+impl AskLog for ScanLog<'_> {
+    fn spend(&self, spend: &SpendRequest) -> Result<SpendResult, Deferral> {
+        let engine = &self.scan.engine;
+        engine.context.preflight()?;
+        let log = engine.used_log()?;
+        let answer = match engine.ask(log.as_ref(), spend, Mode::DryRun) {
+            Err(Deferral::Store(StoreError::ClockBehind { .. })) | Ok(SpendResult::Ended) => {
+                // The log has purged the stamps of that time. A delivery must refuse them. Here nothing is at stake,
+                // and grants and revocations still count.
+                self.checked.set(false);
+                engine.ask(log.as_ref(), &SpendRequest { terms: Terms::LookUp, ..spend.clone() }, Mode::DryRun)?
+            }
+            other => other?,
+        };
+        let spends = engine.context.config.used_log && spend.terms == Terms::Spend;
+        if answer != SpendResult::Fresh || !spends {
+            return Ok(answer);
+        }
+        // A copy of a message in another folder is the same message, however much later it was made.
+        Ok(self.scan.seen.spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?)
+    }
+
+    fn peer(&self, owner: Owner, correspondent: &Address) -> Result<PeerRecord, Deferral> {
+        Ok(self.scan.engine.used_log()?.peer(owner, correspondent)?)
     }
 }
 

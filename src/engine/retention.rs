@@ -1,9 +1,10 @@
 //! Retention: removes serials of ended stamps, old Message-IDs of sent mail, correspondents past their term, old rows
-//! of the reply log, and returnable stamps of messages that are too old to be answered.
+//! of the reply log, keys and stamps of correspondents that have ended, and returnable stamps of messages that are too
+//! old to be answered.
 
 use super::judge::Engine;
 use crate::context::error::Deferral;
-use crate::store::ReturnableStore;
+use crate::store::{ReturnableStore, purge_peers};
 
 /// Rows removed while the log is held. It is then released, so that a waiting delivery comes in between.
 const AT_ONCE: usize = 1000;
@@ -21,6 +22,8 @@ pub struct PurgeReport {
     pub correspondents: u64,
     /// Automatic replies.
     pub replies: u64,
+    /// Correspondents of whose keys and stamps something has ended.
+    pub peers: u64,
     /// Returnable stamps.
     pub returns: u64,
 }
@@ -46,6 +49,7 @@ impl Engine {
             forgotten.correspondents = log.purge_correspondents(self.context.correspondents_since(limit))?;
         }
         forgotten.replies = log.purge_replies(limit.plus(-REPLIES.max(self.context.config.replies.per_sender)))?;
+        forgotten.peers = purge_peers(log.as_ref(), limit)?;
         // Kept for as long as an answer to received mail is likely. A lost stamp costs no more than its price.
         let returns = ReturnableStore::new(self.context.places.state()?);
         let returns = returns.purge(limit.plus(-self.context.config.sent_retention));

@@ -5,7 +5,7 @@
 //!   opened when a rule asks for the user's correspondents. Mail with a good stamp needs none of them.
 //! - A file that cannot be read or opened defers the message. It never counts as a condition that does not match.
 
-use super::judge::{Engine, LazyStore};
+use super::judge::{Engine, LazyStore, OwnLog};
 use super::marking::Mode;
 use crate::config::address_list::{self, HELD_ALLOW};
 use crate::config::paths::PathsError;
@@ -83,7 +83,7 @@ impl Engine {
         let verdict = if cut {
             Verdict::too_large()
         } else {
-            self.verdicts(message, &|spend| self.ask_log(&log, spend, Mode::DryRun), |verdict| verdict(envelope))?
+            self.verdicts(message, &OwnLog { log: &log, marking: Mode::DryRun }, |verdict| verdict(envelope))?
         };
         let seen = if cut { Extent::Beginning } else { Extent::Whole };
         let letter = MessageContext::new(message, envelope, &verdict, &self.context.config.trusted_authserv_ids, seen);

@@ -55,7 +55,7 @@ impl Engine {
         message: &Message<'_>,
         envelope: &Envelope,
         keys: &LazyKeys<'_>,
-        ask: &AskLog<'_>,
+        ask: &dyn AskLog,
     ) -> Result<Option<Verdict>, Deferral> {
         let Some(known) = sealed.message else { return Ok(None) };
         let policy = &self.context.config.policy;
@@ -96,7 +96,7 @@ impl Engine {
                 purge_until: None,
                 cap: None,
             };
-            match ask(&standing)? {
+            match ask.spend(&standing)? {
                 SpendResult::Revoked { .. } => return believed(Reason::ByRecipient),
                 SpendResult::Granted(GrantKind::Return) => return believed(Reason::Return),
                 SpendResult::Granted(GrantKind::MultiUse) => return believed(Reason::MultiUse),
@@ -111,7 +111,7 @@ impl Engine {
                 terms: Terms::Spend,
                 ..standing
             };
-            if !matches!(ask(&count)?, SpendResult::Fresh | SpendResult::Redelivery { .. }) {
+            if !matches!(ask.spend(&count)?, SpendResult::Fresh | SpendResult::Redelivery { .. }) {
                 // Too often. Another seal may count.
                 continue;
             }

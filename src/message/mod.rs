@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod auth_results;
+pub mod automatic;
 pub mod charset;
 pub mod edit;
 pub mod encoded_word;

@@ -131,7 +131,7 @@ pub fn accept(
         return Err(OfferError::Window);
     }
     // One that is bound to a lost key is in nothing's way. Of two of one second, the one that came last counts.
-    let is_later = |own: &&Held| own.issued > issued || own.serial == claims.serial;
+    let is_later = |own: &&Held| own.issued > issued || own.issued == issued && own.serial == claims.serial;
     let mut usable = held.iter().filter(|own| own.audience == *giver.address && me.keys.contains(&own.holder));
     if usable.any(|own| own.expires >= now && is_later(&own)) {
         return Err(OfferError::Older);

@@ -2,8 +2,8 @@
 //! state, which only the user can read. Retired keys stay: they sign uses of the stamps that are bound to them.
 //!
 //! Beside them, `own.json` has the public halves of all. Judging reads this file alone, so no secret key is in a process
-//! that reads hostile mail ([`crate::directory::own_keys`]). It is written after the file of the secret keys. After a
-//! crash between the two, the next change or [`PeerKeys::publish`] writes it.
+//! that reads hostile mail ([`crate::directory::own_keys`]). It is written before the file of the secret keys. So a key
+//! that signs is always in it. After a crash between the two, it has a key that signs nothing, or a revocation.
 
 use crate::config::file::{self, FileError};
 use crate::directory::own_keys::{self, OwnKeyStatus, OwnKeys, PublicOwnKey};
@@ -254,7 +254,7 @@ impl Identity {
         (active == 1 && identity.keys.len() <= KEYS_MAX).then_some(identity)
     }
 
-    fn publish(&self) -> (Address, Vec<PublicOwnKey>) {
+    fn public(&self) -> (Address, Vec<PublicOwnKey>) {
         let keys = self.keys.iter().map(|key| PublicOwnKey { key: key.secret.public(), status: key.status });
         (self.address.clone(), keys.collect())
     }
@@ -378,22 +378,16 @@ impl PeerKeys {
                 }
             });
         }
+        self.publish(&merged)?;
         merged.iter().try_for_each(|identity| self.write(identity))?;
-        self.publish_locked()?;
         Ok(merged.into_iter().map(|identity| identity.address).collect())
-    }
-
-    /// Writes `own.json` anew.
-    pub fn publish(&self) -> Result<(), PeerKeyError> {
-        let _lock = self.lock()?;
-        self.publish_locked()
     }
 
     fn change(&self, make: impl FnOnce() -> Result<Identity, PeerKeyError>) -> Result<Identity, PeerKeyError> {
         let _lock = self.lock()?;
         let identity = make()?;
+        self.publish(std::slice::from_ref(&identity))?;
         self.write(&identity)?;
-        self.publish_locked()?;
         Ok(identity)
     }
 
@@ -417,8 +411,10 @@ impl PeerKeys {
         .map_err(failed)
     }
 
-    fn publish_locked(&self) -> Result<(), PeerKeyError> {
-        let public: OwnKeys = self.list()?.iter().map(Identity::publish).collect();
+    /// Writes the public halves of all keys, those of `new` in the place of what their files have.
+    fn publish(&self, new: &[Identity]) -> Result<(), PeerKeyError> {
+        let old = self.list()?;
+        let public: OwnKeys = old.iter().chain(new).map(Identity::public).collect();
         let failed = |source| PeerKeyError::Write { path: own_keys::path(&self.folder), source };
         public.write(&self.folder).map_err(failed)
     }
@@ -439,4 +435,125 @@ fn decoded(name: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::announcement::Announcement;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn home() -> (tempfile::TempDir, PeerKeys) {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = PeerKeys::new(folder.path(), Duration::from_secs(60));
+        (folder, keys)
+    }
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    fn announced(identity: &Identity) -> Announcement {
+        Announcement::parse(identity.announcement().unwrap().as_str()).unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn keys_are_files_that_only_the_user_can_read() {
+        let (folder, keys) = home();
+        let odd = address("a/b.%2Fc+d@x.example");
+        for own in [&address("me@x.example"), &odd] {
+            let made = keys.create(own, NOW).unwrap();
+            assert_eq!(keys.get(own).unwrap().to_text(), made.to_text());
+            assert_eq!(mode(&keys.path(own)), 0o600);
+            assert_eq!(keys.path(own).parent(), Some(folder.path().join("peer").as_path()));
+        }
+        assert_eq!(mode(&folder.path().join("peer/own.json")), 0o600);
+        let own = fs::read_to_string(folder.path().join("peer/own.json")).unwrap();
+        assert!(!own.contains("secret") && own.matches("k4.public.").count() == 2, "{own}");
+        assert_eq!(keys.list().unwrap().len(), 2);
+        assert!(matches!(keys.create(&odd, NOW), Err(PeerKeyError::Exists(_))));
+        assert!(matches!(keys.create(&address("\"b b\"@x.example"), NOW), Err(PeerKeyError::Address(_))));
+        assert!(matches!(keys.get(&address("no@x.example")), Err(PeerKeyError::Absent(_))));
+        fs::set_permissions(keys.path(&odd), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(keys.get(&odd), Err(PeerKeyError::File(_))));
+    }
+
+    #[test]
+    fn a_file_under_another_name_is_refused() {
+        let (_folder, keys) = home();
+        let (one, two) = (address("one@x.example"), address("two@x.example"));
+        keys.create(&one, NOW).unwrap();
+        fs::copy(keys.path(&one), keys.path(&two)).unwrap();
+        assert!(matches!(keys.get(&two), Err(PeerKeyError::Form { .. })));
+        for text in ["", "{}", "{\"address\":\"one@x.example\",\"keys\":[]}"] {
+            fs::write(keys.path(&one), text).unwrap();
+            assert!(matches!(keys.get(&one), Err(PeerKeyError::Form { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_key_is_named_by_the_one_before() {
+        let (_folder, keys) = home();
+        let own = address("me@x.example");
+        let first = keys.create(&own, NOW).unwrap().active().unwrap().public();
+        let after = keys.rotate(&own, false, NOW.plus(60)).unwrap();
+        assert_eq!(keys.get(&own).unwrap().announcement().unwrap(), after.announcement().unwrap());
+        let seen = announced(&after);
+        assert_eq!((seen.steps.len(), seen.revoked, seen.steps[0].from), (1, None, first.signing));
+        assert_eq!(after.holders().len(), 2);
+        let stolen = keys.rotate(&own, true, NOW.plus(120)).unwrap();
+        let seen = announced(&stolen);
+        assert_eq!((seen.steps.len(), seen.revoked), (2, Some(NOW.plus(120))));
+        // A stamp that is bound to a revoked key cannot be used, one that is bound to a retired key can.
+        assert!(stolen.usable(&first.signing).is_some() && stolen.usable(&after.holders()[1]).is_none());
+        // After the next rotation the revocation is not said again; the way is the same.
+        assert_eq!(announced(&keys.rotate(&own, false, NOW.plus(180)).unwrap()).revoked, None);
+        let mut identity = keys.get(&own).unwrap();
+        for at in 0..20 {
+            identity = keys.rotate(&own, false, NOW.plus(200 + at)).unwrap();
+        }
+        assert_eq!((identity.keys.len(), announced(&identity).steps.len()), (KEYS_MAX, 4));
+    }
+
+    #[test]
+    fn keys_are_carried_to_another_host_and_follow_there() {
+        let ((folder, keys), (_other, host)) = (home(), home());
+        let own = address("me@x.example");
+        keys.create(&own, NOW).unwrap();
+        let file = |name: &str| folder.path().join(name);
+        assert_eq!(keys.export(&file("one")).unwrap(), std::slice::from_ref(&own));
+        assert_eq!(mode(&file("one")), 0o600);
+        assert!(matches!(keys.export(&file("one")), Err(PeerKeyError::Write { .. })));
+        host.import(&file("one")).unwrap();
+        assert_eq!(host.get(&own).unwrap().to_text(), keys.get(&own).unwrap().to_text());
+        let rotated = keys.rotate(&own, true, NOW.plus(60)).unwrap();
+        keys.export(&file("two")).unwrap();
+        // Each in its order, and the earlier file again.
+        for name in ["two", "one"] {
+            host.import(&file(name)).unwrap();
+            assert_eq!(host.get(&own).unwrap().to_text(), rotated.to_text(), "{name}");
+        }
+        assert!(fs::read_to_string(own_keys::path(&host.folder)).unwrap().contains("revoked"));
+        // Two keys of one address that do not follow each other.
+        let (_third, stranger) = home();
+        stranger.create(&own, NOW).unwrap();
+        let before = stranger.get(&own).unwrap().to_text();
+        assert!(matches!(stranger.import(&file("two")), Err(PeerKeyError::Conflict(_))));
+        assert_eq!(stranger.get(&own).unwrap().to_text(), before);
+        fs::set_permissions(file("two"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(host.import(&file("two")), Err(PeerKeyError::File(_))));
+    }
+
+    impl Identity {
+        fn to_text(&self) -> String {
+            serde_json::to_string(&self.to_kept()).unwrap()
+        }
+    }
 }

@@ -18,6 +18,8 @@ use std::ops::Range;
 
 /// The header field that carries a stamp.
 pub const STAMP_FIELD: &str = "Digital-Stamp";
+/// The header field in which the holder of a stamp signs its use.
+pub const USE_FIELD: &str = "Digital-Stamp-Use";
 
 /// Different stamps of one message that are examined at most.
 pub const STAMPS: usize = 8;

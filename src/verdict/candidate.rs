@@ -6,7 +6,7 @@ use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey};
 use super::finding::Finding;
 use super::owner::Owner;
 use super::reason::Reason;
-use super::spend::{SpendRequest, Terms};
+use super::spend::{Cap, SpendRequest, Terms};
 use crate::message::address::{Address, addresses};
 use crate::message::fingerprint::{Fingerprint, KnownMessage};
 use crate::message::header::escape_untrusted;
@@ -14,11 +14,16 @@ use crate::message::parse::Message;
 use crate::message::post;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::{ClaimError, Stamp};
-use crate::stamp::extract::{Found, without_white_space};
+use crate::stamp::extract::{Found, USE_FIELD, without_white_space};
 use crate::stamp::holder_proof::Proof;
+use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::{Issuer, Purpose, Token, TokenError};
+use crate::time::UnixTime;
+use sha2::{Digest, Sha256};
 use std::cell::OnceCell;
+
+const DAY: i64 = 86_400;
 
 /// One request about one stamp.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub(super) struct StoreQuestion {
     pub(super) spend: SpendRequest,
     /// The reason if the stamp is fresh and may be spent: that of an acceptance.
     pub(super) accepted: Reason,
+    /// The correspondent whose uses are counted, if the request counts them.
+    pub(super) correspondent: Option<Address>,
     /// The request that follows if the log has nothing against the stamp.
     /// A standing stamp is looked up by its serial, and then each use of it is spent by its nonce.
     pub(super) then: Option<Box<Self>>,
@@ -168,7 +175,8 @@ fn signed(found: &Found, finding: &mut Finding, facts: &Facts<'_>) -> Result<Sig
     finding.serial = Some(claims.serial.clone());
     finding.value = Some(claims.value);
     finding.expires = claims.expires;
-    finding.has_holder = claims.holder.is_some();
+    finding.holder = claims.holder;
+    finding.sender = claims.sender.clone();
     Ok(Signed { token, issuer, key, claims })
 }
 
@@ -185,8 +193,8 @@ fn authenticate(found: &Found, finding: &mut Finding, case: &Candidate<'_>) -> R
     let Signed { token, issuer, key, claims } = signed(found, finding, facts)?;
     in_force(&key, facts)?;
     let kind = IssuerKind::of(&issuer, facts);
-    // An address issues stamps for one holder and any number of uses, and no others.
-    if kind != IssuerKind::Vendor && !(claims.many && claims.holder.is_some()) {
+    // An address issues stamps for one correspondent and any number of uses, and no others.
+    if kind != IssuerKind::Vendor && !(claims.many && claims.holder.is_some() && claims.sender.is_some()) {
         return Err(Reason::Malformed);
     }
     let retention = kind.retention(facts);
@@ -251,7 +259,7 @@ fn proven(
     // A list changes its posts, so a use of its stamp may be bound to what it keeps.
     let post = (kind == IssuerKind::List).then(|| post::hash(case.message)).flatten();
     let mut missing = Reason::NoHolderProof;
-    let fields = case.message.fields().filter(|field| field.name_is("Digital-Stamp-Use"));
+    let fields = case.message.fields().filter(|field| field.name_is(USE_FIELD));
     let texts = fields.map(|field| without_white_space(&field.decoded())).filter(|text| !text.is_empty());
     for text in texts.take(8) {
         missing = Reason::BadHolderProof;
@@ -282,7 +290,7 @@ fn applies(stamp: &Authentic, case: &Candidate<'_>, envelope: &Envelope) -> Resu
             (is_mine && stamp.is_for_its_issuer()).then_some(None).ok_or(Reason::NotForMe)?
         }
     };
-    window(claims, case.facts)?;
+    window(stamp, case.facts)?;
     if mailbox.is_some_and(|mailbox| claims.value < mailbox.price) { Err(Reason::BelowPrice) } else { Ok(()) }
 }
 
@@ -319,8 +327,9 @@ fn mailbox_named<'a>(
 const ADDRESSED: [&str; 5] = ["To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To"];
 
 /// Paper, protocol step 4: B may check the window, and the window lets B forget old identifiers.
-fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
-    let (now, policy) = (facts.now, facts.policy);
+fn window(stamp: &Authentic, facts: &Facts<'_>) -> Result<(), Reason> {
+    let (now, policy, is_own) = (facts.now, facts.policy, stamp.kind == IssuerKind::Own);
+    let stamp = &stamp.claims;
     let start = stamp.not_before.max(stamp.issued);
     if start.is_some_and(|start| now < start.plus(-policy.skew)) {
         return Err(Reason::NotYetValid);
@@ -331,13 +340,25 @@ fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
     if now > end.plus(policy.skew.saturating_add(policy.expiry_grace)) {
         return Err(Reason::Expired);
     }
-    if stamp.window(now).is_some_and(|window| window > policy.max_window) { Err(Reason::WindowTooLong) } else { Ok(()) }
+    // The user chose the window of the user's own gift, whose serial is not kept in the log.
+    let is_long = stamp.window(now).is_some_and(|window| window > policy.max_window);
+    if is_long && !is_own { Err(Reason::WindowTooLong) } else { Ok(()) }
 }
 
 impl Authentic {
     /// Whether it is good for mail to the address that issued it, which it must name in clear text.
     fn is_for_its_issuer(&self) -> bool {
         self.claims.audience.address().is_some_and(|address| address.canonical() == self.vendor)
+    }
+
+    /// Returns the limit on the uses of a stamp of the user's on this day (UTC). It is 0 until the engine sets it, which
+    /// knows the correspondent.
+    fn cap(&self, now: UnixTime) -> Cap {
+        let day = now.0.div_euclid(DAY);
+        let digest: [u8; 32] = Sha256::digest(format!("{}#{}#{day}", self.vendor, self.claims.serial)).into();
+        let mut name = [0; 16];
+        name.copy_from_slice(&digest[..16]);
+        Cap { name: Serial::from_random(name), until: UnixTime((day + 1).saturating_mul(DAY)), most: 0 }
     }
 
     /// Returns the request to the used log.
@@ -372,6 +393,7 @@ impl Authentic {
             purge_until: None,
             cap: None,
         };
+        let question = |spend, accepted| StoreQuestion { finding, spend, accepted, correspondent: None, then: None };
         match &self.proof {
             Some(proof) if self.claims.many => {
                 let mut vendor = format!("{}#{}", spend.vendor, spend.serial);
@@ -384,13 +406,15 @@ impl Authentic {
                     serial: proof.nonce.clone(),
                     expires: Some(proof.issued.plus(self.kind.retention(facts))),
                     late: false,
+                    cap: (self.kind == IssuerKind::Own).then(|| self.cap(facts.now)),
                     ..spend.clone()
                 };
-                let then = StoreQuestion { finding, spend: use_of_it, accepted: Reason::Peer, then: None };
+                let correspondent = self.claims.sender.clone().filter(|_| use_of_it.cap.is_some());
+                let then = StoreQuestion { correspondent, ..question(use_of_it, Reason::Peer) };
                 let spend = SpendRequest { terms: Terms::LookUp, ..spend };
-                StoreQuestion { finding, spend, accepted: Reason::Peer, then: Some(Box::new(then)) }
+                StoreQuestion { then: Some(Box::new(then)), ..question(spend, Reason::Peer) }
             }
-            _ => StoreQuestion { finding, spend, accepted: Reason::Paid, then: None },
+            _ => question(spend, Reason::Paid),
         }
     }
 }

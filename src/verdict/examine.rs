@@ -5,12 +5,15 @@ use super::candidate::{self, Candidate, StoreQuestion, Verified};
 use super::class::Class;
 use super::facts::{Envelope, Facts};
 use super::finding::{Finding, Verdict};
+use super::owner::Owner;
 use super::reason::Reason;
 use super::spend::{SpendRequest, SpendResult, Terms};
 use crate::grant::GrantKind;
+use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::stamp::extract::locate;
 use crate::stamp::serial::Serial;
+use crate::stamp::signing::PublicKey;
 use std::collections::VecDeque;
 
 /// The state of a judgement.
@@ -108,6 +111,21 @@ impl Claim {
         &self.question.spend
     }
 
+    /// Returns the correspondent whose uses the request counts, with the key that signed this one, and the owner who
+    /// gave them the stamp.
+    #[must_use]
+    pub fn correspondent(&self) -> Option<(Owner, &Address, &PublicKey)> {
+        let holder = self.findings.get(self.question.finding)?.holder.as_ref()?;
+        Some((self.question.spend.owner, self.question.correspondent.as_ref()?, holder))
+    }
+
+    /// Sets how many uses of the correspondent's stamp a day has.
+    pub fn allow_uses(&mut self, most: u8) {
+        if let Some(cap) = &mut self.question.spend.cap {
+            cap.most = most;
+        }
+    }
+
     /// Applies the log's answer: the judgement is complete, or has another request.
     #[must_use]
     pub fn settle(mut self, answer: SpendResult) -> Step {
@@ -121,7 +139,10 @@ impl Claim {
             (SpendResult::OtherOwner, _) => finding.reason = Some(Reason::NotForMe),
             (SpendResult::Redelivery { .. }, _) => finding.reason = Some(Reason::Again),
             (SpendResult::Fresh, Terms::Spend) => finding.reason = Some(self.question.accepted),
-            (SpendResult::TooOften, _) => finding.reason = Some(Reason::Used),
+            (SpendResult::TooOften, _) => {
+                let is_ended = self.question.spend.cap.as_ref().is_some_and(|cap| cap.most == 0);
+                finding.reason = Some(if is_ended { Reason::ByRecipient } else { Reason::TooOften });
+            }
             (SpendResult::DoubleSpend { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),
             (SpendResult::Ended, Terms::Spend) => finding.reason = Some(Reason::Expired),
             (SpendResult::Fresh | SpendResult::DoubleSpend { .. } | SpendResult::Ended, Terms::LookUp) => {

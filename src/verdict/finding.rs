@@ -3,8 +3,10 @@
 
 use super::class::Class;
 use super::reason::Reason;
+use crate::message::address::Address;
 use crate::stamp::extract::Place;
 use crate::stamp::serial::Serial;
+use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 
 /// The result for one stamp.
@@ -22,8 +24,10 @@ pub struct Finding {
     pub value: Option<u64>,
     /// End of its window, if it has one, once the signature holds.
     pub expires: Option<UnixTime>,
-    /// Whether it belongs to a holder's key, once the signature holds.
-    pub has_holder: bool,
+    /// The key of its holder, if it belongs to one, once the signature holds.
+    pub holder: Option<PublicKey>,
+    /// The sender whom it names, if it names one, once the signature holds.
+    pub sender: Option<Address>,
     /// The result; `None` for a good stamp that was left unspent because another one decided.
     pub reason: Option<Reason>,
 }
@@ -39,7 +43,8 @@ impl Finding {
             serial: None,
             value: None,
             expires: None,
-            has_holder: false,
+            holder: None,
+            sender: None,
             reason: None,
         }
     }
@@ -128,7 +133,7 @@ fn rank(class: Class) -> u8 {
 pub enum CheckStep {
     /// It is a stamp of a version that is known here.
     Form,
-    /// Its vendor's key is known.
+    /// The key of its vendor, or of the user's address that issued it, is known.
     Key,
     /// Its signature holds.
     Signature,
@@ -181,7 +186,7 @@ impl CheckStep {
             Reason::NotForMe => Some(Self::Recipient),
             Reason::NotYetValid | Reason::Expired | Reason::NoWindow | Reason::WindowTooLong => Some(Self::Window),
             Reason::BelowPrice => Some(Self::Price),
-            Reason::Used => Some(Self::Used),
+            Reason::Used | Reason::TooOften => Some(Self::Used),
         }
     }
 
@@ -190,7 +195,7 @@ impl CheckStep {
     pub fn question(self) -> &'static str {
         match self {
             Self::Form => "is it a well-formed stamp of a known version?",
-            Self::Key => "is its vendor's key known and trusted?",
+            Self::Key => "is its issuer's key known and trusted?",
             Self::Signature => "does its signature hold?",
             Self::KeyStatus => "is that key in force?",
             Self::Holder => "did its holder sign this use?",

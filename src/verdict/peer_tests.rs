@@ -60,7 +60,8 @@ fn holder() -> SecretKey {
 fn claims(audience: &str) -> Stamp {
     let audience = Audience::Plain(Address::parse(audience).unwrap());
     let stamp = Stamp::new(Serial::new("standing").unwrap(), audience, NOW.plus(90 * DAY));
-    Stamp { many: true, holder: Some(holder().public()), value: 0, ..stamp }
+    let sender = Address::parse("a@y.example").ok();
+    Stamp { many: true, holder: Some(holder().public()), sender, value: 0, ..stamp }
 }
 
 fn signed(issuer: &str, kid: &str, seed: u8, claims: &Stamp) -> Token {
@@ -116,7 +117,10 @@ fn judge_at(now: UnixTime, text: &str, recipient: Option<&str>) -> (Reason, Vec<
     loop {
         match step {
             Step::Done(verdict) => return (verdict.reason, asked),
-            Step::Spend(claim) => {
+            Step::Spend(mut claim) => {
+                if claim.correspondent().is_some() {
+                    claim.allow_uses(50);
+                }
                 asked.push(claim.request().clone());
                 step = claim.settle(SpendResult::Fresh);
             }
@@ -143,6 +147,18 @@ fn the_users_own_gift_is_accepted_whatever_the_price() {
 }
 
 #[test]
+fn a_gift_may_last_longer_than_a_vendors_stamp() {
+    let text = used(&own(), for_message);
+    let mailboxes = [Mailbox { pattern: Pattern::parse(ME).unwrap(), price: 3, owner: None }];
+    let policy = Policy { max_window: DAY, ..Policy::default() };
+    let facts = Facts { now: NOW, mailboxes: &mailboxes, policy: &policy, keys: &Keys };
+    let step = examine(&Message::parse(text.as_bytes()), &Envelope::default(), &facts);
+    let Step::Spend(claim) = step else { panic!("{step:?}") };
+    assert_eq!(claim.request().serial.as_str(), "standing");
+    assert!(matches!(claim.settle(SpendResult::Fresh), Step::Spend(_)));
+}
+
+#[test]
 fn no_other_key_signs_in_the_users_name() {
     let with = |stamp: &Token| reason(&used(stamp, for_message));
     assert_eq!(with(&signed(ME, "k", 7, &claims(ME))), Reason::Forged);
@@ -162,6 +178,7 @@ fn an_address_issues_stamps_for_one_holder_only() {
         Stamp { many: false, ..claims(ME) },
         Stamp { holder: None, ..claims(ME) },
         Stamp { many: false, holder: None, ..claims(ME) },
+        Stamp { sender: None, ..claims(ME) },
     ] {
         assert_eq!(reason(&used(&signed(ME, "k", 5, &claims), for_message)), Reason::Malformed);
     }
@@ -209,4 +226,48 @@ fn a_post_to_another_list_is_refused() {
     assert_eq!(reason(&used(&other, for_post)), Reason::UnknownVendor);
     let in_its_name = signed(LIST, "k", 6, &claims("m@lists.example"));
     assert_eq!(reason(&used(&in_its_name, for_post)), Reason::NotForMe);
+}
+
+// A hands the stamp and the key to a spammer.
+#[test]
+fn uses_of_a_stamp_are_counted_by_day() {
+    let cap = |now: UnixTime, text: &str| judge_at(now, text, Some(ME)).1.pop().unwrap().cap;
+    let first = cap(NOW, &used(&own(), for_message)).unwrap();
+    assert_eq!((first.most, first.until), (50, UnixTime((NOW.0 / DAY + 1) * DAY)));
+    let other_text = used(&own(), for_message).replace("<1@", "<2@");
+    assert_eq!(judge_at(NOW, &other_text, Some(ME)).0, Reason::BadHolderProof);
+    let name = |seconds: i64| cap(NOW.plus(seconds), &used(&own(), for_message)).unwrap().name;
+    assert_eq!(name(first.until.since(NOW) - 1), first.name);
+    assert_ne!(name(first.until.since(NOW)), first.name);
+    let second = signed(ME, "k", 5, &Stamp { serial: Serial::new("second").unwrap(), ..claims(ME) });
+    assert_ne!(cap(NOW, &used(&second, for_message)).unwrap().name, first.name);
+    // The posts of a list are many, and it is the list's owner who ends a member.
+    assert_eq!(cap(NOW, &used(&of_list(), for_post)), None);
+}
+
+#[test]
+fn a_use_beyond_the_limit_is_refused_and_without_a_limit_each_one() {
+    let reason = |most: Option<u8>| {
+        let mailboxes = [Mailbox { pattern: Pattern::parse(ME).unwrap(), price: 3, owner: None }];
+        let facts = Facts { now: NOW, mailboxes: &mailboxes, policy: &Policy::default(), keys: &Keys };
+        let text = used(&own(), for_message);
+        let mut step = examine(&Message::parse(text.as_bytes()), &Envelope::default(), &facts);
+        loop {
+            match step {
+                Step::Done(verdict) => return verdict.reason,
+                Step::Spend(mut claim) => {
+                    if let Some(most) = most {
+                        claim.allow_uses(most);
+                    }
+                    let is_use = claim.request().cap.is_some();
+                    assert_eq!(claim.correspondent().is_some(), is_use);
+                    step = claim.settle(if is_use { SpendResult::TooOften } else { SpendResult::Fresh });
+                }
+            }
+        }
+    };
+    assert_eq!(reason(Some(3)), Reason::TooOften);
+    // The user ended the correspondence.
+    assert_eq!(reason(Some(0)), Reason::ByRecipient);
+    assert_eq!(reason(None), Reason::ByRecipient);
 }

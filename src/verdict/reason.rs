@@ -85,6 +85,8 @@ reasons! {
     BadHolderProof, "bad-holder-proof", Invalid, "the proof of its stamp's holder does not hold for this message";
     /// Used by another message.
     Used, "used", Used, "its stamp was already used by another message";
+    /// The user's own standing stamp, used as often today as the user allows.
+    TooOften, "too-often", Used, "your stamp was used as often today as you allow";
     /// Revoked by the user.
     ByRecipient, "by-recipient", Revoked, "you revoked its stamp";
     /// Revoked by the vendor.

@@ -48,7 +48,7 @@ pub struct Cap {
     pub name: Serial,
     /// The end of the time in which it is counted.
     pub until: UnixTime,
-    /// Stamps that are spent until then.
+    /// Stamps that are spent until then; 0 where the user wants none any more.
     pub most: u8,
 }
 

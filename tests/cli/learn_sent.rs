@@ -191,7 +191,7 @@ fn ids_are_forgotten_in_time_and_people_are_not() {
     assert_eq!(known(&home), [""; 0]);
     home.run(["purge", "--json"], b"")
         .exits(0)
-        .says(r#"{"correspondents":0,"removed":0,"replies":0,"returns":0,"schema":1,"sent":0}"#);
+        .says(r#"{"correspondents":0,"peers":0,"removed":0,"replies":0,"returns":0,"schema":1,"sent":0}"#);
 }
 
 /// Promise 5: a hundred thousand recipients cost no more than their bytes.

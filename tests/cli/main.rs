@@ -9,6 +9,10 @@ mod learn_contacts;
 mod learn_sent;
 mod mail_path;
 mod main_job;
+#[cfg(all(feature = "sender", feature = "vendor"))]
+mod peer_attacks;
+#[cfg(all(feature = "sender", feature = "vendor"))]
+mod peers;
 mod plain_errors;
 mod replies;
 mod rules;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 43] = [
+const COMMANDS: [(&str, i32, i32); 52] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -35,6 +35,15 @@ const COMMANDS: [(&str, i32, i32); 43] = [
     ("wallet list", 0, 74),
     ("account list", 0, 74),
     ("sendmail -t", 75, -1),
+    ("peer key show", 0, 74),
+    ("peer key new alice@x.example", -1, 74),
+    ("peer list", 0, 74),
+    ("peer show bob@y.example", -1, 74),
+    ("peer accept bob@y.example", -1, 74),
+    ("peer end bob@y.example", -1, 74),
+    ("peer drop bob@y.example", -1, 74),
+    ("peer give bob@y.example", -1, 74),
+    ("peer extract", 74, 74),
     ("trust add -", 74, 74),
     ("directory list", 0, 74),
     ("vendor keygen --vendor a.example --kid k --out key", 0, 74),

@@ -30,6 +30,7 @@ struct Fixture {
     vendors: BTreeMap<String, String>,
     #[serde(default)]
     fetched: BTreeMap<String, String>,
+    own: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +87,10 @@ impl Fixture {
             let folder = home.state().join("directories");
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join(file), record).unwrap();
+        }
+        if let Some(own) = &self.own {
+            fs::create_dir_all(home.state().join("peer")).unwrap();
+            fs::write(home.state().join("peer/own.json"), own).unwrap();
         }
         if !self.state.is_empty() {
             home.run(["import", "--now", &self.now], self.state.as_bytes()).exits(0);

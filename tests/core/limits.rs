@@ -1,8 +1,10 @@
 //! Cost of a message: syncs of the disk, memory, and the time of hostile messages. The bounds for memory are wide,
 //! since this runs unoptimised; `benches/compare` measures memory and time closely. Needs strace.
 
+use crate::support::peers::{own_key, used};
 use crate::support::programs::comes_to_an_end;
-use crate::support::{ALICE, Home, MAILSTAMP, letter};
+use crate::support::{ALICE, Home, MAILSTAMP, letter, traced};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -58,6 +60,35 @@ fn a_lone_spend_waits_for_the_disk_twice() {
     for command in ["classify", "filter"] {
         assert_eq!(syncs(&home, command, &home.stamped(&letter(command))), ["fdatasync"; 2], "{command}");
     }
+}
+
+/// How often `classify` makes each call about files on this message.
+fn file_calls(home: &Home, message: &[u8], verdict: &str) -> BTreeMap<String, usize> {
+    let (ran, trace) = traced(home.command().arg("classify"), "%file,fsync,fdatasync,write,pwrite64", message);
+    assert_eq!(ran.text().trim_end(), verdict);
+    let mut calls = BTreeMap::new();
+    for call in trace.lines().filter_map(|line| line.split_whitespace().nth(1)?.split_once('(')) {
+        *calls.entry(call.0.to_owned()).or_default() += 1;
+    }
+    calls
+}
+
+#[test]
+fn keys_of_ones_own_cost_no_other_mail_anything() {
+    let (plain, keyed, exchanging) = (Home::new(), Home::new(), Home::new());
+    [&keyed, &exchanging].into_iter().for_each(|home| own_key(home, ALICE));
+    exchanging.configure("addresses = [\"alice@x.example\"]\n[peers]\nenabled = true");
+    let homes = [&plain, &keyed, &exchanging];
+    homes.iter().for_each(|home| drop(home.classify(&home.stamped(&letter("first"))).exits(0)));
+    let unstamped = homes.map(|home| file_calls(home, &letter("1"), "unstamped no-stamp"));
+    assert!(unstamped[0].contains_key("openat"), "{unstamped:?}");
+    assert_eq!((&unstamped[1], &unstamped[2]), (&unstamped[0], &unstamped[0]));
+    let stamped = homes.map(|home| file_calls(home, &home.stamped(&letter("2")), "first-class paid"));
+    assert_eq!(stamped[1], stamped[0]);
+    assert_eq!(stamped[2]["fdatasync"], stamped[0]["fdatasync"]);
+    // A use of the user's own stamp needs the disk no more often than a vendor's stamp.
+    let used = file_calls(&keyed, &used(ALICE, &letter("3")), "first-class peer");
+    assert_eq!(used["fdatasync"], stamped[0]["fdatasync"]);
 }
 
 /// Returns the peak memory of `filter` on this message, in KiB. It is read while the program waits for its output to be

@@ -29,9 +29,10 @@ const CONFIG_PAGE: &str = include_str!("../../man/mailstamp.toml.5");
 const README: &str = include_str!("../../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../../man/mailstamp-rules.5");
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "mailstamp.1",
     "mailstamp-sender.1",
+    "mailstamp-peer.1",
     "mailstamp.toml.5",
     "mailstamp-rules.5",
     "mailstamp-stamp.5",
@@ -52,6 +53,7 @@ fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
         vec![(PAGE, &GLOBAL), (include_str!("../../man/mailstamp-store.8"), &["json", "user"])];
     if cfg!(feature = "sender") {
         pages.push((include_str!("../../man/mailstamp-sender.1"), &[]));
+        pages.push((include_str!("../../man/mailstamp-peer.1"), &["json", "user"]));
     }
     if cfg!(feature = "vendor") {
         pages.push((include_str!("../../man/mailstamp-vendor.8"), &["ledger"]));
@@ -258,6 +260,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("File", ""),
         ("StampsTable", "stamps."),
         ("UsedLogTable", "used_log."),
+        ("PeersTable", "peers."),
         ("SentTable", "sent."),
         ("WatchTable", "watch."),
         ("ServeTable", "serve."),
@@ -284,6 +287,7 @@ fn configuration_keys_are_those_of_the_manual() {
     for table in [
         "stamps",
         "used_log",
+        "peers",
         "watch",
         "serve",
         "sent",

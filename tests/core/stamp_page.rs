@@ -5,10 +5,14 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use mailstamp::message::address::Address;
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::message::parse::Message;
+use mailstamp::peer::announcement::Announcement;
+use mailstamp::peer::gift::{Recipient, give};
+use mailstamp::peer::sealing::{SealSecret, open, seal};
 use mailstamp::stamp::armor::armour;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::holder_proof::Proof;
+use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signing::{PublicKey, SecretKey};
 use mailstamp::stamp::token::{Purpose, Token, pae};
 use mailstamp::time::UnixTime;
@@ -40,8 +44,13 @@ fn vendor() -> SecretKey {
     SecretKey::from_random(&bytes("seed").try_into().unwrap())
 }
 
+/// The 32 bytes from this one on.
+fn bytes_from(first: u8) -> [u8; 32] {
+    std::array::from_fn(|at| first + u8::try_from(at).unwrap())
+}
+
 fn holder() -> SecretKey {
-    SecretKey::from_random(&std::array::from_fn(|at| 0x20 + u8::try_from(at).unwrap()))
+    SecretKey::from_random(&bytes_from(0x20))
 }
 
 fn message() -> &'static str {
@@ -121,4 +130,29 @@ fn the_use_is_proven_for_stamp_and_message() {
     assert_eq!(proof.stamp.to_vec(), Sha256::digest(value("standing-token")).to_vec());
     assert_eq!(BASE64URL_NOPAD.encode(&proof.message.0), BASE64URL_NOPAD.encode(&bytes("fp")));
     assert_eq!(proof.issued, UnixTime::from_rfc3339("2026-11-21T12:00:30Z").unwrap());
+}
+
+#[test]
+fn the_announcement_and_the_sealed_stamp_are_those_of_the_keys() {
+    let (ann, joe) = (Address::parse("ann@example.net").unwrap(), Address::parse("joe@example.org").unwrap());
+    let (secret, earlier) = (SealSecret::from_random(&bytes_from(0x60)), SecretKey::from_random(&bytes_from(0xa0)));
+    let giver = SecretKey::from_random(&bytes_from(0x40));
+    assert_eq!(secret.public().to_string(), value("seal"));
+    assert_eq!(earlier.public().to_string(), value("earlier"));
+    assert_eq!(giver.public().to_string(), value("giver"));
+
+    let read = Announcement::parse(&value("key-token")).unwrap();
+    assert_eq!(Token::parse(&value("key-token")).unwrap().payload(), value("key-payload").as_bytes());
+    assert_eq!((&read.address, read.keys.signing, read.keys.sealing), (&ann, holder().public(), secret.public()));
+    let steps: Vec<_> = read.steps.iter().map(|step| (step.from, step.to)).collect();
+    assert_eq!(steps, [(earlier.public(), holder().public())]);
+
+    let at = UnixTime::from_rfc3339("2026-11-21T12:00:00Z").unwrap();
+    let recipient = Recipient { address: &ann, holder: &holder().public(), days: 90 };
+    let (_, stamp) = give(&joe, &giver, &recipient, Serial::new("given-1").unwrap(), at).unwrap();
+    assert_eq!(stamp.as_str(), value("own-token"));
+    assert_eq!(stamp.payload(), value("own-payload").as_bytes());
+    assert_eq!(stamp.footer(), value("own-footer").as_bytes());
+    assert_eq!(open(&value("sealed"), &joe, &ann, &secret).unwrap(), stamp);
+    assert_eq!(seal(&stamp, &joe, &ann, &secret.public(), &bytes_from(0x80)).unwrap(), value("sealed"));
 }

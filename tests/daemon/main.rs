@@ -6,6 +6,8 @@ mod faults;
 mod learning;
 mod milter;
 mod page;
+#[cfg(feature = "sender")]
+mod peers;
 mod seal;
 #[cfg(feature = "postgres")]
 mod shared;

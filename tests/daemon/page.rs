@@ -18,7 +18,7 @@ use mailstamp::time::UnixTime;
 use mailstamp::verdict::finding::{Believed, Finding, Verdict};
 use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::reason::Reason;
-use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
+use mailstamp::verdict::spend::{Cap, Redelivery, SpendRequest, SpendResult, Terms};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Child, Command};
@@ -118,11 +118,13 @@ fn the_members_are_those_of_the_page() {
         terms: Terms::LookUp,
         late: false,
         purge_until: Some(UnixTime(1)),
-        cap: None,
+        cap: Some(Cap { name: Serial::new("s").unwrap(), until: UnixTime(1), most: 1 }),
     };
     let spend = serde_json::to_value(spend).unwrap();
     assert_eq!(members("Spend"), keys(&spend));
-    assert!(keys(&spend["redelivery"]).is_subset(&words("Spend")));
+    for inner in ["redelivery", "cap"] {
+        assert!(keys(&spend[inner]).is_subset(&words("Spend")), "{inner}");
+    }
     assert_eq!((&spend["expires"], &spend["terms"]), (&Value::Null, &json!("look-up")));
     let page = section("Spend").replace("\\(dq", "\"");
     let time = UnixTime(1);
@@ -130,6 +132,7 @@ fn the_members_are_those_of_the_page() {
         SpendResult::Fresh,
         SpendResult::Redelivery { first_seen: time, times: 1 },
         SpendResult::DoubleSpend { first_seen: time },
+        SpendResult::TooOften,
         SpendResult::Ended,
         SpendResult::Granted(mailstamp::grant::GrantKind::Return),
         SpendResult::Revoked { since: time },

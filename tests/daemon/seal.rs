@@ -1,6 +1,7 @@
 //! Sealed results of a boundary (mailstamp-milter(8)), and the hosts behind it that believe them.
 
 use crate::support::milter::{Answer, MailSystem};
+use crate::support::peers::{own_key, used};
 use crate::support::programs::chmod;
 use crate::support::resident::Resident;
 use crate::support::{ALICE, Home, letter};
@@ -429,4 +430,25 @@ fn the_key_is_a_secret_of_the_daemon() {
     // What is shown means the same.
     home.configure(&shown);
     assert_eq!(home.run(["config", "show"], b"").exits(0).text(), shown);
+}
+
+// The boundary has no keys of the user, as a host of a provider has none.
+#[test]
+fn a_correspondents_stamp_is_judged_where_the_keys_are() {
+    let site = Site::new(HOST, "[actions]\nunverified = \"tag\"", "strip = \"stamps\"");
+    let home = site.behind(ALICE, "");
+    own_key(&home, ALICE);
+    let copy = site.pass(&[ALICE], &used(ALICE, &letter("1")));
+    assert!(copy.replace("\n ", " ").contains("unverified; reason=unknown-vendor; vendor=alice@x.example;"), "{copy}");
+    assert!(copy.contains("Digital-Stamp:") && copy.contains("Digital-Stamp-Use:"), "{copy}");
+    assert_eq!(judged(&home, ALICE, &[], &copy), "first-class peer");
+    assert_eq!(judged(&home, ALICE, &[], &copy), "first-class again");
+    // With the keys, it is the boundary that counts the use.
+    own_key(&site.home, ALICE);
+    let copy = site.pass(&[ALICE], &used(ALICE, &letter("2")));
+    assert!(!copy.contains("Digital-Stamp:"), "{copy}");
+    assert_eq!(judged(&home, ALICE, &[], &copy), "first-class peer by mx.x.example");
+    let serial = copy.replace("\n ", " ").split("; serial=").nth(1).unwrap().split(';').next().unwrap().to_owned();
+    home.run(["revoke", "--serial", &format!("{ALICE}/{serial}")], b"").exits(0);
+    assert_eq!(judged(&home, ALICE, &[], &copy), "revoked by-recipient by mx.x.example");
 }

@@ -3,6 +3,7 @@
 
 use crate::support::dovecot::Dovecot;
 use crate::support::faults::{FAULTS, Fault, HANGS, SPELLINGS, class_fields, mend, set_aside};
+use crate::support::peers::{assert_same_fields, exchanged, own_key_in};
 use crate::support::programs::{
     Sample, chmod, contents, expected, field, from_list, gtube, letter_with_forged_class, maildir, one_of_each,
     program, recipe, settle, with_folder_each,
@@ -259,4 +260,21 @@ fn virtual_users_have_a_log_each() {
     assert_eq!(codes, [250, 250], "{}", dovecot.log());
     assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[("", &["1", "3"])]));
     assert_eq!(contents(&dovecot.inbox(carol))[0], expected(&[("", &["2", "3"])])[0]);
+}
+
+#[test]
+fn the_fields_of_correspondents_with_keys_arrive_whole() {
+    for name in RECIPES {
+        let home = Home::new();
+        let dovecot = with_recipe(name, &home);
+        own_key_in(&dovecot.home(ALICE).join(".local/state/mailstamp"), ALICE);
+        dovecot.hand_over();
+        let sent = exchanged(ALICE, &letter("1"));
+        assert_eq!(deliver(&dovecot, ALICE, &sent), 250, "{name}: {}", dovecot.log());
+        let arrived = &maildir(&dovecot.inbox(ALICE))[0];
+        assert_same_fields(arrived, &sent);
+        if name == "sieve-filter.sieve" {
+            assert!(field(arrived, "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=peer;"), "{name}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use crate::support::apart::{ALICES, Apart, EXIMS, unpacked};
 use crate::support::faults::{FINAL_FAULTS, Fault, HANGS, SPELLINGS, class_fields, mend, set_aside};
+use crate::support::peers::{assert_same_fields, exchanged, own_key_in};
 use crate::support::programs::{
     chmod, contents, expected, field, give, letter_with_forged_class, maildir, one_of_each, recipe,
 };
@@ -200,4 +201,17 @@ fn classes_choose_the_folder_and_the_envelope_is_known() {
     assert_eq!(contents(&exim.inbox()), expected(&[("", &inbox), (".Junk", &["revoked"])]), "{}", exim.log());
     let log = fs::read_to_string(exim.apart.file("home/.local/state/mailstamp/verdicts.jsonl")).unwrap();
     assert!(log.contains("\"sender\":\"bob@y.example\""), "{log}");
+}
+
+#[test]
+fn the_fields_of_correspondents_with_keys_arrive_whole() {
+    let home = Home::new();
+    let exim = Exim::new(&home, false);
+    own_key_in(&exim.apart.file("home/.local/state/mailstamp"), ALICE);
+    give(&exim.apart.file("home"), ALICES, ALICES);
+    let sent = exchanged(ALICE, &letter("1"));
+    exim.send(&sent);
+    let arrived = &maildir(&exim.inbox())[0];
+    assert_same_fields(arrived, &sent);
+    assert!(field(arrived, "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=peer;"), "{}", exim.log());
 }

@@ -17,6 +17,7 @@ mod notmuch;
 mod opensmtpd;
 #[cfg(feature = "daemon")]
 mod opensmtpd_filter;
+mod peer_fields;
 mod postfix;
 mod procmail;
 mod pyseto;

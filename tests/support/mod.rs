@@ -10,6 +10,7 @@ pub mod http;
 #[cfg(feature = "daemon")]
 pub mod milter;
 pub mod numbers;
+pub mod peers;
 pub mod postfix;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -1,25 +1,13 @@
 //! `mailstamp affix`: puts a stamp on a message: a given one, or with `--buy` one from the wallet or the vendor.
 
 use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
-#[cfg(feature = "sender")]
-use crate::cli::ui::purchase;
 use crate::cli::ui::{acceptance, input};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::grant::{Grant, StampStatus};
-#[cfg(feature = "sender")]
-use crate::message::address::{Address, addresses};
 use crate::message::edit::Edit;
-#[cfg(feature = "sender")]
-use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
 use crate::os::{clock, random};
-#[cfg(feature = "sender")]
-use crate::sender::error::SupplyError;
-#[cfg(feature = "sender")]
-use crate::sender::stamp_request::{ReservationKey, StampRequest};
-#[cfg(feature = "sender")]
-use crate::sender::stamp_source::StampSource;
 use crate::stamp::affix::affix;
 use crate::stamp::claims::Stamp;
 use crate::stamp::extract::Place;
@@ -27,6 +15,18 @@ use crate::stamp::token::Token;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
+#[cfg(feature = "sender")]
+use {
+    crate::cli::ui::purchase,
+    crate::message::address::{Address, addresses},
+    crate::message::fingerprint::Fingerprint,
+    crate::sender::error::SupplyError,
+    crate::sender::peers::{CopyFields, Correspondent, Exchange, ExchangeError},
+    crate::sender::stamp_request::{ReservationKey, StampRequest},
+    crate::sender::stamp_source::StampSource,
+    crate::time::UnixTime,
+    std::sync::Arc,
+};
 
 /// Read a message on standard input and write it to standard output with a stamp on it.
 ///
@@ -96,7 +96,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let file = args.stamp_file.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
     let token = Token::parse(stamp).map_err(|error| Failure::new(DATA, format!("{file}not a stamp: {error}")))?;
     let input = input::message(u64::MAX)?;
-    put_on(args, &Message::parse(&input.bytes), &token, given)?;
+    put_on(args, &Message::parse(&input.bytes), Some(&token), |_| (), given)?;
     Ok(0)
 }
 
@@ -117,12 +117,23 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let sender = StampSource::new(&context.config, &context.places)?;
     purchase::sweep(&sender, &context)?;
+    let raw = with_missing(&message)?;
+    let whole = Message::parse(&raw);
+    let log = || Ok(Arc::from(context.used_log()?));
+    // A use is signed in a field of its own, so such a stamp stands in the header.
+    let name = Fingerprint::of(&whole).0.to_vec();
+    let exchange = Exchange::begin(&context, &whole, None, name)?.filter(|_| args.place == Where::Header);
+    let known = exchange.as_ref().map(|exchange| exchange.look(&*context.used_log()?, &recipient)).transpose()?;
     let key = ReservationKey::of(&Fingerprint::of(&message).0, &recipient);
-    let want = StampRequest::new(key.clone(), recipient);
-    let answer = sender.acquire(std::slice::from_ref(&want), context.now).into_iter().next();
-    let answer = answer.unwrap_or_else(|| Err(SupplyError::Ours("there was no answer".to_owned())));
-    let held = answer.map_err(|error| purchase::failure(&error))?;
-    if let Err(failure) = put_on(args, &message, &held.token, given) {
+    let is_given = known.as_ref().is_some_and(Correspondent::is_stamped);
+    let token = if is_given { None } else { Some(acquire(&sender, &key, &recipient, context.now)?) };
+    let peer = exchange.as_ref().zip(known.as_ref());
+    let peer = peer.map(|(exchange, known)| Ok((exchange, exchange.prepare(&log, known, token.is_some())?)));
+    let peer: Option<(&Exchange<'_>, CopyFields)> = peer.transpose().map_err(|error: ExchangeError| error)?;
+    let more = |edit: &mut Edit<'_>| {
+        peer.iter().for_each(|(exchange, fields)| exchange.put(edit, fields, &recipient, whole.newline()));
+    };
+    if let Err(failure) = put_on(args, &whole, token.as_ref(), more, given) {
         if failure.code == DATA {
             // Nothing was written, so the stamp can serve another message.
             sender.wallet().give_back(&key)?;
@@ -134,7 +145,19 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         // The mail system will add a Message-ID, and the next message that looks like this one is another.
         sender.wallet().forget(&key)?;
     }
+    if let Some((exchange, fields)) = peer.filter(|(_, fields)| fields.is_told()) {
+        exchange.told(&*context.used_log()?, &recipient, &fields)?;
+    }
     Ok(0)
+}
+
+/// Gets a stamp from the wallet or the vendor.
+#[cfg(feature = "sender")]
+fn acquire(source: &StampSource, key: &ReservationKey, to: &Address, now: UnixTime) -> Result<Token, Failure> {
+    let want = StampRequest::new(key.clone(), to.clone());
+    let answer = source.acquire(std::slice::from_ref(&want), now).into_iter().next();
+    let answer = answer.unwrap_or_else(|| Err(SupplyError::Ours("there was no answer".to_owned())));
+    Ok(answer.map_err(|error| purchase::failure(&error))?.token)
 }
 
 /// Returns the recipient in To and Cc, if there is exactly one.
@@ -152,17 +175,26 @@ fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
     }
 }
 
-fn put_on(args: &Args, message: &Message<'_>, token: &Token, given: &CliOverrides) -> Result<(), Failure> {
+/// Writes the message with the stamp, and with what `more` puts on it.
+fn put_on<'a>(
+    args: &Args,
+    message: &Message<'a>,
+    token: Option<&Token>,
+    more: impl FnOnce(&mut Edit<'a>),
+    given: &CliOverrides,
+) -> Result<(), Failure> {
     let mark = if args.for_return { "; reuse=return" } else { "" };
-    let mut edit = place_for(args, message, &format!("{}{mark}", token.as_str())).ok_or_else(no_place)?;
-    let author = message.authors().into_iter().next();
-    let domain = author.as_ref().map_or("localhost", |author| author.domain());
-    let mut number = [0; 16];
-    random::fill(&mut number)?;
-    edit.insert_missing(message, clock::now(), number, domain);
-    acceptance::note_long_window(token, clock::now());
-    if args.for_return {
-        log_for_return(token, given)?;
+    let mut edit = match token {
+        Some(token) => place_for(args, message, &format!("{}{mark}", token.as_str())).ok_or_else(no_place)?,
+        None => Edit::new(message),
+    };
+    insert_missing(&mut edit, message)?;
+    more(&mut edit);
+    if let Some(token) = token {
+        acceptance::note_long_window(token, clock::now());
+        if args.for_return {
+            log_for_return(token, given)?;
+        }
     }
     let mut stdout = io::stdout().lock();
     for piece in edit.pieces() {
@@ -170,6 +202,23 @@ fn put_on(args: &Args, message: &Message<'_>, token: &Token, given: &CliOverride
     }
     stdout.flush()?;
     Ok(())
+}
+
+fn insert_missing<'a>(edit: &mut Edit<'a>, message: &Message<'a>) -> Result<(), Failure> {
+    let author = message.authors().into_iter().next();
+    let domain = author.as_ref().map_or("localhost", |author| author.domain());
+    let mut number = [0; 16];
+    random::fill(&mut number)?;
+    edit.insert_missing(message, clock::now(), number, domain);
+    Ok(())
+}
+
+/// Returns the message with the fields that it lacks, for which a use is signed.
+#[cfg(feature = "sender")]
+fn with_missing(message: &Message<'_>) -> Result<Vec<u8>, Failure> {
+    let mut edit = Edit::new(message);
+    insert_missing(&mut edit, message)?;
+    Ok(edit.to_vec())
 }
 
 fn place_for<'a>(args: &Args, message: &Message<'a>, stamp: &str) -> Option<Edit<'a>> {

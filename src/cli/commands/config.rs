@@ -20,6 +20,7 @@ use crate::directory::pinned;
 use crate::directory::signing_key::SigningKey;
 use crate::message::address::{Address, LocalCase, Pattern};
 use crate::os::clock;
+use crate::peer::outgoing::GiveMode;
 use crate::policy::rule_set::Rules;
 #[cfg(feature = "sender")]
 use crate::server::tls::Certificate;
@@ -200,6 +201,11 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery_window", json!(policy.redelivery.within)),
         ("used_log.max_redeliveries", json!(policy.redelivery.times)),
+        ("peers.enabled", json!(config.peers.enabled)),
+        ("peers.give", json!(if config.peers.give == GiveMode::Ask { "ask" } else { "answered" })),
+        ("peers.days", json!(config.peers.days)),
+        ("peers.max_uses_per_day", json!(config.peers.max_uses_per_day)),
+        ("peers.nonce_retention", json!(policy.nonce_retention)),
         ("store.kind", json!(if config.store.is_some() { "postgres" } else { "redb" })),
         ("sent.retention", json!(config.sent_retention)),
         ("sent.correspondents", json!(config.correspondents_retention)),
@@ -313,12 +319,13 @@ fn store(log: &SharedLog) -> Vec<(&'static str, Value)> {
 }
 
 /// Settings that are durations, in seconds.
-const DURATIONS: [&str; 15] = [
+const DURATIONS: [&str; 16] = [
     "stamps.skew",
     "stamps.max_window",
     "stamps.expiry_grace",
     "used_log.wait",
     "used_log.redelivery_window",
+    "peers.nonce_retention",
     "store.timeout",
     "sent.retention",
     "sent.correspondents",

@@ -123,7 +123,7 @@ pub(super) fn owner_named(context: &Context, name: Option<&str>) -> Result<Owner
 
 /// Returns the name of an owner if it is in the configuration, or else the number under which the log has it. `None`
 /// for the owner of addresses without a name.
-fn owner_text(context: &Context, owner: Owner) -> Option<String> {
+pub(super) fn owner_text(context: &Context, owner: Owner) -> Option<String> {
     if owner.is_default() {
         return None;
     }

@@ -97,7 +97,9 @@ fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::R
 
 fn describe(finding: &Finding) -> String {
     let mut text = format!("in the {}", output::place(finding.place));
-    for (name, value) in [("vendor", &finding.vendor), ("key", &finding.key_id)] {
+    let is_address = finding.vendor.as_ref().is_some_and(|vendor| vendor.contains('@'));
+    let issuer = if is_address { "issuer" } else { "vendor" };
+    for (name, value) in [(issuer, &finding.vendor), ("key", &finding.key_id)] {
         if let Some(value) = value {
             text.push_str(&format!(", {name} {}", readable(value.as_bytes(), 200)));
         }
@@ -115,7 +117,7 @@ fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
     let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
     let failed = finding.reason.and_then(CheckStep::source_stamp);
-    let applies = |check: &CheckStep| *check != CheckStep::Holder || finding.has_holder || failed == Some(*check);
+    let applies = |check: &CheckStep| *check != CheckStep::Holder || finding.holder.is_some() || failed == Some(*check);
     for check in CheckStep::ALL.into_iter().filter(applies) {
         if Some(check) == failed {
             let why = finding.reason.map_or("", |reason| reason.sentence());

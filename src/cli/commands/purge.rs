@@ -40,7 +40,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if args.lift_mark {
         return lift_mark(&engine, args.json);
     }
-    let PurgeReport { serials: removed, sent, correspondents, replies, returns } = engine.forget()?;
+    let PurgeReport { serials: removed, sent, correspondents, replies, peers, returns } = engine.forget()?;
     note_clock(&engine);
     if args.json {
         let object = serde_json::json!({
@@ -49,6 +49,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             "sent": sent,
             "correspondents": correspondents,
             "replies": replies,
+            "peers": peers,
             "returns": returns,
         });
         output::line(&object.to_string())?;
@@ -59,6 +60,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         (sent, "messages that you sent"),
         (correspondents, "correspondents"),
         (replies, "automatic replies"),
+        (peers, "keys or stamps of correspondents"),
         (returns, "stamps for answers"),
     ] {
         if count > 0 {

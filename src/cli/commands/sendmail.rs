@@ -22,8 +22,9 @@ use std::sync::Arc;
 
 /// Read a message on standard input and send each recipient a copy with a stamp of its own, in place of sendmail(8).
 ///
-/// A stamp comes from the wallet or is bought. An answer carries back the stamp of the message that it answers, if the
-/// sender of that message allowed it. Recipients in sendmail.none get no stamp. Each copy goes to the next sendmail(8)
+/// A stamp comes from the wallet or is bought, unless the recipient gave you one (peers.enabled). An answer carries back
+/// the stamp of the message that it answers, if the sender of that message allowed it. Nothing is bought for recipients
+/// in sendmail.none. Each copy goes to the next sendmail(8)
 /// (sendmail.next) or to a server (sendmail.smtp). No copy shows Bcc. If no stamp is available now, the message waits,
 /// and the status is 75; the same command on the same message, or -q, continues where it stopped. Nothing is bought
 /// twice.

@@ -254,7 +254,7 @@ impl DaemonState {
         let decision = if question.whole {
             engine.judge(&message, &envelope, marking)?
         } else {
-            match engine.judge_header(&message, &envelope, question.size)? {
+            match engine.judge_header(&message, &envelope, question.size, marking)? {
                 Some(decision) => decision,
                 None => return Ok(Judgement { reply: Response::BodyNeeded, engine, envelope }),
             }

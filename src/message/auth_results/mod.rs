@@ -157,7 +157,8 @@ pub fn has_result(message: &Message<'_>, outcomes: &[Outcome], method: &str, res
 
 /// Returns the addresses of the only From field, unless other programs may read an author whom no result covers, in
 /// this field or behind a lone CR in another.
-fn authors(message: &Message<'_>) -> Option<Vec<Address>> {
+#[must_use]
+pub fn authors(message: &Message<'_>) -> Option<Vec<Address>> {
     let mut fields = fields_named(message, "From");
     let (field, several) = (fields.next()?, fields.next().is_some());
     let authors = clear_addresses(&field.unfolded()).filter(|authors| !several && !authors.is_empty())?;

@@ -3,7 +3,6 @@
 
 use crate::message::address::Address;
 use crate::message::edit::Edit;
-use crate::message::header::fold;
 use crate::message::parse::Message;
 use crate::stamp::affix::strip;
 use crate::stamp::claims::Stamp;
@@ -46,10 +45,14 @@ impl<'a> SourceMessage<'a> {
         self.stamps.iter().find(|found| names(&found.token, recipient))
     }
 
-    /// Builds the copy for a recipient, with `put` (a stamp and its parameter) in its header.
+    /// Builds the copy for a recipient: `put` adds stamps to its header, and other fields.
     ///
     /// With `keep`, that stamp of the sender stays where it is.
-    pub fn copy(&self, keep: Option<&Found>, put: Option<&str>) -> Result<Edit<'a>, OtherRecipientsStamp> {
+    pub fn copy(
+        &self,
+        keep: Option<&Found>,
+        put: impl FnOnce(&mut Edit<'a>),
+    ) -> Result<Edit<'a>, OtherRecipientsStamp> {
         let mut edit = match keep {
             Some(kept) if kept.place == Place::Header => {
                 // If the text contains it too, it stays there. Other stamps in the text are found below.
@@ -69,19 +72,15 @@ impl<'a> SourceMessage<'a> {
             }
             None => strip(&self.message).edit,
         };
-        if let Some(put) = put {
-            edit.insert_top(fold(STAMP_FIELD, put, self.message.newline()));
-        }
         if !self.stamps.is_empty() || self.over_limit {
             let changed = edit.to_vec();
             let left = locate(&Message::parse(&changed));
-            let put = put.and_then(|put| put.split(';').next());
-            let wanted =
-                |found: &Found| Some(found.token.as_str()) == put || keep.is_some_and(|kept| kept.token == found.token);
+            let wanted = |found: &Found| keep.is_some_and(|kept| kept.token == found.token);
             if left.over_limit || !left.stamps.iter().all(wanted) {
                 return Err(OtherRecipientsStamp);
             }
         }
+        put(&mut edit);
         Ok(edit)
     }
 }
@@ -95,6 +94,7 @@ fn names(token: &str, address: &Address) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::header::fold;
     use crate::stamp::affix::affix;
     use crate::stamp::audience::Audience;
     use crate::stamp::issue;
@@ -120,7 +120,8 @@ mod tests {
     fn copied(raw: &[u8], to: &str, put: Option<&str>) -> Result<String, OtherRecipientsStamp> {
         let original = SourceMessage::new(Message::parse(raw));
         let keep = original.own(&address(to));
-        let edit = original.copy(keep, if keep.is_some() { None } else { put })?;
+        let put = put.filter(|_| keep.is_none()).map(|put| fold(STAMP_FIELD, put, "\n"));
+        let edit = original.copy(keep, |edit| put.into_iter().for_each(|field| edit.insert_top(field)))?;
         Ok(String::from_utf8(edit.to_vec()).unwrap())
     }
 

@@ -33,27 +33,25 @@ pub mod parse;
 pub mod report;
 mod reporting;
 pub mod stamp_choice;
+mod stamping;
 pub mod transport;
 
-use super::error::SupplyError;
-use super::stamp_request::{ReservationKey, StampRequest};
+use super::peers::{Exchange, ExchangeError};
+use super::stamp_request::ReservationKey;
 use super::stamp_source::StampSource;
-use crate::config::sendmail::OnVendorUnavailable;
 use crate::context::Context;
 use crate::context::error::Deferral;
-use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
 use crate::message::fingerprint::Fingerprint;
-use crate::message::header::readable;
+use crate::message::header::{fold, readable};
 use crate::message::parse::Message;
-use crate::stamp::claims::Stamp;
-use crate::stamp::token::Token;
-use crate::store::{ReturnableStore, Store, StoreError};
-use copies::{FOR_RETURN, SourceMessage};
+use crate::stamp::extract::STAMP_FIELD;
+use crate::store::{Store, StoreError};
+use copies::SourceMessage;
 use outbox::{Claimed, Entry, Outbox, OutboxError, RecipientOutcome};
 use parse::{Recipient, Submission};
-use stamp_choice::{StampChoice, choose, returnable};
+use stamping::{Put, Stamped};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use transport::Transport;
@@ -116,6 +114,9 @@ pub enum SubmissionError {
     /// The used log.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The exchange with correspondents.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     #[error("another process is sending this message")]
     Busy,
 }
@@ -140,15 +141,6 @@ impl Summary {
         let deferred = self.each.iter().any(|(_, fate)| matches!(fate, Delivery::Deferred(_)));
         if deferred { TEMPFAIL } else { refused.unwrap_or(0) }
     }
-}
-
-/// Stamp of a copy.
-enum Stamped<'a> {
-    Plain(Option<String>),
-    Own(&'a crate::stamp::extract::Found),
-    Put(String),
-    Deferred(String),
-    Refused(u8, String),
 }
 
 impl SubmissionAgent<'_> {
@@ -232,18 +224,22 @@ impl SubmissionAgent<'_> {
         // left and the caller is there. The caller then sends it again, to every recipient. Otherwise the message stays
         // in the outbox.
         let refuses = !resumed && entry.ends.iter().all(Option::is_none);
-        let (stamped, has_asked) = self.stamps(&entry, &original, refuses)?;
+        let exchange = self.exchange(&submission, &original)?;
+        let (stamped, has_asked) = self.stamps(&entry, &original, exchange.as_ref(), refuses)?;
         if stamped.iter().any(|stamped| matches!(stamped, Some(Stamped::Refused(..)))) {
             return self.refuse_all(entry, &stamped);
         }
         self.allow_return(&submission, &stamped)?;
         let before = entry.ends.clone();
-        let (fates, trouble) = self.send_copies(&mut entry, &submission, &original, &stamped);
+        let (fates, trouble) = self.send_copies(&mut entry, &submission, &original, exchange.as_ref(), &stamped);
         let each: Vec<(Recipient, Delivery)> = submission.recipients.iter().cloned().zip(fates).collect();
         each.iter().for_each(|(recipient, fate)| self.log(recipient, fate));
         let report = Summary { each, ended: false };
         if let Some(error) = trouble {
             return Err(error.into());
+        }
+        if let Err(error) = exchange.iter().try_for_each(|exchange| self.told(exchange, &before, &stamped, &report)) {
+            self.context.log_error(&format!("sendmail: peers not recorded: {error}"));
         }
         if self.context.config.sendmail.learn
             && let Err(error) = self.learn(&original.message(), &before, &report)
@@ -266,63 +262,6 @@ impl SubmissionAgent<'_> {
         Ok(report)
     }
 
-    /// Returns the stamp of each copy that is still to be sent, and whether any was requested from the wallet.
-    ///
-    /// With `refuses`, a stamp is refused if waiting alone does not make it available.
-    fn stamps<'a>(
-        &self,
-        entry: &Entry,
-        original: &'a SourceMessage<'_>,
-        refuses: bool,
-    ) -> Result<(Vec<Option<Stamped<'a>>>, bool), SubmissionError> {
-        let submission = &entry.submission;
-        let state = self.context.places.state().map_err(Deferral::from)?;
-        let returns = returnable(&original.message(), &ReturnableStore::new(state));
-        let identity = identity(submission);
-        let mut wants: Vec<(usize, StampRequest)> = Vec::new();
-        let mut stamped: Vec<Option<Stamped<'a>>> = Vec::new();
-        let for_return = if self.for_return(submission) { FOR_RETURN } else { "" };
-        let is_report = report::is_report(&original.message());
-        for (at, (recipient, end)) in submission.recipients.iter().zip(&entry.ends).enumerate() {
-            if end.is_some() {
-                stamped.push(None);
-                continue;
-            }
-            // It goes to a sender, who asked for it, and must not depend on credits.
-            if is_report {
-                stamped.push(Some(Stamped::Plain(None)));
-                continue;
-            }
-            stamped.push(match choose(original, recipient, &self.context.config, &returns) {
-                StampChoice::None => Some(Stamped::Plain(None)),
-                StampChoice::Own(found) => Some(Stamped::Own(found)),
-                StampChoice::Return(stamp) => Some(Stamped::Put(format!("{stamp}{for_return}"))),
-                StampChoice::Supply(address) => {
-                    wants.push((at, StampRequest::new(ReservationKey::of(&identity, &address), address)));
-                    None
-                }
-            });
-        }
-        let asked: Vec<StampRequest> = wants.iter().map(|(_, want)| want.clone()).collect();
-        let answers = if asked.is_empty() { Vec::new() } else { self.supply.acquire(&asked, self.context.now) };
-        for ((at, _), answer) in wants.iter().zip(answers) {
-            let put = match answer {
-                Ok(held) => Stamped::Put(format!("{}{for_return}", held.token.as_str())),
-                Err(error) => match self.context.config.sendmail.when_away {
-                    OnVendorUnavailable::Plain => Stamped::Plain(Some(told(&error))),
-                    OnVendorUnavailable::Defer if refuses && !error.passes() => {
-                        Stamped::Refused(status(&error), told(&error))
-                    }
-                    OnVendorUnavailable::Defer => Stamped::Deferred(told(&error)),
-                },
-            };
-            if let Some(slot) = stamped.get_mut(*at) {
-                *slot = Some(put);
-            }
-        }
-        Ok((stamped, !asked.is_empty()))
-    }
-
     /// Sends nothing: a stamp is unavailable, and the caller gets the reason.
     fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>]) -> Result<Summary, SubmissionError> {
         let each = entry.submission.recipients.iter().zip(stamped).map(|(recipient, stamped)| {
@@ -341,51 +280,13 @@ impl SubmissionAgent<'_> {
         Ok(report)
     }
 
-    fn for_return(&self, submission: &Submission) -> bool {
-        submission.for_return || self.context.config.sendmail.for_return
-    }
-
-    /// Records that the stamps may come back.
-    ///
-    /// Only the used log grants that; the mark beside the stamp grants nothing (paper, protocol step 3).
-    fn allow_return(&self, submission: &Submission, stamped: &[Option<Stamped<'_>>]) -> Result<(), SubmissionError> {
-        if !self.for_return(submission) {
-            return Ok(());
-        }
-        let put = submission.recipients.iter().zip(stamped).filter_map(|(recipient, stamped)| match stamped {
-            Some(Stamped::Put(text)) => Some((recipient.address()?, text.split(';').next()?)),
-            _ => None,
-        });
-        let mut log = None;
-        for (recipient, stamp) in put {
-            let Ok(token) = Token::parse(stamp) else { continue };
-            let (Ok(issuer), Ok(claims)) = (token.issuer(), Stamp::read(token.payload())) else { continue };
-            let log = match &mut log {
-                Some(log) => log,
-                none => none.insert((self.used_log)()?),
-            };
-            // A stamp that names the recipient goes to them and comes back. One that they returned goes to them again.
-            let grant = match claims.audience.names(recipient) {
-                true => Grant::for_return(self.context.now, claims.expires),
-                false => Grant::new(GrantKind::MultiUse, self.context.now),
-            };
-            let granted = |before: &StampStatus| match &before.grant {
-                Some(_) => before.clone(),
-                None => StampStatus { grant: Some(grant.clone()), ..before.clone() },
-            };
-            if log.standing(issuer.vendor(), &claims.serial)?.grant.is_none() {
-                log.update_status(issuer.vendor(), &claims.serial, &mut |before| granted(before))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Hands the copies over, several at once, and records each result as soon as it is known.
     fn send_copies(
         &self,
         entry: &mut Entry,
         submission: &Submission,
         original: &SourceMessage<'_>,
+        exchange: Option<&Exchange<'_>>,
         stamped: &[Option<Stamped<'_>>],
     ) -> (Vec<Delivery>, Option<OutboxError>) {
         let whole = submission.recipients.len();
@@ -403,7 +304,8 @@ impl SubmissionAgent<'_> {
                     // A copy whose result cannot be recorded would be sent again and again.
                     (None, _) if failed(&noted) => Delivery::Deferred("the outbox cannot be written".to_owned()),
                     (None, Some(stamped)) => {
-                        let fate = self.hand_one(submission, original, recipient, stamped, otherwise.as_deref());
+                        let fate =
+                            self.hand_one(submission, original, exchange, recipient, stamped, otherwise.as_deref());
                         note(&noted, at, &fate);
                         fate
                     }
@@ -433,23 +335,29 @@ impl SubmissionAgent<'_> {
         &self,
         submission: &Submission,
         original: &SourceMessage<'_>,
+        exchange: Option<&Exchange<'_>>,
         recipient: &Recipient,
         stamped: &Stamped<'_>,
         otherwise: Option<&str>,
     ) -> Delivery {
-        let (keep, put, without) = match stamped {
-            Stamped::Plain(without) => (None, None, without.clone()),
-            Stamped::Own(found) => (Some(*found), None, None),
-            Stamped::Put(text) => (None, Some(text.as_str()), None),
+        let Put { keep, stamp, fields, without } = match stamped {
+            Stamped::Copy(put) => put,
             Stamped::Deferred(said) => return Delivery::Deferred(said.clone()),
             Stamped::Refused(status, said) => return Delivery::Refused(*status, said.clone()),
         };
-        let copy = match original.copy(keep, put) {
+        let newline = original.message().newline();
+        let copy = original.copy(*keep, |edit| {
+            stamp.iter().for_each(|stamp| edit.insert_top(fold(STAMP_FIELD, stamp, newline)));
+            if let (Some(exchange), Some(fields), Some(to)) = (exchange, fields, recipient.address()) {
+                exchange.put(edit, fields, to, newline);
+            }
+        });
+        let copy = match copy {
             Ok(copy) => copy,
             Err(error) => return Delivery::Refused(DATA, error.to_string()),
         };
         match self.transport.send(submission.sender.as_deref(), otherwise, recipient, &copy) {
-            Ok(()) => Delivery::Sent { without },
+            Ok(()) => Delivery::Sent { without: without.clone() },
             Err(error) => match error.never {
                 Some(status) => Delivery::Refused(status, error.said),
                 None => Delivery::Deferred(error.said),
@@ -550,20 +458,5 @@ fn note(noted: &Noted<'_>, at: usize, fate: &Delivery) {
     let mut noted = noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Err(error) = noted.0.note(at, end) {
         noted.1 = Some(error);
-    }
-}
-
-fn told(error: &SupplyError) -> String {
-    readable(format!("no stamp: {error}").as_bytes(), 400)
-}
-
-/// Returns the exit status of a stamp that is unavailable until something is corrected.
-fn status(error: &SupplyError) -> u8 {
-    match error {
-        SupplyError::NoAccount(_) | SupplyError::Account(_) | SupplyError::Key { .. } => 78,
-        SupplyError::Capped(_) | SupplyError::Funds { .. } => 77,
-        SupplyError::Order { .. } => DATA,
-        SupplyError::Answer { .. } => 76,
-        SupplyError::Away { .. } | SupplyError::Ours(_) => TEMPFAIL,
     }
 }

@@ -1,9 +1,11 @@
 //! Choice of each recipient's stamp, in this order:
 //!
 //! 1. the stamp that the sender put on the message
-//! 2. none, where none is needed
-//! 3. a stamp of the message that this one answers, if it may come back
-//! 4. a stamp of the wallet or a purchase, requested for all recipients at once
+//! 2. none to an address of the user's own
+//! 3. a stamp that the recipient gave
+//! 4. none, where none is needed
+//! 5. a stamp of the message that this one answers, if it may come back
+//! 6. a stamp of the wallet or a purchase, requested for all recipients at once
 
 use super::copies::SourceMessage;
 use super::parse::Recipient;
@@ -24,26 +26,35 @@ pub enum StampChoice<'a> {
     None,
     /// The stamp that the sender put on.
     Own(&'a Found),
+    /// The stamp that the recipient gave.
+    Given,
     /// A stamp that the recipient allowed to come back.
     Return(String),
     /// A stamp from the wallet or a purchase.
     Supply(Address),
 }
 
-/// Chooses the stamp for a recipient.
+/// Chooses the stamp for a recipient. `is_given` says whether the recipient gave one that needs no other beside it.
 #[must_use]
 pub fn choose<'a>(
     original: &'a SourceMessage<'_>,
     recipient: &Recipient,
     config: &Config,
     returns: &[(String, Vec<Address>)],
+    is_given: bool,
 ) -> StampChoice<'a> {
     let Recipient::Address(address) = recipient else { return StampChoice::None };
     if let Some(found) = original.own(address) {
         return StampChoice::Own(found);
     }
     let own = config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address));
-    if own || config.sendmail.none.iter().any(|pattern| pattern.matches(address)) {
+    if own {
+        return StampChoice::None;
+    }
+    if is_given {
+        return StampChoice::Given;
+    }
+    if config.sendmail.none.iter().any(|pattern| pattern.matches(address)) {
         return StampChoice::None;
     }
     let back = returns.iter().find(|(_, from)| from.contains(address));

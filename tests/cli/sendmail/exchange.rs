@@ -1,5 +1,5 @@
 //! Ten messages between two users, in both directions, through a real Postfix and back into `deliver`. One stamp serves
-//! them all, as the vendor's ledger shows. Needs root.
+//! them all, as the vendor's ledger shows, or only the first, where both have keys of their own. Needs root.
 
 use super::account::with_account;
 use crate::support::postfix::{Postfix, User};
@@ -56,46 +56,108 @@ fn class(message: &[u8]) -> String {
     class.split("; vendor").next().unwrap().to_owned()
 }
 
+/// A Postfix for both, which says of each message that it verified a signature of the sender's domain.
+fn postfix(alice: &User, bob: &User) -> Postfix {
+    let vouch = |domain: &str| {
+        format!("{{ {domain} = PREPEND Authentication-Results: mx.x.example; dkim=pass header.d={domain} }}")
+    };
+    Postfix::start(&format!(
+        "mydestination = x.example, y.example, mx.x.example\nalias_maps = inline:{{ alice={}, bob={} }}\n\
+         home_mailbox = Maildir/\nsmtpd_sender_restrictions = check_sender_access inline:{{ {}, {} }}\n",
+        alice.name(),
+        bob.name(),
+        vouch("x.example"),
+        vouch("y.example")
+    ))
+}
+
+/// Sets one of the two users up, with `deliver` in their .forward. `tables` ends the configuration. `finish` does the
+/// rest in the home, before the user moves in.
+fn settle(user: &User, address: &str, shop: &Shop, postfix: &Postfix, tables: &str, finish: impl FnOnce(&Home)) {
+    let home = Home::bare();
+    home.configure(&format!(
+        "addresses = [{address:?}]\ntrusted_authserv_ids = [\"mx.x.example\"]\n[used_log]\nwait = \"60s\"\n\
+         [sendmail.smtp]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"off\"\n{tables}",
+        postfix.port()
+    ));
+    home.run(["trust", "add", "-"], &serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()).exits(0);
+    // Bob has no account, and could not buy a stamp.
+    if address == ALICE {
+        with_account(&home, shop);
+    }
+    finish(&home);
+    fs::write(user.file(".forward"), format!("\"|{} deliver\"\n", postfix.file("bin/mailstamp").display())).unwrap();
+    if home.state().exists() {
+        run(Command::new("cp").arg("-r").arg(home.file(".local")).arg(user.file("")), b"").exits(0);
+    }
+    user.move_in(&home);
+}
+
+/// Has the two write ten messages in turn, each an answer to the one before. Returns their classes and the last one.
+fn ten_letters(alice: &Correspondent<'_>, bob: &Correspondent<'_>) -> (Vec<String>, Vec<u8>) {
+    let mut last: Option<Vec<u8>> = None;
+    let mut classes = Vec::new();
+    for number in 0..10 {
+        let (from, to) = if number % 2 == 0 { (alice, bob) } else { (bob, alice) };
+        let arrived = from.writes(to, number, last.as_deref());
+        classes.push(class(&arrived));
+        last = Some(arrived);
+    }
+    (classes, last.unwrap())
+}
+
+// Issue 18: one purchase, and then none.
+#[test]
+fn ten_letters_between_two_with_keys_cost_one_stamp_and_then_none() {
+    const RULE: &str = "[[rule]]\nname = \"known\"\naction = \"allow\"\ncorrespondent = true\nauthenticated = true\n";
+    let shop = Shop::open(100, &[]);
+    let (alice, bob) = (User::add(), User::add());
+    let postfix = postfix(&alice, &bob);
+    for (user, address) in [(&alice, ALICE), (&bob, BOB)] {
+        let tables = "[peers]\nenabled = true\n[sendmail]\nwhen_away = \"plain\"\n";
+        settle(user, address, &shop, &postfix, tables, |home| {
+            fs::write(home.file(".config/mailstamp/rules.toml"), RULE).unwrap();
+            home.run(["peer", "key", "new"], b"").exits(0);
+        });
+    }
+    let alice = Correspondent { address: ALICE, user: alice, postfix: &postfix };
+    let bob = Correspondent { address: BOB, user: bob, postfix: &postfix };
+    let (classes, last) = ten_letters(&alice, &bob);
+    let peer = "first-class; reason=peer";
+    let first = ["first-class; reason=paid", "allowed; reason=rule; rule=known; action=deliver"];
+    assert_eq!(classes[..2], first);
+    assert!(classes[2..].iter().all(|class| class == peer), "{classes:?}");
+    assert_eq!((shop.balance(), shop.ledger().summary().unwrap().stamps), (99, 1));
+    // All that the exchange adds is less than 2 kB, on each message.
+    for message in [maildir(&alice.inbox()), maildir(&bob.inbox())].concat() {
+        let text = String::from_utf8(message).unwrap();
+        let (mut added, mut is_ours) = (0, false);
+        for line in text.split_inclusive('\n').take_while(|line| *line != "\n") {
+            let begins = |name: &str| line.starts_with(&format!("{name}:"));
+            is_ours = begins("Digital-Stamp-Key") || begins("Digital-Stamp-Sealed") || is_ours && line.starts_with(' ');
+            added += if is_ours { line.len() } else { 0 };
+        }
+        assert!(added < 2_000, "{added}");
+    }
+    // The user's own word ends it, where no rule lets Alice's mail through all the same.
+    fs::remove_file(bob.user.file(".config/mailstamp/rules.toml")).unwrap();
+    bob.mailstamp(&["peer", "end", ALICE], b"").exits(0);
+    let refused = alice.writes_refused(&bob, &last);
+    assert!(refused.starts_with("revoked"), "{refused}");
+}
+
 // BC12a
 #[test]
 fn ten_letters_to_and_fro_cost_one_stamp() {
     let shop = Shop::open(100, &[]);
     let (alice, bob) = (User::add(), User::add());
-    let postfix = Postfix::start(&format!(
-        "mydestination = x.example, y.example, mx.x.example\nalias_maps = inline:{{ alice={}, bob={} }}\n\
-         home_mailbox = Maildir/\n",
-        alice.name(),
-        bob.name()
-    ));
+    let postfix = postfix(&alice, &bob);
     for (user, address) in [(&alice, ALICE), (&bob, BOB)] {
-        let home = Home::bare();
-        home.configure(&format!(
-            "addresses = [{address:?}]\n[used_log]\nwait = \"60s\"\n[sendmail]\nfor_return = true\n\
-             [sendmail.smtp]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"off\"\n",
-            postfix.port()
-        ));
-        home.run(["trust", "add", "-"], &serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()).exits(0);
-        // Bob has no account, and could not buy a stamp.
-        if address == ALICE {
-            with_account(&home, &shop);
-        }
-        fs::write(user.file(".forward"), format!("\"|{} deliver\"\n", postfix.file("bin/mailstamp").display()))
-            .unwrap();
-        if home.state().exists() {
-            run(Command::new("cp").arg("-r").arg(home.file(".local")).arg(user.file("")), b"").exits(0);
-        }
-        user.move_in(&home);
+        settle(user, address, &shop, &postfix, "[sendmail]\nfor_return = true\n", |_| {});
     }
     let alice = Correspondent { address: ALICE, user: alice, postfix: &postfix };
     let bob = Correspondent { address: BOB, user: bob, postfix: &postfix };
-    let mut last: Option<Vec<u8>> = None;
-    let mut classes = Vec::new();
-    for number in 0..10 {
-        let (from, to) = if number % 2 == 0 { (&alice, &bob) } else { (&bob, &alice) };
-        let arrived = from.writes(to, number, last.as_deref());
-        classes.push(class(&arrived));
-        last = Some(arrived);
-    }
+    let (classes, last) = ten_letters(&alice, &bob);
     let (paid, back, again) =
         ("first-class; reason=paid", "first-class; reason=return", "first-class; reason=multi-use");
     assert_eq!(classes, [paid, back, again, back, again, back, again, back, again, back]);
@@ -104,7 +166,7 @@ fn ten_letters_to_and_fro_cost_one_stamp() {
     shop.audit();
     // Either of them ends it: that stamp does not carry the next message any more.
     bob.mailstamp(&["revoke"], &maildir(&bob.inbox())[0]).exits(0);
-    let refused = alice.writes_refused(&bob, last.as_deref().unwrap());
+    let refused = alice.writes_refused(&bob, &last);
     assert!(refused.starts_with("revoked"), "{refused}");
 }
 

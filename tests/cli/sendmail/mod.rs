@@ -3,12 +3,12 @@
 
 #![cfg(all(feature = "sender", feature = "vendor"))]
 
-mod account;
+pub mod account;
 mod buying;
 mod copies;
 mod exchange;
 mod killed;
-mod next;
+pub mod next;
 mod programs;
 mod smtp;
 mod troubles;

@@ -3,6 +3,7 @@
 
 use super::stamps::{NOW, pinned};
 use mailstamp::directory::cache::Record;
+use mailstamp::directory::own_keys::OwnKeys;
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::reason::Reason;
 use std::fmt::Write;
@@ -24,6 +25,7 @@ pub struct Case {
     state: Vec<String>,
     vendors: Vec<(&'static str, String)>,
     fetched: Option<Record>,
+    own: Option<String>,
     /// The message.
     pub message: Vec<u8>,
 }
@@ -52,6 +54,7 @@ pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: 
         state: Vec::new(),
         vendors: vec![("stamps.example.json", pinned("stamps.example", &[("2026q4", "")], ""))],
         fetched: None,
+        own: None,
         message: message.into(),
     }
 }
@@ -124,6 +127,11 @@ impl Case {
         Self { fetched: Some(record), ..self }
     }
 
+    /// Sets the user's own keys, as the file `peer/own.json` of the state has them.
+    pub fn own(self, keys: &OwnKeys) -> Self {
+        Self { own: Some(serde_json::to_string_pretty(keys).unwrap()), ..self }
+    }
+
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut line = |line: &str| {
@@ -153,6 +161,9 @@ impl Case {
         if !self.state.is_empty() {
             line("# Rows of the state, as `mailstamp export` writes them.");
             line(&format!("state = '''\n{}\n'''", self.state.join("\n")));
+        }
+        if let Some(own) = &self.own {
+            line(&format!("own = '''\n{own}\n'''"));
         }
         for before in &self.history {
             line("\n# Judged before this message.\n[[history]]");

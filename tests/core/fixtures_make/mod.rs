@@ -5,6 +5,7 @@
 mod accepted;
 mod case;
 mod fetched;
+mod own;
 mod refused;
 mod ruled;
 mod sealed;
@@ -18,7 +19,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn cases() -> Vec<Case> {
-    [accepted::cases(), unjudged::cases(), refused::cases(), fetched::cases(), ruled::cases(), sealed::cases()].concat()
+    [
+        accepted::cases(),
+        unjudged::cases(),
+        refused::cases(),
+        fetched::cases(),
+        ruled::cases(),
+        sealed::cases(),
+        own::cases(),
+    ]
+    .concat()
 }
 
 fn fixtures() -> PathBuf {

@@ -34,6 +34,8 @@ pub const NEW_KEY: u8 = 3;
 pub const STRANGER: u8 = 4;
 pub const HOLDER: u8 = 5;
 pub const BOUNDARY: u8 = 6;
+pub const OWN: u8 = 7;
+pub const OLD_OWN: u8 = 8;
 
 pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_random(&[seed; 32])

@@ -128,7 +128,7 @@ fn the_tables_are_made_once_and_newer_ones_are_refused() {
     assert_eq!(one.run(["store", "init"], b"").exits(0).text(), "tables: up to date\n");
     one.classify(&message).exits(0);
     let status = json(&two, "store status");
-    assert_eq!((&status["format"], &status["in_recovery"]), (&Value::from(1), &Value::from(false)));
+    assert_eq!((&status["format"], &status["in_recovery"]), (&Value::from(2), &Value::from(false)));
     let text = two.run(["store", "status"], b"").exits(0).text();
     assert!(text.contains("primary\n") && text.contains("fsync               off"), "{text}");
     // The harness does not sync, and doctor sees it.

@@ -51,7 +51,7 @@ fn a_log_that_is_gone_is_told_of_and_its_sizes_are_not() {
     assert!(!numbers.contains_key("mailstamp_log_serials"), "{numbers:?}");
     home.classify(&stamped(&home.mint(ALICE, "2"), &letter("2"))).exits(75);
     assert_eq!(process.numbers()["mailstamp_messages_deferred_total"], 1.0);
-    assert!(doctor(&home, &[]).starts_with("warning "), "{}", doctor(&home, &[]));
+    assert!(doctor(&home, &[]).starts_with("error "), "{}", doctor(&home, &[]));
 }
 
 #[test]

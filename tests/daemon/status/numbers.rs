@@ -59,8 +59,8 @@ fn what_was_judged_is_what_is_counted() {
     assert_eq!(told["classes"], classes);
     let reasons = json!({ "paid": 2, "again": 1, "no-stamp": 4, "not-for-me": 1, "malformed": 1, "used": 1 });
     assert_eq!(told["reasons"], reasons);
-    let answers = json!({ "fresh": 1, "redelivery": 1, "double-spend": 1, "other-owner": 0, "ended": 0, "granted": 0,
-        "revoked": 0, "deferred": 0 });
+    let answers = json!({ "fresh": 1, "redelivery": 1, "double-spend": 1, "other-owner": 0, "too-often": 0, "ended": 0,
+        "granted": 0, "revoked": 0, "deferred": 0 });
     assert_eq!(told["log_answers"], answers);
     assert_eq!((&told["log"]["answers"], &told["log"]["serials"]), (&json!(true), &json!(3)));
     let bytes = 512 * fs::metadata(home.state().join("used.redb")).unwrap().blocks();

@@ -4,6 +4,8 @@
 #[cfg(feature = "postgres")]
 mod database;
 mod mail_system;
+#[cfg(feature = "sender")]
+mod peers;
 mod settings;
 mod state;
 mod submission;
@@ -102,6 +104,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(state::watched(&config));
             findings.extend(milter(&config));
             findings.extend(submission::submission(&config, &places));
+            #[cfg(feature = "sender")]
+            findings.extend(peers::peers(&config, &places));
             findings.extend(settings::boundaries(&config));
             findings.extend(mail_system::mail_system(paths::home().as_deref(), config.milter().is_some()));
         }

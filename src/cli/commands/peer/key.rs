@@ -118,7 +118,9 @@ fn configured(address: Option<&Address>, context: &Context) -> Result<Address, F
     let mut exact = context.config.mailboxes.iter().filter_map(|mailbox| mailbox.pattern.exact());
     match (exact.next(), exact.next()) {
         (Some(only), None) => Ok(only.clone()),
-        _ => Err(Failure::new(USAGE, "the configuration does not have exactly one address").hint("name one of yours")),
+        (None, _) => Err(Failure::new(USAGE, "the configuration names no address of yours")
+            .hint("write into it: addresses = [\"you@your.example\"]")),
+        _ => Err(Failure::new(USAGE, "you have several addresses").hint("name the one that gets a key")),
     }
 }
 

@@ -1,20 +1,42 @@
 //! `mailstamp peer`: the user's own keys, correspondents and their keys, and the stamps that they give each other.
 
+mod accept;
+mod end;
+mod extract;
+mod give;
 mod key;
+mod list;
 mod transfer;
 
+use super::correspondents::owner_named;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::address::Address;
 use crate::message::header::readable;
 use crate::sender::peer_keys::{PeerKeyError, PeerKeys};
+use crate::sender::peers::ExchangeError;
+use crate::verdict::owner::Owner;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make, show and replace your own keys
     #[command(subcommand)]
     Key(key::Command),
+    /// List the correspondents who have keys of their own
+    List(list::ListArgs),
+    /// Show one of them: keys and stamps
+    Show(list::ShowArgs),
+    /// Accept a key of a correspondent
+    Accept(accept::Args),
+    /// End the exchange with a correspondent, until you accept a key again
+    End(end::EndArgs),
+    /// Forget a correspondent
+    Drop(end::DropArgs),
+    /// Give a correspondent a stamp with your next message
+    Give(give::Args),
+    /// Print the stamps that a message brought you
+    Extract(extract::Args),
     /// Write your keys to a file, for your other host
     Export(transfer::ExportArgs),
     /// Read keys from a file
@@ -33,10 +55,43 @@ struct Common {
     user: Option<String>,
 }
 
+/// The correspondent that a command is about.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct Correspondent {
+    /// The address of the correspondent
+    #[arg(value_name = "ADDRESS")]
+    address: Address,
+    /// Whose correspondent it is, where the configuration has several owners: a name, or an address
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Correspondent {
+    fn owner(&self, context: &Context) -> Result<Owner, Failure> {
+        owner_named(context, self.owner.as_deref())
+    }
+
+    /// Returns the failure for a correspondent who is not known.
+    fn unknown(&self) -> Failure {
+        let failure = Failure::new(DATA, format!("{}: no such correspondent is known", shown(&self.address)));
+        failure.hint("mailstamp peer list shows those who are")
+    }
+}
+
 impl Command {
     fn common(&self) -> &Common {
         match self {
             Self::Key(command) => command.common(),
+            Self::List(args) => &args.common,
+            Self::Show(args) => &args.of.common,
+            Self::Accept(args) => &args.of.common,
+            Self::End(args) => &args.of.common,
+            Self::Drop(args) => &args.of.common,
+            Self::Give(args) => &args.common,
+            Self::Extract(args) => &args.common,
             Self::Export(args) => &args.common,
             Self::Import(args) => &args.common,
         }
@@ -57,6 +112,13 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     match command {
         Command::Key(command) => key::run(command, &context),
+        Command::List(args) => list::list(args, &context),
+        Command::Show(args) => list::show(args, &context),
+        Command::Accept(args) => accept::run(args, &context),
+        Command::End(args) => end::end(args, &context),
+        Command::Drop(args) => end::drop(args, &context),
+        Command::Give(args) => give::run(args, &context),
+        Command::Extract(args) => extract::run(args, &context),
         Command::Export(args) => transfer::export(args, &context),
         Command::Import(args) => transfer::import(args, &context),
     }
@@ -97,5 +159,17 @@ impl From<PeerKeyError> for Failure {
         };
         let failure = Self::new(code, error);
         hint.into_iter().fold(failure, |failure, hint| failure.hint(hint))
+    }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Keys(error) => error.into(),
+            ExchangeError::Paths(error) => error.into(),
+            ExchangeError::Undecided(error) => error.into(),
+            ExchangeError::Store(error) => error.into(),
+            ExchangeError::Gift(error) => Self::new(DATA, error),
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::message::address::Address;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Write all your keys to a new file that only you can read. Whoever has the file can act as you: delete it when the
+/// Write all your keys to a new file that only you can read. A thief of the file could act as you: delete it when your
 /// other host has read it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp peer export keys.json")]

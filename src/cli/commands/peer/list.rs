@@ -1,0 +1,191 @@
+//! `mailstamp peer list` and `peer show`: the correspondents who have keys of their own, and the stamps given and held.
+
+use super::{Common, Correspondent, shown};
+use crate::cli::commands::correspondents::{owner_named, owner_text};
+use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::output;
+use crate::context::Context;
+use crate::message::header::readable;
+use crate::peer::key_id;
+use crate::peer::key_ring::{KeyState, PeerKey};
+use crate::peer::record::PeerRecord;
+use crate::store::Peer;
+use crate::time::UnixTime;
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
+
+/// List the correspondents whose keys are known, or who are known well enough to be told yours.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp peer list\n  mailstamp peer list --json y.example")]
+pub struct ListArgs {
+    /// Only those whose address contains this
+    #[arg(value_name = "TEXT")]
+    text: Option<String>,
+    /// Only those of this owner: a name, or an address
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Show a correspondent: the keys and what became of them, the stamps that you gave, and those that you hold.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp peer show bob@y.example\n  mailstamp peer show --json bob@y.example")]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub(super) of: Correspondent,
+}
+
+pub(super) fn list(args: &ListArgs, context: &Context) -> Result<u8, Failure> {
+    let owner = args.owner.as_deref().map(|name| owner_named(context, Some(name))).transpose()?;
+    let wanted = args.text.as_deref().map(str::to_lowercase);
+    // Collected first: deliveries wait as long as the log is locked.
+    let mut rows = Vec::new();
+    context.used_log()?.peers(&mut |peer| {
+        let is_named = |text: &String| peer.address.canonical().contains(text.as_str());
+        if owner.is_none_or(|owner| owner == peer.owner) && wanted.as_ref().is_none_or(is_named) {
+            rows.push(peer);
+        }
+        ControlFlow::Continue(())
+    })?;
+    for peer in &rows {
+        output::line(&if args.common.json { object(peer, context).to_string() } else { line(peer, context) })?;
+    }
+    if rows.is_empty() && !args.common.json {
+        output::note("no such correspondent is known");
+    }
+    Ok(0)
+}
+
+pub(super) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failure> {
+    let owner = args.of.owner(context)?;
+    let record = context.used_log()?.peer(owner, &args.of.address)?;
+    if record == PeerRecord::default() {
+        return Err(args.of.unknown());
+    }
+    let peer = Peer { owner, address: args.of.address.clone(), record };
+    if args.of.common.json {
+        output::line(&object(&peer, context).to_string())?;
+        return Ok(0);
+    }
+    output::line(&line(&peer, context))?;
+    let record = &peer.record;
+    for own in record.ring.keys() {
+        output::line(&format!(
+            "  key {}  {} since {}  {}",
+            key_id(&own.keys.signing),
+            word(own.state),
+            own.since,
+            own.keys.signing
+        ))?;
+    }
+    for given in &record.given {
+        let end = given.ended.map_or_else(|| format!("until {}", given.until), |at| format!("ended {at}"));
+        output::line(&format!("  given {}  for mail to {}, {end}", given.serial, shown(&given.issuer)))?;
+    }
+    for held in &record.held {
+        let note = if held.is_proven { "" } else { "; not proven yet, so a bought stamp goes beside it" };
+        output::line(&format!(
+            "  held {}  for mail to {}, until {}{note}",
+            held.serial,
+            shown(&held.audience),
+            held.expires
+        ))?;
+    }
+    for sealed in &record.sealed {
+        output::line(&format!("  sealed  since {}", sealed.at))?;
+    }
+    Ok(0)
+}
+
+/// Returns the word for what a correspondent is.
+fn state(record: &PeerRecord) -> &'static str {
+    let has = |state| record.ring.keys().iter().any(|own| own.state == state);
+    match record {
+        PeerRecord { ended: Some(_), .. } => "ended",
+        _ if record.ring.forked().is_some() => "forked",
+        _ if has(KeyState::Changed) => "changed",
+        _ if has(KeyState::Known) => "known",
+        _ if has(KeyState::New) => "new",
+        _ => "contact",
+    }
+}
+
+fn word(state: KeyState) -> &'static str {
+    match state {
+        KeyState::New => "new",
+        KeyState::Known => "known",
+        KeyState::Changed => "changed",
+        KeyState::Past => "past",
+        KeyState::Revoked => "revoked",
+        KeyState::Forked => "forked",
+        KeyState::Dropped => "ended",
+    }
+}
+
+fn line(Peer { owner, address, record }: &Peer, context: &Context) -> String {
+    let owner = owner_text(context, *owner).map(|owner| format!(", of {}", readable(owner.as_bytes(), 600)));
+    let given = record.standing(context.now).count();
+    let held = record.held.iter().filter(|held| held.expires > context.now).count() + record.sealed.len();
+    let used = record.used.map(|at| format!(", last {at}")).unwrap_or_default();
+    let hint = match state(record) {
+        "changed" | "forked" => "  (another key: mailstamp peer accept)",
+        _ => "",
+    };
+    format!(
+        "{}  {}, stamps given {given}, held {held}{used}{}{hint}",
+        shown(address),
+        state(record),
+        owner.unwrap_or_default()
+    )
+}
+
+fn object(Peer { owner, address, record }: &Peer, context: &Context) -> Value {
+    let time = |at: Option<UnixTime>| at.map(|at| at.to_string());
+    let key = |own: &PeerKey| {
+        json!({
+            "id": key_id(&own.keys.signing),
+            "key": own.keys.signing.to_string(),
+            "state": word(own.state),
+            "since": own.since.to_string(),
+        })
+    };
+    let given: Vec<Value> = record
+        .given
+        .iter()
+        .map(|given| {
+            json!({
+                "serial": given.serial.as_str(),
+                "issuer": given.issuer.canonical(),
+                "holder": key_id(&given.holder),
+                "until": given.until.to_string(),
+                "ended": time(given.ended),
+            })
+        })
+        .collect();
+    let held: Vec<Value> = record
+        .held
+        .iter()
+        .map(|held| {
+            json!({
+                "serial": held.serial.as_str(),
+                "audience": held.audience.canonical(),
+                "until": held.expires.to_string(),
+                "proven": held.is_proven,
+            })
+        })
+        .collect();
+    json!({
+        "schema": output::SCHEMA,
+        "address": address.canonical(),
+        "owner": owner_text(context, *owner),
+        "state": state(record),
+        "contact": time(record.contact),
+        "keys": record.ring.keys().iter().map(key).collect::<Vec<_>>(),
+        "given": given,
+        "held": held,
+        "sealed": record.sealed.len(),
+        "ended": time(record.ended),
+        "last": time(record.used),
+    })
+}
