@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod allow_list;
+pub mod announcement;
 pub mod authentication;
 pub mod claims;
 pub mod configuration;
@@ -16,11 +17,13 @@ pub mod judgement;
 pub mod mbox;
 pub mod message;
 pub mod milter;
+pub mod proof;
 pub mod reply;
 pub mod result_field;
 pub mod row;
 pub mod rule;
 pub mod seal;
+pub mod sealed;
 pub mod server_reply;
 pub mod stamp;
 pub mod submission;
