@@ -1,10 +1,12 @@
-//! Stamps issued and checked by an independent library in another language: PyPI's pyseto. Any PASETO library must be
-//! enough to be a vendor.
+//! Stamps issued and checked, and sealed and opened, by independent libraries in another language: PyPI's pyseto and
+//! pyhpke. Any PASETO library must be enough to be a vendor, and any HPKE library to give a correspondent a stamp.
 //!
 //! Needs `python3` with `venv` and `pip`, and fails without them. `MAILSTAMP_TEST_VENV` may name a virtual environment
-//! that has pyseto installed already; else one is made in a temporary folder, which takes some seconds and the network.
+//! that has both installed already; else one is made in a temporary folder, which takes some seconds and the network.
 
 use mailstamp::message::address::Address;
+use mailstamp::peer::gift::{Recipient, give};
+use mailstamp::peer::sealing::{SealSecret, open, seal};
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::issue;
@@ -17,7 +19,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const PYSETO: &str = "pyseto==1.10.0";
+const LIBRARIES: [&str; 2] = ["pyseto==1.10.0", "pyhpke==0.6.5"];
 
 /// Issues a stamp with a key of its own and one with the key handed in, and checks the token handed in.
 const SCRIPT: &str = r#"
@@ -73,23 +75,46 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{shown}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The interpreter of a virtual environment with pyseto in it.
+/// Opens the sealed text handed in, and seals what was in it with a key of its own choice.
+const SEALING: &str = r#"
+import base64, json, sys
+from pyhpke import AEADId, CipherSuite, KDFId, KEMId
+
+given = json.load(sys.stdin)
+suite = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
+info = "digital-stamp-seal\nbob@y.example\nann@example.net".encode()
+
+def decoded(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+sealed = decoded(given["sealed"])
+secret = suite.kem.deserialize_private_key(decoded(given["secret"]))
+stamp = suite.create_recipient_context(sealed[:32], secret, info=info).open(sealed[32:])
+to = suite.kem.deserialize_public_key(decoded(given["public"]))
+enc, sender = suite.create_sender_context(to, info=info)
+json.dump({
+    "stamp": stamp.decode(),
+    "sealed": base64.urlsafe_b64encode(enc + sender.seal(stamp)).rstrip(b"=").decode(),
+}, sys.stdout)
+"#;
+
+/// The interpreter of a virtual environment with both libraries in it.
 fn python(folder: &Path) -> PathBuf {
     let venv = match std::env::var_os("MAILSTAMP_TEST_VENV").filter(|folder| !folder.is_empty()) {
         Some(ready) => PathBuf::from(ready),
         None => {
             run(Command::new("python3").args(["-m", "venv"]).arg(folder));
-            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYSETO];
-            run(Command::new(folder.join("bin/python")).args(pip));
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+            run(Command::new(folder.join("bin/python")).args(pip).args(LIBRARIES));
             folder.to_owned()
         }
     };
     venv.join("bin/python")
 }
 
-fn ask(python: &Path, given: &Value) -> Value {
+fn ask(python: &Path, script: &str, given: &Value) -> Value {
     let mut child = Command::new(python)
-        .args(["-c", SCRIPT])
+        .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -129,6 +154,7 @@ fn stamps_pass_between_this_program_and_pyseto() {
 
     let answer = ask(
         &python(folder.path()),
+        SCRIPT,
         &json!({
             "secret": *secret.to_paserk(),
             "public": secret.public().to_string(),
@@ -149,4 +175,29 @@ fn stamps_pass_between_this_program_and_pyseto() {
     let theirs = PublicKey::parse(text("own_public")).unwrap();
     check_issued(text("own_stamp"), &theirs);
     assert_eq!(SecretKey::parse(text("own_secret")).unwrap().public(), theirs);
+}
+
+// BK3, BK4: what is sealed to A's key, A alone opens, with any HPKE library.
+#[test]
+fn stamps_are_sealed_and_opened_by_this_program_and_pyhpke() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bob, ann) = (Address::parse("bob@y.example").unwrap(), Address::parse("ann@example.net").unwrap());
+    let (holder, secret) = (SecretKey::from_random(&[5; 32]).public(), SealSecret::from_random(&[6; 32]));
+    let recipient = Recipient { address: &ann, holder: &holder, days: 90 };
+    let serial = Serial::from_random([1; 16]);
+    let (_, stamp) =
+        give(&bob, &SecretKey::from_random(&[7; 32]), &recipient, serial, UnixTime(1_795_262_400)).unwrap();
+    let answer = ask(
+        &python(folder.path()),
+        SEALING,
+        &json!({
+            "secret": *secret.to_text(),
+            "public": secret.public().to_string(),
+            "sealed": seal(&stamp, &bob, &ann, &secret.public(), &[8; 32]).unwrap(),
+        }),
+    );
+    let text = |name: &str| answer[name].as_str().unwrap();
+    assert_eq!(text("stamp"), stamp.as_str());
+    assert_eq!(open(text("sealed"), &bob, &ann, &secret).unwrap(), stamp);
+    assert!(open(text("sealed"), &bob, &ann, &SealSecret::from_random(&[9; 32])).is_err());
 }
