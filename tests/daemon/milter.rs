@@ -74,6 +74,7 @@ fn one_stamp_and_many_recipients() {
     assert!(used.inserted("Digital-Stamp-Class").unwrap().starts_with(" used; reason=used;"));
 }
 
+/// BC15d
 #[test]
 fn each_action_is_carried_out() {
     let above = "[actions]\nunstamped = \"reject\"\ninvalid = \"tag\"\nused = \"discard\"\nunderpaid = \"hold\"\n\
@@ -160,6 +161,7 @@ fn forged_results_go_and_mail_after_a_login_is_not_judged() {
     assert_eq!(system.message(&["bob@y.example"], forged.as_bytes()).fields, gone);
 }
 
+/// BC15e
 #[test]
 fn accepted_stamps_are_stripped_where_each_copy_has_one() {
     let (home, socket) = boundary("", "strip = \"stamps\"");

@@ -361,6 +361,7 @@ fn a_second_boundary_believes_the_first() {
     assert_eq!(judged(&prefixing.behind(BOB, ""), BOB, &[], &passed), "underpaid below-price by mx3.x.example");
 }
 
+/// BC15e
 #[test]
 fn without_a_seal_a_host_behind_spends_the_stamp_itself() {
     let home = Home::new();

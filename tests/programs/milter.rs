@@ -156,6 +156,7 @@ fn each_of_three_recipients_gets_what_is_theirs() {
     assert_eq!(site.send(&[BOB], &stamped), 550);
 }
 
+/// BC15d
 #[test]
 fn a_subject_gets_its_prefix_once_and_a_body_stays() {
     let site = Boundary::new("[actions]\nunstamped = \"tag\"\n[held]\n", "subject_prefix = \"[unstamped]\"");

@@ -6,18 +6,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The requirements of the filter, the sender's side, the vendor's service, directories, grants, revocations, automatic
-/// replies, the ledger and correspondents' own keys.
+/// The requirements of the filter, the boundary, the sender's side, the vendor's service, directories, grants,
+/// revocations, automatic replies, the ledger and correspondents' own keys.
 const LANDED: &[&str] = &[
     "BC1", "BC2", "BC3", "BC4", "BC5", "BC6a", "BC6b", "BC7", "BC8", "BC9", "BC9.1", "BC9.2", "BC9.3", "BC10a",
-    "BC10b", "BC11", "BC12a", "BC12b", "BC13", "BC14", "BC15a", "BC15b", "BC16", "BC17", "BC18", "BP1a", "BP1b",
-    "BP1c", "BP2a", "BP2b", "BP2c", "BP2d", "BP2e", "BP2f", "BP3a", "BP3b", "BP3c", "BP3d", "BP3e", "BP3f", "BP4a",
-    "BP4b", "BP4c", "BP4d", "BP4e", "BP4f", "BP4g", "BP4h", "BP4i", "BP4j", "BP4k", "BP4l", "BP5a", "BP5b", "BP5c",
-    "BK1", "BK2", "BK3", "BK4", "BK6", "BK7", "BX1", "BX2", "BX3", "BX4",
+    "BC10b", "BC11", "BC12a", "BC12b", "BC13", "BC14", "BC15a", "BC15b", "BC15c", "BC15d", "BC15e", "BC16", "BC17",
+    "BC18", "BP1a", "BP1b", "BP1c", "BP2a", "BP2b", "BP2c", "BP2d", "BP2e", "BP2f", "BP3a", "BP3b", "BP3c", "BP3d",
+    "BP3e", "BP3f", "BP4a", "BP4b", "BP4c", "BP4d", "BP4e", "BP4f", "BP4g", "BP4h", "BP4i", "BP4j", "BP4k", "BP4l",
+    "BP5a", "BP5b", "BP5c", "BK1", "BK2", "BK3", "BK4", "BK6", "BK7", "BX1", "BX2", "BX3", "BX4",
 ];
 
-/// The requirements of the boundary's filter (BC15c to e) and of stamps for mailing lists (BK5).
-const TO_COME: &[&str] = &["BC15c", "BC15d", "BC15e", "BK5"];
+/// The requirement of stamps for mailing lists.
+const TO_COME: &[&str] = &["BK5"];
 
 /// Returns the files below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
