@@ -138,7 +138,7 @@ async fn visit_one(
 }
 
 impl Postgres {
-    /// Returns statistics cheaply, whatever the size of the log. From [`COUNTED`] used serials on, their number is the
+    /// Returns statistics cheaply, whatever the size of the log. From `COUNTED` used serials on, their number is the
     /// estimate of the server's planner.
     ///
     /// # Errors
