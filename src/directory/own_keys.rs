@@ -7,7 +7,8 @@
 //!
 //! - `key`: the public key (PASERK, `k4.public.…`);
 //! - `status`: `active`, `retired` (it signs no new stamps) or `revoked`;
-//! - `since`: with `revoked` only, the time (seconds since 1970) from which nothing that it signed is good.
+//! - `since`: with `revoked` only, when the user revoked it (seconds since 1970). Nothing that it signed is good, whatever
+//!   its date: a thief can choose that, and the clock may have been ahead.
 //!
 //! `{"addresses":{"bob@y.example":[{"key":"k4.public.…","status":"revoked","since":1795219200},
 //! {"key":"k4.public.…","status":"active"}]}}`
@@ -50,7 +51,7 @@ pub enum OwnKeyStatus {
     Active,
     /// It signs no new stamps; those that it signed are good until they end.
     Retired,
-    /// From this time on, nothing signed with it is good.
+    /// Nothing signed with it is good.
     Revoked { since: UnixTime },
 }
 
@@ -107,7 +108,7 @@ impl OwnKeys {
         let status = match own.status {
             OwnKeyStatus::Active => KeyStatus::Active,
             OwnKeyStatus::Retired => KeyStatus::VerifyOnly,
-            OwnKeyStatus::Revoked { since } => KeyStatus::Revoked { since },
+            OwnKeyStatus::Revoked { .. } => KeyStatus::Revoked { since: UnixTime(i64::MIN) },
         };
         KeyFact::Known(Box::new(VendorKey { key: own.key, status, not_before: None, not_after: None }))
     }
@@ -176,7 +177,8 @@ mod tests {
         };
         assert_eq!(status("bob@y.example", 3), Ok((true, KeyStatus::Active)));
         assert_eq!(status("BOB@y.example", 2), Ok((true, KeyStatus::VerifyOnly)));
-        assert_eq!(status("bob@y.example", 1), Ok((true, KeyStatus::Revoked { since: SINCE })));
+        // Revoked at any time, also one to come: the clock was ahead then.
+        assert_eq!(status("bob@y.example", 1), Ok((true, KeyStatus::Revoked { since: UnixTime(i64::MIN) })));
         assert_eq!(status("bob@y.example", 4), Err(KeyFact::UnknownKey));
         assert_eq!(status("b@z.example", 3), Err(KeyFact::UnknownKey));
         assert_eq!(status("eve@y.example", 3), Err(KeyFact::UnknownVendor));

@@ -14,7 +14,7 @@ fn now() -> UnixTime {
 }
 
 /// Runs the program while the clock is `when` of faketime(1).
-fn at(home: &Home, when: &str, args: &[&str], stdin: &[u8]) -> Run {
+pub fn at(home: &Home, when: &str, args: &[&str], stdin: &[u8]) -> Run {
     let mut command = faketime(when);
     command.arg(MAILSTAMP).args(args).env_clear();
     run(command.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), stdin)
