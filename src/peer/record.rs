@@ -166,7 +166,8 @@ impl PeerRecord {
     }
 
     /// Merges the record of another store. Nothing that is known here is weakened: keys are taken over only where none
-    /// are known, and a stamp that one side ended is ended. The same record once more changes nothing.
+    /// are known, and a stamp that one side ended is ended. An end counts here if nothing here is later, such as a key that
+    /// the user accepted since. The same record once more changes nothing.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let earlier = |a: Option<UnixTime>, b: Option<UnixTime>| a.into_iter().chain(b).min();
@@ -184,6 +185,11 @@ impl PeerRecord {
         after.given.drain(..over);
         if self.ended.is_some() {
             return after;
+        }
+        // The user ended it on the other host after all that is known here.
+        let is_later = |ended: &UnixTime| self.ring != KeyRing::default() && Some(*ended) > self.written_at();
+        if let Some(ended) = other.ended.filter(is_later) {
+            return after.end(ended);
         }
         after.contact = earlier(self.contact, other.contact);
         after.used = self.used.max(other.used);
@@ -338,6 +344,13 @@ mod tests {
         assert_eq!(PeerRecord::default().merge(&ended), ended);
         assert_eq!(ended.merge(&one).standing(NOW).count(), 0);
         assert_eq!(one.merge(&ended).standing(NOW).count(), 0);
+        // An end of another host counts if it is the latest that is known.
+        let later = one.end(NOW.plus(60));
+        let both = one.merge(&later);
+        assert_eq!((both.ended, both.contact, both.held.len()), (Some(NOW.plus(60)), None, 0));
+        assert_eq!((both.ring.takers().count(), both.merge(&later)), (0, both.clone()));
+        let accepted = PeerRecord { used: Some(NOW.plus(60)), ..one.clone() };
+        assert_eq!((accepted.merge(&later).ended, accepted.merge(&later).standing(NOW).count()), (None, 0));
         let later = PeerRecord { held: vec![held(2)], given: vec![given(2)], ..one.clone() };
         let both = one.merge(&later);
         assert_eq!((both.held, both.given), (vec![held(2)], vec![given(1), given(2)]));

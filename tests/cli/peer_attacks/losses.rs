@@ -27,7 +27,9 @@ fn a_second_device_has_keys_and_log_of_the_first_and_goes_on() {
     alice.home.run(["peer", "end", BOB], b"").exits(0);
     let log = alice.home.run(["export"], b"").exits(0).stdout;
     desk.home.run(["import"], &log).exits(0);
+    assert_eq!(desk.knows(BOB)["state"], "ended");
     assert_eq!(bob.writes(&desk, "5", None).1, "revoked by-recipient");
+    assert_eq!(field(&desk.sends(BOB, "6", None), SEALED), None);
 }
 
 #[test]
