@@ -20,6 +20,8 @@ pub const GIVEN_MAX: usize = 16;
 pub const CAUTIOUS_USES: u8 = 3;
 /// The user's messages after which a correspondent is no longer a stranger.
 pub const CAUTIOUS_UNTIL: u8 = 2;
+/// Keys of the user's of which is remembered how often they were announced to one correspondent.
+pub const ANNOUNCED_MAX: usize = 4;
 /// Messages to a correspondent that carry the announcement of one key.
 pub const ANNOUNCED_TIMES: u8 = 3;
 /// Time after which it is sent once more, in seconds.
@@ -151,8 +153,8 @@ pub struct Announced {
 impl Announced {
     /// Returns what the correspondent was told after another message with the announcement of `key`, if one is due.
     #[must_use]
-    pub fn next(before: Option<&Self>, key: &PublicKey, now: UnixTime) -> Option<Self> {
-        let times = match before.filter(|before| before.key == *key) {
+    pub fn next(before: &[Self], key: &PublicKey, now: UnixTime) -> Option<Self> {
+        let times = match before.iter().find(|before| before.key == *key) {
             None => 1,
             Some(before) if before.times < ANNOUNCED_TIMES => before.times + 1,
             // A clock that was ahead delays nothing.
@@ -160,6 +162,21 @@ impl Announced {
             Some(_) => return None,
         };
         Some(Self { key: *key, times, last: now })
+    }
+
+    /// Returns what the correspondent was told, with this about one key: each address of the user has one. The key that
+    /// was announced last stays longest.
+    #[must_use]
+    pub fn with(mut all: Vec<Self>, new: Self) -> Vec<Self> {
+        let is_older = all.iter().any(|told| told.key == new.key && told.last >= new.last);
+        if !is_older {
+            all.retain(|told| told.key != new.key);
+            all.push(new);
+            all.sort_by_key(|told| told.last);
+            let over = all.len().saturating_sub(ANNOUNCED_MAX);
+            all.drain(..over);
+        }
+        all
     }
 }
 
@@ -264,17 +281,24 @@ mod tests {
     #[test]
     fn a_key_is_announced_three_times_and_then_once_a_month() {
         let (one, two) = (secret(1).public(), secret(2).public());
-        let mut told: Option<Announced> = None;
+        let mut told = Vec::new();
         let mut sent = Vec::new();
         for day in 0..100 {
-            if let Some(after) = Announced::next(told.as_ref(), &one, NOW.plus(day * DAY)) {
-                told = Some(after);
+            if let Some(after) = Announced::next(&told, &one, NOW.plus(day * DAY)) {
+                told = Announced::with(told, after);
                 sent.push(day);
             }
         }
         assert_eq!(sent, [0, 1, 2, 32, 62, 92]);
-        assert_eq!(Announced::next(told.as_ref(), &one, NOW.plus(91 * DAY)).unwrap().last, NOW.plus(91 * DAY));
-        assert_eq!(Announced::next(told.as_ref(), &two, NOW).unwrap().times, 1);
+        assert_eq!(Announced::next(&told, &one, NOW.plus(91 * DAY)).unwrap().last, NOW.plus(91 * DAY));
+        // The key of another address is counted by itself.
+        let both = Announced::with(told, Announced::next(&[], &two, NOW.plus(93 * DAY)).unwrap());
+        assert_eq!((both.len(), Announced::next(&both, &one, NOW.plus(94 * DAY))), (2, None));
+        assert_eq!(Announced::next(&both, &two, NOW.plus(94 * DAY)).unwrap().times, 2);
+        let many = (3..9).fold(both, |all, seed| {
+            Announced::with(all, Announced { key: secret(seed).public(), times: 1, last: NOW.plus(100 * DAY) })
+        });
+        assert_eq!((many.len(), many[3].key), (ANNOUNCED_MAX, secret(8).public()));
     }
 
     #[test]

@@ -35,6 +35,14 @@ pub struct Held {
     pub is_proven: bool,
 }
 
+impl Held {
+    /// Whether the other one is of the same issuer, for the same key of the user's.
+    #[must_use]
+    pub fn is_replaced_by(&self, other: &Self) -> bool {
+        self.audience == other.audience && self.holder == other.holder
+    }
+}
+
 /// The issuer that an opened stamp has to have.
 #[derive(Clone, Debug)]
 pub struct Giver<'a> {
@@ -147,11 +155,11 @@ pub fn accept(
     })
 }
 
-/// Returns the stamps with one more, in place of an earlier one of the same issuer. Those that are over go, and then
-/// the one that ends first.
+/// Returns the stamps with one more, in place of an earlier one of the same issuer that is bound to the same key: each
+/// address of the user has a key, and a stamp, of its own. Those that are over go, and then the one that ends first.
 #[must_use]
 pub fn with(mut held: Vec<Held>, new: Held, now: UnixTime) -> Vec<Held> {
-    held.retain(|own| own.audience != new.audience && own.expires >= now);
+    held.retain(|own| !own.is_replaced_by(&new) && own.expires >= now);
     held.push(new);
     held.sort_by_key(|own| own.expires);
     let over = held.len().saturating_sub(HELD_MAX);
@@ -311,9 +319,11 @@ mod tests {
         assert_eq!(of(NOW.plus(-DAY)), Err(OfferError::Older));
         // Bound to a key that the user has no more.
         let lost = Held { holder: secret(3).public(), ..first.clone() };
-        assert!(keep(&gift_by(2, B, A, 1, NOW.plus(-DAY)), &known(), false, &[lost]).is_ok());
+        assert!(keep(&gift_by(2, B, A, 1, NOW.plus(-DAY)), &known(), false, std::slice::from_ref(&lost)).is_ok());
         let second = of(NOW.plus(60)).unwrap();
         assert_eq!(with(vec![first.clone()], second.clone(), NOW), std::slice::from_ref(&second));
+        // That for another address of the user's stays.
+        assert_eq!(with(vec![lost.clone()], second.clone(), NOW), [lost.clone(), second.clone()]);
         // One that is over does not stand in the way.
         let over = Held { expires: NOW.plus(-1), ..first.clone() };
         assert!(keep(&gift_by(2, B, A, 1, NOW.plus(-DAY)), &known(), false, &[over]).is_ok());

@@ -56,7 +56,7 @@ impl<'a> Plan<'a> {
         let Some(key) = copy.key.filter(|_| !copy.is_automatic && record.ended.is_none()) else { return none };
         let stamp = offer::choose(&record.held, &record.ring, copy.recipient, copy.keys, copy.now);
         let is_contact = record.contact.is_some();
-        let announce = (is_contact || is_bought).then(|| Announced::next(record.announced.as_ref(), key, copy.now));
+        let announce = (is_contact || is_bought).then(|| Announced::next(&record.announced, key, copy.now));
         let mut due = match (is_contact, record.asked, copy.give) {
             (true, true, _) => record.ring.takers().map(|own| &own.keys).collect(),
             (true, false, GiveMode::Answered) => {
@@ -94,8 +94,9 @@ pub fn gave(record: &PeerRecord, new: &[Given], now: UnixTime) -> Option<PeerRec
 #[must_use]
 pub fn told(record: &PeerRecord, key: Option<&PublicKey>, now: UnixTime) -> Option<PeerRecord> {
     let mut after = record.clone();
-    let announced = key.and_then(|key| Announced::next(record.announced.as_ref(), key, now));
-    after.announced = announced.or(record.announced);
+    if let Some(told) = key.and_then(|key| Announced::next(&record.announced, key, now)) {
+        after.announced = Announced::with(after.announced, told);
+    }
     if !after.given.is_empty() && after.wrote < CAUTIOUS_UNTIL {
         after.wrote += 1;
     }

@@ -41,8 +41,8 @@ pub struct PeerRecord {
     #[serde(skip_serializing_if = "is_default")]
     pub asked: bool,
     /// What they were told of the user's keys.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub announced: Option<Announced>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<Announced>,
     /// Messages of the user to them since the first gift, counted up to [`gift::CAUTIOUS_UNTIL`].
     #[serde(skip_serializing_if = "is_default")]
     pub wrote: u8,
@@ -143,7 +143,8 @@ impl PeerRecord {
         let keys = self.ring.keys().iter().map(|own| own.since).chain(self.ring.forked());
         let stamps = self.held.iter().map(|own| own.issued).chain(self.sealed.iter().map(|own| own.at));
         let given = self.given.iter().flat_map(|given| [Some(given.issued), given.ended]).flatten();
-        let own = [self.contact, self.announced.map(|told| told.last), self.ended, self.used].into_iter().flatten();
+        let told = self.announced.iter().map(|told| told.last);
+        let own = [self.contact, self.ended, self.used].into_iter().flatten().chain(told);
         keys.chain(stamps).chain(given).chain(own).max()
     }
 
@@ -194,12 +195,12 @@ impl PeerRecord {
         after.contact = earlier(self.contact, other.contact);
         after.used = self.used.max(other.used);
         after.wrote = self.wrote.max(other.wrote);
-        after.announced = self.announced.or(other.announced);
+        after.announced = other.announced.iter().fold(after.announced, |all, told| Announced::with(all, *told));
         if self.ring == KeyRing::default() {
             (after.ring, after.ended) = (other.ring.clone(), other.ended);
         }
         for new in &other.held {
-            let is_later = after.held.iter().all(|own| own.audience != new.audience || own.issued < new.issued);
+            let is_later = after.held.iter().all(|own| !own.is_replaced_by(new) || own.issued < new.issued);
             if is_later && new.expires >= now {
                 after.held = offer::with(after.held, new.clone(), now);
             }

@@ -199,13 +199,27 @@ impl Identity {
     }
 
     /// Merges the keys of another host. Of two states of a key, the later one counts.
-    fn merge(&mut self, other: Self) -> Result<(), PeerKeyError> {
-        let same = self.keys.iter().zip(&other.keys).all(|(own, other)| own.secret.public() == other.secret.public());
-        if !same {
+    fn merge(&mut self, mut other: Self) -> Result<(), PeerKeyError> {
+        let place = |keys: &[OwnKey], first: Option<&OwnKey>| {
+            let first = first?.secret.public();
+            keys.iter().position(|key| key.secret.public() == first)
+        };
+        // Each host may have forgotten the oldest ones.
+        let (own, theirs) = (place(&self.keys, other.keys.first()), place(&other.keys, self.keys.first()));
+        let start = match (own, theirs) {
+            (Some(start), _) => start,
+            (None, Some(start)) => {
+                other.keys.drain(..start);
+                0
+            }
+            (None, None) => return Err(PeerKeyError::Conflict(self.address.clone())),
+        };
+        let mut pairs = self.keys.iter().skip(start).zip(&other.keys);
+        if !pairs.all(|(own, other)| own.secret.public() == other.secret.public()) {
             return Err(PeerKeyError::Conflict(self.address.clone()));
         }
         for (at, new) in other.keys.into_iter().enumerate() {
-            match self.keys.get_mut(at) {
+            match self.keys.get_mut(start + at) {
                 None => self.keys.push(new),
                 Some(own) => {
                     own.next = own.next.or(new.next);
@@ -220,6 +234,8 @@ impl Identity {
                 }
             }
         }
+        let over = self.keys.len().saturating_sub(KEYS_MAX);
+        self.keys.drain(..over);
         Ok(())
     }
 
@@ -541,6 +557,19 @@ mod tests {
             assert_eq!(host.get(&own).unwrap().to_text(), rotated.to_text(), "{name}");
         }
         assert!(fs::read_to_string(own_keys::path(&host.folder)).unwrap().contains("revoked"));
+        // A host that was away for more rotations than keys are kept for.
+        for at in 0..10 {
+            keys.rotate(&own, false, NOW.plus(100 + at)).unwrap();
+        }
+        keys.export(&file("middle")).unwrap();
+        for at in 0..10 {
+            keys.rotate(&own, false, NOW.plus(200 + at)).unwrap();
+        }
+        keys.export(&file("late")).unwrap();
+        for name in ["middle", "late", "middle"] {
+            host.import(&file(name)).unwrap();
+        }
+        assert_eq!(host.get(&own).unwrap().to_text(), keys.get(&own).unwrap().to_text());
         // Two keys of one address that do not follow each other.
         let (_third, stranger) = home();
         stranger.create(&own, NOW).unwrap();

@@ -108,6 +108,12 @@ impl Correspondent {
 }
 
 impl CopyFields {
+    /// Whether stamps for the recipient are among them.
+    #[must_use]
+    pub fn has_gift(&self) -> bool {
+        self.fields.iter().any(|(name, _)| *name == SEALED_FIELD)
+    }
+
     /// Whether the recipient's record changes once the copy has left.
     #[must_use]
     pub fn is_told(&self) -> bool {
@@ -249,6 +255,13 @@ impl<'a> Exchange<'a> {
             return Ok(());
         }
         store.update_peer(self.owner, to, &mut |record| told(record)).map(drop)
+    }
+
+    /// Records that a recipient did not get the stamps of a copy, which was refused for good. The next message brings
+    /// others.
+    pub fn refused(&self, store: &dyn Store, to: &Address) -> Result<(), StoreError> {
+        let again = |record: &PeerRecord| PeerRecord { asked: record.contact.is_some(), ..record.clone() };
+        store.update_peer(self.owner, to, &mut |record| again(record)).map(drop)
     }
 
     fn serial(&self, to: &Address, holder: &PublicKey) -> Serial {

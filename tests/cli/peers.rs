@@ -152,6 +152,53 @@ fn a_gift_on_request_goes_with_the_next_message_once() {
 }
 
 #[test]
+fn a_gift_on_a_copy_that_was_refused_is_given_again() {
+    let alice = Person::new(ALICE);
+    let bob = Person::new(BOB);
+    alice.writes(&bob, "1", None);
+    bob.writes(&alice, "2", None);
+    let (last, _) = alice.writes(&bob, "3", None);
+    bob.writes(&alice, "4", Some(&last));
+    alice.next.ends("exit 67");
+    let text = letter("5", BOB);
+    alice.home.run(["sendmail", "-i", "-f", ALICE, "--", BOB], text.as_bytes()).exits(67);
+    let gift = |copy: &[u8]| field(copy, "Digital-Stamp-Sealed").unwrap();
+    let refused = gift(alice.next.calls().remove(0).copy.as_bytes());
+    alice.next.ends("exit 0");
+    let sent = alice.sends(BOB, "6", None);
+    assert_ne!(gift(&sent), refused);
+    assert!(!fields(&alice.sends(BOB, "7", None))[3]);
+}
+
+#[test]
+fn each_address_of_the_user_has_a_key_and_a_stamp_of_its_own() {
+    const OTHER: &str = "anna@x.example";
+    let (alice, bob, _) = friends();
+    let text = fs::read_to_string(alice.home.config()).unwrap();
+    alice.home.configure(&text.replacen(&format!("[{ALICE:?}]"), &format!("[{ALICE:?}, {OTHER:?}]"), 1));
+    alice.home.run(["peer", "key", "new", OTHER], b"").exits(0);
+    let from = |address: &str, id: &str| {
+        let text = letter(id, BOB).replacen(ALICE, address, 1);
+        alice.home.run(["sendmail", "-i", "-f", address, "--", BOB], text.as_bytes()).exits(0);
+        signed(alice.next.calls().remove(0).copy.as_bytes(), domain(address), COVERED)
+    };
+    let first = from(OTHER, "1");
+    assert_eq!(&fields(&first)[1..], [false, true, true]);
+    let announced = alice.home.run(["peer", "key", "show", "--json", OTHER], b"").exits(0).text();
+    let announced: Value = serde_json::from_str(&announced).unwrap();
+    bob.home.run(["peer", "accept", OTHER, announced["announcement"].as_str().unwrap()], b"").exits(0);
+    let answer = signed(&bob.sends(OTHER, "2", None), "y.example", COVERED);
+    assert!(fields(&answer)[3]);
+    let judged = alice.home.run(["classify", "--recipient", OTHER], &answer);
+    assert!(judged.text().starts_with("unstamped") || judged.text().starts_with("first-class"), "{}", judged.text());
+    // Both can be used now, in turn, and nothing new is announced or given each time.
+    for (at, address) in [OTHER, ALICE, OTHER, ALICE].into_iter().enumerate() {
+        let arrived = from(address, &format!("t{at}"));
+        assert_eq!(bob.gets(&arrived), "first-class peer", "{at} {address}");
+    }
+}
+
+#[test]
 fn a_copy_that_is_sent_again_is_the_same_use() {
     let (alice, bob, _) = friends();
     alice.next.ends("exit 75");

@@ -142,7 +142,7 @@ impl SubmissionAgent<'_> {
         Ok((stamped, !asked.is_empty()))
     }
 
-    /// Records what the recipients were told whose copies were accepted.
+    /// Records what the recipients were told whose copies were accepted, and whose stamps were not.
     pub(super) fn told(
         &self,
         exchange: &Exchange<'_>,
@@ -152,15 +152,20 @@ impl SubmissionAgent<'_> {
     ) -> Result<(), SubmissionError> {
         let mut log = None;
         for (((recipient, fate), before), stamped) in report.each.iter().zip(before).zip(stamped) {
-            if let (None, Delivery::Sent { .. }, Some(address), Some(Stamped::Copy(Put { fields: Some(fields), .. }))) =
-                (before, fate, recipient.address(), stamped)
-                && fields.is_told()
+            let (None, Some(Stamped::Copy(Put { fields: Some(fields), .. }))) = (before, stamped) else { continue };
+            let is_sent = matches!(fate, Delivery::Sent { .. });
+            let is_refused = matches!(fate, Delivery::Refused(..)) && fields.has_gift();
+            if let Some(address) = recipient.address()
+                && (is_sent && fields.is_told() || is_refused)
             {
                 let log = match &mut log {
                     Some(log) => log,
                     none => none.insert((self.used_log)()?),
                 };
-                exchange.told(&**log, address, fields)?;
+                match is_sent {
+                    true => exchange.told(&**log, address, fields)?,
+                    false => exchange.refused(&**log, address)?,
+                }
             }
         }
         Ok(())
