@@ -187,8 +187,8 @@ impl PeerRecord {
         if self.ended.is_some() {
             return after;
         }
-        // The user ended it on the other host after all that is known here.
-        let is_later = |ended: &UnixTime| self.ring != KeyRing::default() && Some(*ended) > self.written_at();
+        // The user ended it on the other host after all that is known here, or in the same second.
+        let is_later = |ended: &UnixTime| self.ring != KeyRing::default() && Some(*ended) >= self.written_at();
         if let Some(ended) = other.ended.filter(is_later) {
             return after.end(ended);
         }
@@ -350,7 +350,7 @@ mod tests {
         let both = one.merge(&later);
         assert_eq!((both.ended, both.contact, both.held.len()), (Some(NOW.plus(60)), None, 0));
         assert_eq!((both.ring.takers().count(), both.merge(&later)), (0, both.clone()));
-        let accepted = PeerRecord { used: Some(NOW.plus(60)), ..one.clone() };
+        let accepted = PeerRecord { used: Some(NOW.plus(61)), ..one.clone() };
         assert_eq!((accepted.merge(&later).ended, accepted.merge(&later).standing(NOW).count()), (None, 0));
         let later = PeerRecord { held: vec![held(2)], given: vec![given(2)], ..one.clone() };
         let both = one.merge(&later);
