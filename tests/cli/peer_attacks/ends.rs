@@ -137,7 +137,7 @@ fn accepting_takes_a_key_by_name_and_no_other() {
     let (alice, bob, _) = friends();
     let id = bob.knows(ALICE)["keys"][0]["id"].as_str().unwrap().to_owned();
     for name in [id.as_str(), alice.keys()[0].as_str()] {
-        let said = bob.home.run(["peer", "accept", ALICE, name], b"").exits(0).text();
+        let said = bob.home.run(["peer", "accept", ALICE, "--", name], b"").exits(0).text();
         assert_eq!(said, format!("{ALICE}: key {id} was accepted already\n"));
     }
     for wrong in ["AAAAAAAAAAA", "v4.public.x", bob.keys()[0].as_str(), &announcement(&bob)] {

@@ -419,7 +419,7 @@ fn a_second_successor_is_a_fork() {
     // Nothing is given until the user decides.
     assert_eq!(field(&bob.sends(ALICE, "3", Some(&last)), SEALED), None);
     let id = bob.knows(ALICE)["keys"][2]["id"].as_str().unwrap().to_owned();
-    bob.home.run(["peer", "accept", ALICE, &id], b"").exits(0);
+    bob.home.run(["peer", "accept", ALICE, "--", &id], b"").exits(0);
     assert_eq!(bob.states(ALICE).last().unwrap(), "known");
     assert!(field(&bob.sends(ALICE, "4", Some(&last)), SEALED).is_some());
 }

@@ -27,7 +27,8 @@ pub struct Args {
     pub(super) of: Correspondent,
     /// The key: its short name or public half, as "peer show" prints them, or the announcement that your correspondent's
     /// "peer key show --json" prints [default: the only one that waits]
-    #[arg(value_name = "KEY")]
+    // A short name may begin with a hyphen.
+    #[arg(value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
 }
 
