@@ -388,8 +388,11 @@ impl KeyRing {
             }
         }
         self.forked = Some(now);
-        if !self.keys.iter().any(|own| own.keys.signing == new.keys.signing) {
-            self.keys.push(PeerKey { state: KeyState::Changed, ..new });
+        // The announced one is the latest of those, so that it is not the one that goes beyond the limit.
+        match self.keys.iter().position(|own| own.keys.signing == new.keys.signing) {
+            None => self.keys.push(PeerKey { state: KeyState::Changed, ..new }),
+            Some(at) if self.keys[at].state == KeyState::Changed => self.keys[at..].rotate_left(1),
+            Some(_) => {}
         }
         Learned::Forked
     }

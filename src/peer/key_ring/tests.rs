@@ -179,6 +179,12 @@ fn a_second_successor_is_a_fork() {
             assert_eq!((accepted.known().unwrap().keys.signing, accepted.forked()), (key(3), None));
         }
     }
+    // The announced key stays, also where it was kept aside long before and there are more than are kept.
+    let aside =
+        [2, 8].iter().fold(known(4), |ring, seed| learn(&ring, &announce(A, &[*seed], None), Covered).0.unwrap());
+    let revoked = learn(&aside, &announce(A, &[4, 7], Some(MADE)), Aligned).0.unwrap();
+    let (forked, learned) = learn(&revoked, &announce(A, &[4, 2], None), Aligned);
+    assert_eq!((states(&forked.unwrap()), learned), (vec![(4, Revoked), (7, Changed), (2, Changed)], Learned::Forked));
     // That the past key was stolen, its successor may say later.
     let (after, learned) = learn(&followed, &announce(A, &[1, 2], Some(MADE)), Aligned);
     assert_eq!((states(&after.unwrap()), learned), (vec![(1, Revoked), (2, Known)], Learned::Revoked));
