@@ -351,7 +351,7 @@ pub(super) mod tests {
         assert_eq!(put(&good).unwrap().address, address(A));
         let stranger = signed(&secret(2), &own, Purpose::Announcement, &good);
         assert_eq!(stranger, Err(AnnouncementError::Signature));
-        for purpose in [Purpose::Stamp, Purpose::Use, Purpose::Seal, Purpose::Succession, Purpose::Directory] {
+        for purpose in Purpose::ALL.into_iter().filter(|purpose| *purpose != Purpose::Announcement) {
             assert_eq!(signed(&secret(1), &own, purpose, &good), Err(AnnouncementError::Signature));
         }
         for footer in [&b""[..], b"{}", &[0; 32], &[1; 33]] {

@@ -324,11 +324,9 @@ mod tests {
     // Threat 1: a signature serves one purpose.
     #[test]
     fn a_token_holds_for_its_purpose_and_key_only() {
-        use Purpose::{Announcement, Directory, Order, Receipt, Seal, Stamp, Succession, Use};
-        const ALL: [Purpose; 8] = [Stamp, Use, Directory, Order, Receipt, Seal, Announcement, Succession];
-        for made in ALL {
+        for made in Purpose::ALL {
             let token = key(1).sign(b"{}", b"footer", made);
-            for asked in ALL {
+            for asked in Purpose::ALL {
                 assert_eq!(key(1).public().verify(&token, asked), made == asked, "{made:?} {asked:?}");
                 assert!(!key(2).public().verify(&token, asked));
             }

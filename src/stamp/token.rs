@@ -43,9 +43,27 @@ pub enum Purpose {
     Announcement,
     /// The key that follows another one of a correspondent.
     Succession,
+    /// A payment from one mail server to another, signed by the payer's meter (mailstamp-emstamp(5)).
+    Meter,
+    /// A request to an agency, signed by the meter of an account.
+    MeterRequest,
 }
 
 impl Purpose {
+    /// All purposes.
+    pub const ALL: [Self; 10] = [
+        Self::Stamp,
+        Self::Use,
+        Self::Directory,
+        Self::Order,
+        Self::Receipt,
+        Self::Seal,
+        Self::Announcement,
+        Self::Succession,
+        Self::Meter,
+        Self::MeterRequest,
+    ];
+
     /// The implicit assertion.
     #[must_use]
     pub fn assertion(self) -> &'static [u8] {
@@ -58,6 +76,8 @@ impl Purpose {
             Self::Seal => b"digital-stamp-seal",
             Self::Announcement => b"digital-stamp-key",
             Self::Succession => b"digital-stamp-key-next",
+            Self::Meter => b"digital-stamp-meter",
+            Self::MeterRequest => b"digital-stamp-meter-request",
         }
     }
 }
