@@ -27,6 +27,18 @@ pub enum AccountCode {
     Payouts,
 }
 
+/// Ledger account, of a vendor's ledger or of other books.
+pub trait BookAccount: Copy {
+    /// Returns whether its balance is never below zero.
+    fn is_solid(self) -> bool;
+}
+
+impl BookAccount for AccountCode {
+    fn is_solid(self) -> bool {
+        matches!(self, Self::Account(_) | Self::Vouchers | Self::Outstanding | Self::Forfeited)
+    }
+}
+
 /// Unit of an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,20 +50,26 @@ pub enum Unit {
 
 /// One posting of a transaction: added to a ledger account; negative if removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Posting {
-    pub account: AccountCode,
+pub struct Posting<A = AccountCode> {
+    pub account: A,
     pub unit: Unit,
     pub amount: i64,
 }
 
 /// Postings that sum to zero for every unit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Transaction(Vec<Posting>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction<A = AccountCode>(Vec<Posting<A>>);
 
-impl Transaction {
+impl<A> Default for Transaction<A> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<A: BookAccount> Transaction<A> {
     /// Adds a transfer from one ledger account to another. An amount of zero posts nothing.
     #[must_use]
-    pub fn transfer(mut self, from: AccountCode, to: AccountCode, unit: Unit, amount: u64) -> Self {
+    pub fn transfer(mut self, from: A, to: A, unit: Unit, amount: u64) -> Self {
         // No event moves more (see event.rs). Every balance would reject a larger amount as out of range.
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
         if amount != 0 {
@@ -63,7 +81,7 @@ impl Transaction {
 
     /// Returns the postings, in pairs.
     #[must_use]
-    pub fn postings(&self) -> &[Posting] {
+    pub fn postings(&self) -> &[Posting<A>] {
         &self.0
     }
 }
@@ -72,13 +90,9 @@ impl Transaction {
 ///
 /// `None` when it leaves its range, or when a ledger account that must not be negative would be.
 #[must_use]
-pub fn posted(balance: i64, posting: &Posting) -> Option<i64> {
+pub fn posted<A: BookAccount>(balance: i64, posting: &Posting<A>) -> Option<i64> {
     let after = balance.checked_add(posting.amount)?;
-    let solid = matches!(
-        posting.account,
-        AccountCode::Account(_) | AccountCode::Vouchers | AccountCode::Outstanding | AccountCode::Forfeited
-    );
-    (after >= 0 || !solid || after > balance).then_some(after)
+    (after >= 0 || !posting.account.is_solid() || after > balance).then_some(after)
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ impl Event {
     /// Returns the transaction of the event.
     #[must_use]
     pub fn transaction(&self) -> Transaction {
-        let none = Transaction::default();
+        let none = Transaction::<AccountCode>::default();
         let credits = |from, to, credits: u64| none.clone().transfer(from, to, Unit::Credits, credits);
         match self {
             Self::Founded { .. }

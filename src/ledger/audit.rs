@@ -10,7 +10,7 @@ use super::schema::{self, TxError, TxResult};
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{self, Buyer, Event};
 use crate::accounting::hash::Hash;
-use crate::accounting::hash_chain::{Entry, Head};
+use crate::accounting::hash_chain::{ChainCheck, Entry, Head};
 use crate::accounting::serial_derivation;
 use crate::stamp::serial::Serial;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
@@ -40,50 +40,26 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
     let serials = tx.open_table(schema::SERIAL)?;
     let history = tx.open_table(schema::HISTORY)?;
     let mut listed = 0;
-    let mut head = Head::EMPTY;
-    let mut seen = since.is_none_or(|since| since == Head::EMPTY);
+    let mut check = ChainCheck::new(since);
     for row in chain.iter()? {
         let (number, row) = row?;
         let number = number.value();
-        if number != head.number + 1 {
-            count.wrong(format!("entry {} is missing", head.number + 1));
-            head.number = number.saturating_sub(1);
-        }
-        let (kept, bytes) = match schema::split_entry(number, row.value()) {
-            Ok(split) => split,
-            Err(_) => {
-                count.wrong(format!("entry {number} is cut short"));
-                continue;
+        let entry: Option<Entry> = check.row(number, row.value(), &mut |problem| count.wrong(problem));
+        let Some(entry) = entry else { continue };
+        count.add(&entry, &serials)?;
+        if let Some(account) = entry.event.account() {
+            listed += 1;
+            if history.get((account, number))?.is_none() {
+                count.wrong(format!("account {account}: entry {number} is not in its history"));
             }
-        };
-        head = head.after(bytes);
-        if head != kept {
-            count.wrong(format!("entry {number} was changed, or one before it: the chain is broken from here"));
-            // Continues with the stored hash, so that the next fault is reported too.
-            head = kept;
-        }
-        if since.is_some_and(|since| since == head) {
-            seen = true;
-        }
-        match schema::from_json::<Entry>(bytes) {
-            Ok(entry) if entry.number == number => {
-                count.add(&entry, &serials)?;
-                if let Some(account) = entry.event.account() {
-                    listed += 1;
-                    if history.get((account, number))?.is_none() {
-                        count.wrong(format!("account {account}: entry {number} is not in its history"));
-                    }
-                }
-            }
-            Ok(entry) => count.wrong(format!("entry {number} says that it is entry {}", entry.number)),
-            Err(_) => count.wrong(format!("entry {number} cannot be read")),
         }
     }
-    if let (Some(since), false) = (since, seen) {
+    if let Some(since) = check.missing() {
         count.wrong(format!(
             "the chain does not go through {since}: the ledger was rewritten, or restored from a backup"
         ));
     }
+    let head = check.head;
     count.compare_balances(tx)?;
     count.compare_serials(&serials)?;
     count.compare_revoked(tx)?;

@@ -221,9 +221,7 @@ pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> TxResult<T> {
 
 /// Splits an entry's row into the head of the chain after it, and its bytes.
 pub(super) fn split_entry(number: u64, row: &[u8]) -> TxResult<(Head, &[u8])> {
-    let (hash, bytes) =
-        row.split_first_chunk::<32>().ok_or_else(|| TxError::Damaged(format!("entry {number} is too short")))?;
-    Ok((Head { number, hash: Hash(*hash) }, bytes))
+    Head::split(number, row).ok_or_else(|| TxError::Damaged(format!("entry {number} is too short")))
 }
 
 /// Returns whether a code or a count must be forgotten now.

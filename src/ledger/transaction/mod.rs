@@ -106,8 +106,7 @@ impl<'t> LedgerTx<'t> {
         let entry = Entry { number: self.head.number + 1, at: self.now, event };
         let bytes = schema::to_json(&entry)?;
         self.head = self.head.after(&bytes);
-        let row = [self.head.hash.0.as_slice(), &bytes].concat();
-        self.entry.insert(entry.number, row.as_slice())?;
+        self.entry.insert(entry.number, self.head.row(&bytes).as_slice())?;
         if let Some(account) = account {
             self.history.insert((account, entry.number), ())?;
         }
