@@ -1,6 +1,7 @@
 //! Accounting of credits: prices, orders and their caps, events and their transactions, and the hash chain of entries.
 //! Pure: time, random numbers and balances are arguments. The ledger (`ledger/`) keeps the entries on the disk.
 //!
+//! - [`bank`]: the books of a gateway's bank.
 //! - [`money`]: sums and prices, integers throughout.
 //! - [`double_entry`]: a [`Transaction`](double_entry::Transaction) consists of transfers, so its sum is zero.
 //! - [`event`]: the events of a ledger, and the transaction of each.
@@ -11,6 +12,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod bank;
 pub mod double_entry;
 pub mod event;
 pub mod hash;
