@@ -10,10 +10,10 @@
 //! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`peer`], [`verdict`],
 //!   [`policy`], [`autoreply`], [`boundary`], [`smtp`], `vendor_api`.
 //! - With I/O: [`os`], [`database`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`],
-//!   [`context`], [`engine`], `ledger`, `sender`.
+//!   [`context`], [`engine`], `ledger`, `sender`, `bank`.
 //! - Front ends: [`server`], [`cli`].
 //!
-//! `sender` and `ledger` exist with the Cargo features `sender` and `vendor`, and `vendor_api` with either.
+//! `sender` and `bank` exist with the Cargo feature `sender`, `ledger` with `vendor`, and `vendor_api` with either.
 
 /// Gives a type with `FromStr` and `Display` the conversions that serde needs to read and write it as text.
 macro_rules! text_form {
@@ -36,6 +36,8 @@ macro_rules! text_form {
 
 pub mod accounting;
 pub mod autoreply;
+#[cfg(feature = "sender")]
+pub mod bank;
 pub mod boundary;
 pub mod cli;
 pub mod config;

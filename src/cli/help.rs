@@ -14,7 +14,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &["classify", "filter", "deliver", "explain", "show", "grant", "revoke", "unrevoke", "grants", "watch", "scan"],
     ),
     ("Unstamped mail", &["rules", "held", "learn-sent", "learn-contacts", "correspondents", "reply"]),
-    ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail", "peer"]),
+    ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail", "bank", "peer"]),
     ("Vendors", &["trust", "directory", "vendor"]),
     (
         "Upkeep",

@@ -42,8 +42,8 @@ use ui::exit_status::{Failure, TEMPFAIL, USAGE};
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp-peer(1), mailstamp.toml(5),\n\
         mailstamp-rules(5), mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7),\n\
-        mailstamp-metrics(7), mailstamp-milter(8), mailstamp-sendmail(8), mailstamp-serve(8),\n\
-        mailstamp-store(8), mailstamp-submission(8), mailstamp-vendor(8).",
+        mailstamp-metrics(7), mailstamp-bank(8), mailstamp-milter(8), mailstamp-sendmail(8),\n\
+        mailstamp-serve(8), mailstamp-store(8), mailstamp-submission(8), mailstamp-vendor(8).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -95,6 +95,10 @@ enum Command {
     #[cfg(feature = "sender")]
     #[command(subcommand)]
     Account(commands::account::Command),
+    /// Keep the credits of a mail gateway
+    #[cfg(feature = "sender")]
+    #[command(subcommand)]
+    Bank(commands::bank::Command),
     /// Exchange keys and stamps with your correspondents
     #[cfg(feature = "sender")]
     #[command(subcommand)]
@@ -271,6 +275,8 @@ impl Cli {
             Command::Wallet(command) => commands::wallet::run(&command, &given(None)),
             #[cfg(feature = "sender")]
             Command::Account(command) => commands::account::run(&command, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Bank(command) => commands::bank::run(&command, &given(None)),
             #[cfg(feature = "sender")]
             Command::Peer(command) => commands::peer::run(&command, &of(command.user())),
             Command::Strip(args) => commands::strip::run(&args, &given(None)),

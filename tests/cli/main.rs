@@ -1,6 +1,8 @@
 //! The commands, as users and mail systems run them: the filter's mail path, delivery, rules, replies, key directories,
 //! and the sender's side.
 
+#[cfg(feature = "sender")]
+mod bank;
 mod clock;
 mod deliver;
 mod directory;

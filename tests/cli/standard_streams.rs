@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 52] = [
+const COMMANDS: [(&str, i32, i32); 56] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -35,6 +35,10 @@ const COMMANDS: [(&str, i32, i32); 52] = [
     ("wallet list", 0, 74),
     ("account list", 0, 74),
     ("sendmail -t", 75, -1),
+    ("bank init --agency a.example --account shop", -1, 74),
+    ("bank balance", -1, 74),
+    ("bank statement", -1, 74),
+    ("bank audit", -1, 74),
     ("peer key show", 0, 74),
     ("peer key new alice@x.example", -1, 74),
     ("peer list", 0, 74),

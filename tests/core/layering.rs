@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules by layer, from the lowest. An import within a layer is no better than one upward.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["time"],
     &["message"],
     &["grant", "stamp"],
@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 14] = [
     &["context"],
     // The sender does not need the engine.
     &["engine", "ledger", "sender"],
+    &["bank"],
     &["server"],
     &["cli"],
 ];

@@ -2,6 +2,8 @@
 //! journal of a resident store, and records what reaches it, in one order for all files. What a power cut leaves: of
 //! each file all that was synced, and of the rest any part, torn at 512 bytes.
 
+#[cfg(feature = "sender")]
+use mailstamp::bank::{error::BankError, handle::Bank};
 use mailstamp::store::StoreError;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::{ResidentLog, WalFile};
@@ -108,6 +110,20 @@ impl Disk {
         let count = Arc::default();
         let plug = Plug { disk: self.clone(), file: 0, plan, done: Arc::clone(&count) };
         (Redb::over(plug, Arc::clone(&self.unsettled), Options::default()), count)
+    }
+
+    /// Opens the bank on it, as a process with this plan.
+    #[cfg(feature = "sender")]
+    pub fn bank(&self, plan: Plan) -> Result<Bank, BankError> {
+        self.bank_counting(plan).0
+    }
+
+    /// The same, with the count of what it does.
+    #[cfg(feature = "sender")]
+    pub fn bank_counting(&self, plan: Plan) -> (Result<Bank, BankError>, Arc<Mutex<Count>>) {
+        let count = Arc::default();
+        let plug = Plug { disk: self.clone(), file: 0, plan, done: Arc::clone(&count) };
+        (Bank::over(plug, Arc::clone(&self.unsettled)), count)
     }
 
     /// Opens the log as the daemon does.

@@ -2,6 +2,7 @@
 //! for the reply log, `peers` for the keys of correspondents). The store on disk also withstands hostile files (`files`),
 //! failing operations (`faults`), cut power (`powercut`, and `staying` for the journal of the daemon), and processes that
 //! race and are killed (`processes`). `size` tests the size of its file. `disk` is the disk that can fail.
+//! `bank` tests the bank of a gateway, on the same disk.
 
 /// Each test runs on every store, with another one of the same kind beside it.
 macro_rules! on_every_store {
@@ -31,6 +32,8 @@ macro_rules! on_every_store {
     };
 }
 
+#[cfg(feature = "sender")]
+mod bank;
 mod contract;
 mod disk;
 mod faults;

@@ -3,6 +3,8 @@
 #[cfg(feature = "sender")]
 pub(super) mod account;
 pub(super) mod affix;
+#[cfg(feature = "sender")]
+pub(super) mod bank;
 pub(super) mod boundary;
 #[cfg(feature = "sender")]
 pub(super) mod buy;

@@ -9,6 +9,7 @@ pub(super) mod output;
 pub(super) mod progress;
 #[cfg(feature = "sender")]
 pub(super) mod purchase;
+pub(super) mod since;
 pub(super) mod stamp_target;
 pub(super) mod table;
 pub(super) mod terminal_text;

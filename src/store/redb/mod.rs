@@ -126,7 +126,7 @@ impl Redb {
         options: Options,
     ) -> Result<Self, StoreError> {
         let path = PathBuf::from("(storage)");
-        let session = catch_panic(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &SCHEMA));
+        let session = catch_panic(|| Session::over(Box::new(storage), unsettled, options.cache, &SCHEMA));
         let session = session.map_err(|trouble| trouble.at(&path))?;
         Ok(Self::with_keeping(path, Keeping::Given, options, Some(session)))
     }

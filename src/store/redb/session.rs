@@ -96,12 +96,13 @@ impl Session {
     }
 
     /// Opens the log in the caller's storage; creates one in an empty storage.
-    pub(in crate::store) fn over(
+    pub(crate) fn over(
         storage: Box<dyn StorageBackend>,
-        note: Box<dyn DirtyFlag>,
+        unsettled: Arc<AtomicBool>,
         cache: usize,
         schema: &Schema,
     ) -> Result<Self, SessionError> {
+        let note = Box::new(unsettled);
         let new = storage.len().map_err(redb::Error::Io)? == 0;
         Ok(Self { database: DetachedDatabase::open(storage, note, cache, new, schema)?, on_disk: None })
     }
@@ -136,11 +137,23 @@ impl Session {
         &self,
         job: impl FnOnce(&WriteTransaction) -> Result<T, SessionError>,
     ) -> Result<T, SessionError> {
+        self.write_if(|tx| Ok((job(tx)?, true)))
+    }
+
+    /// As [`Self::write`], but commits only if the job also returns `true`.
+    pub(crate) fn write_if<T>(
+        &self,
+        job: impl FnOnce(&WriteTransaction) -> Result<(T, bool), SessionError>,
+    ) -> Result<T, SessionError> {
         let mut tx = self.database.get()?.begin_write()?;
         tx.set_quick_repair(true);
-        let done = job(&tx)?;
-        tx.commit()?;
-        self.database.storage.mark_clean();
+        let (done, is_changed) = job(&tx)?;
+        if is_changed {
+            tx.commit()?;
+            self.database.storage.mark_clean();
+        } else {
+            tx.abort()?;
+        }
         Ok(done)
     }
 

@@ -8,6 +8,7 @@ mod plot;
 
 use crate::cli::ui::exit_status::{self, Failure};
 use crate::cli::ui::output;
+use crate::cli::ui::since::Since;
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::log::verdict_log::VerdictLog;
@@ -47,36 +48,6 @@ pub struct Args {
     /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-}
-
-/// Time from which to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
-    Time(UnixTime),
-    DaysBack(i64),
-}
-
-impl std::str::FromStr for Since {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "write 2026-11-21, 2026-11-21T12:00:00Z, seconds since 1970, or 30d";
-        if let Some(days) = text.strip_suffix('d') {
-            let days = Some(days).filter(|days| days.bytes().all(|b| b.is_ascii_digit()) && days.len() <= 6);
-            return days.and_then(|days| days.parse().ok()).map(Self::DaysBack).ok_or(wrong);
-        }
-        let day = || UnixTime::from_rfc3339(&format!("{text}T00:00:00Z"));
-        text.parse().or_else(|_| day()).map(Self::Time).map_err(|_| wrong)
-    }
-}
-
-impl Since {
-    fn from(self, now: UnixTime) -> UnixTime {
-        match self {
-            Self::Time(time) => time,
-            Self::DaysBack(days) => now.plus(-86_400 * days),
-        }
-    }
 }
 
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {

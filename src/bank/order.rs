@@ -1,0 +1,90 @@
+//! What callers ask of the bank, and what they get.
+
+use crate::accounting::bank::books::PaymentState;
+use crate::accounting::hash::Hash;
+use crate::time::UnixTime;
+use sha2::{Digest as _, Sha256};
+
+/// A payment that is to be reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentOrder {
+    /// Name of the payment: [`payment_name`].
+    pub payment: Hash,
+    /// Recipient, as the receiver wrote it.
+    pub mailbox: String,
+    /// Fingerprint of the message.
+    pub fingerprint: String,
+    /// ID of the receiver's offer.
+    pub id: String,
+    /// Price.
+    pub credits: u64,
+    /// End of the ID.
+    pub until: UnixTime,
+    /// Account that is paid.
+    pub peer: String,
+    /// Whether a reservation under another ID moves to this one: the receiver wanted none of the other.
+    pub renew: bool,
+}
+
+/// Reserved payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    pub payment: Hash,
+    /// ID that the token names.
+    pub id: String,
+    pub credits: u64,
+    /// End of the token.
+    pub until: UnixTime,
+    pub token: String,
+    pub state: PaymentState,
+    /// Whether it was reserved before, and nothing was written now.
+    pub again: bool,
+}
+
+/// Token that came with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncomingToken {
+    pub id: String,
+    /// Name of the mailbox and the message: [`copy_name`].
+    pub copy: Hash,
+    /// Licence of the payer.
+    pub peer: String,
+    pub credits: u64,
+    /// End of the token.
+    pub until: UnixTime,
+    pub token: String,
+    /// Most credits of this payer that may be open.
+    pub max_exposure: u64,
+}
+
+/// What is known of a token that came with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It is noted now.
+    Fresh,
+    /// It was noted before for this message, which was perhaps not delivered.
+    Again,
+    /// This message was paid and delivered.
+    Received,
+    /// It was used for another message.
+    Double,
+    /// The payer has too many credits that are not cleared. Nothing is noted.
+    Full,
+}
+
+/// Computes the name of a payment. The agency pays each name once.
+///
+/// It is SHA-256 over `emstamp-payment`, NUL, the payer's account number (8 bytes, big endian), the mailbox, NUL and the
+/// fingerprint of the message.
+#[must_use]
+pub fn payment_name(account: u64, mailbox: &str, fingerprint: &[u8]) -> Hash {
+    let hash = Sha256::new().chain_update(b"emstamp-payment\0").chain_update(account.to_be_bytes());
+    Hash(hash.chain_update(mailbox).chain_update([0]).chain_update(fingerprint).finalize().into())
+}
+
+/// Computes the name of a message to a mailbox.
+#[must_use]
+pub fn copy_name(mailbox: &str, fingerprint: &[u8]) -> Hash {
+    let hash = Sha256::new().chain_update(b"emstamp-copy\0").chain_update(mailbox);
+    Hash(hash.chain_update([0]).chain_update(fingerprint).finalize().into())
+}
