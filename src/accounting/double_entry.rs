@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum AccountCode {
     /// Credits of an account. Never below zero.
     Account(u64),
+    /// Credits that a licence lets its meter sign for, by the number of the licence. Never below zero.
+    License(u64),
     /// Remaining value of vouchers.
     Vouchers,
     /// Stamps that were sold and not taken back.
@@ -35,7 +37,7 @@ pub trait BookAccount: Copy {
 
 impl BookAccount for AccountCode {
     fn is_solid(self) -> bool {
-        matches!(self, Self::Account(_) | Self::Vouchers | Self::Outstanding | Self::Forfeited)
+        matches!(self, Self::Account(_) | Self::License(_) | Self::Vouchers | Self::Outstanding | Self::Forfeited)
     }
 }
 
@@ -104,6 +106,7 @@ mod tests {
     fn ledger() -> impl Strategy<Value = AccountCode> {
         prop_oneof![
             (0_u64..4).prop_map(AccountCode::Account),
+            (0_u64..4).prop_map(AccountCode::License),
             Just(AccountCode::Outstanding),
             Just(AccountCode::Issue),
             Just(AccountCode::Cash)
@@ -130,6 +133,8 @@ mod tests {
         let take = |account, amount| posted(5, &Posting { account, unit: Unit::Credits, amount });
         assert_eq!(take(AccountCode::Account(1), -5), Some(0));
         assert_eq!(take(AccountCode::Account(1), -6), None);
+        assert_eq!(take(AccountCode::License(1), -5), Some(0));
+        assert_eq!(take(AccountCode::License(1), -6), None);
         assert_eq!(take(AccountCode::Issue, -6), Some(-1));
         assert_eq!(take(AccountCode::Account(1), i64::MAX), None);
     }

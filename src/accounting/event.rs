@@ -13,6 +13,7 @@ use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Terms of the vendor's sales.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Terms {
     pub days: u32,
     /// Caps of accounts without their own.
     pub caps: Caps,
+    /// Highest limit of a meter's licence; no meter is licensed if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meters: Option<u64>,
 }
 
 impl Terms {
@@ -35,6 +39,12 @@ impl Terms {
         self.days.min(caps.days).min(DAYS_MAX)
     }
 }
+
+/// A claim on a licence: its number, the credits, and the payment ([`payment_hash`](super::meter::payment_hash)).
+pub type Claim = (u64, u64, Hash);
+
+/// Head of the chain of a bank: number and hash of its last entry.
+pub type Position = (u64, Hash);
 
 /// Buyer of stamps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +203,50 @@ pub enum Event {
         /// Reference of the payout; each is accepted once.
         reference: String,
     },
+    /// A meter may sign for credits of the account, which are locked.
+    Licensed {
+        account: u64,
+        /// Its number, from 1.
+        license: u64,
+        /// Name of the meter's key.
+        kid: String,
+        key: PublicKey,
+        /// The credits.
+        limit: u64,
+        /// End of the licence.
+        until: UnixTime,
+        /// Head of the bank's chain.
+        bank: Position,
+    },
+    /// A licence was revoked; its credits stay locked until it is closed.
+    LicenseEnded { account: u64, license: u64 },
+    /// Tokens were cleared.
+    Cleared {
+        /// The payee.
+        account: u64,
+        /// Head of the payee's bank's chain.
+        bank: Position,
+        /// Licence, credits and payment of each token.
+        each: Vec<Claim>,
+        /// Tokens for which their licences had too few credits left: nothing was paid.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        over: Vec<Claim>,
+    },
+    /// A licence was closed, and its rest returned to the account.
+    LicenseClosed {
+        account: u64,
+        license: u64,
+        /// The rest.
+        credits: u64,
+    },
+    /// The owner of an account says that its bank was restored from a copy.
+    BankRestored {
+        account: u64,
+        /// Head of the bank's chain.
+        bank: Position,
+        /// Head that was seen before.
+        last: Position,
+    },
     /// The ledger was restored from a backup, which ended with the entry before this one.
     Restored,
 }
@@ -215,6 +269,8 @@ impl Event {
             | Self::KeyRevoked { .. }
             | Self::Owned { .. }
             | Self::Disowned { .. }
+            | Self::LicenseEnded { .. }
+            | Self::BankRestored { .. }
             | Self::Restored => none,
             Self::Credited { account, credits: sold, cost, .. } => {
                 sale(credits(AccountCode::Issue, AccountCode::Account(*account), *sold), cost)
@@ -236,6 +292,23 @@ impl Event {
             },
             Self::Deposited { account, credits: worth, .. } => {
                 credits(AccountCode::Outstanding, AccountCode::Account(*account), *worth)
+            }
+            Self::Licensed { account, license, limit, .. } => {
+                credits(AccountCode::Account(*account), AccountCode::License(*license), *limit)
+            }
+            Self::Cleared { account, each, .. } => {
+                // One transfer for each licence.
+                let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+                for (license, worth, _) in each {
+                    let sum = sums.entry(*license).or_default();
+                    *sum = sum.saturating_add(*worth);
+                }
+                sums.into_iter().fold(none, |moved, (license, sum)| {
+                    moved.transfer(AccountCode::License(license), AccountCode::Account(*account), Unit::Credits, sum)
+                })
+            }
+            Self::LicenseClosed { account, license, credits: rest } => {
+                credits(AccountCode::License(*license), AccountCode::Account(*account), *rest)
             }
             Self::Revoked { credits: worth, .. } => credits(AccountCode::Outstanding, AccountCode::Forfeited, *worth),
             Self::PaidOut { account, credits: paid, sum, .. } => {
@@ -266,6 +339,11 @@ impl Event {
             | Self::VoucherTaken { account, .. }
             | Self::Issued { buyer: Buyer::Account(account), .. }
             | Self::Deposited { account, .. }
+            | Self::Licensed { account, .. }
+            | Self::LicenseEnded { account, .. }
+            | Self::Cleared { account, .. }
+            | Self::LicenseClosed { account, .. }
+            | Self::BankRestored { account, .. }
             | Self::PaidOut { account, .. } => Some(*account),
             _ => None,
         }

@@ -6,6 +6,7 @@
 //! - [`double_entry`]: a [`Transaction`](double_entry::Transaction) consists of transfers, so its sum is zero.
 //! - [`event`]: the events of a ledger, and the transaction of each.
 //! - [`hash`]: SHA-256 hashes. [`hash_chain`]: entries, each with the hash of all before it.
+//! - [`meter`]: payments by meters: limits of licences, and why a token is not cleared.
 //! - [`order`]: orders of buyers, and the caps.
 //! - [`redemption`]: why a stamp is neither taken back nor revoked.
 //! - [`serial_derivation`]: serials that never repeat.
@@ -17,6 +18,7 @@ pub mod double_entry;
 pub mod event;
 pub mod hash;
 pub mod hash_chain;
+pub mod meter;
 pub mod money;
 pub mod order;
 pub mod redemption;

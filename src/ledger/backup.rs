@@ -29,6 +29,14 @@ pub(super) fn copy(from: &ReadTransaction, to: &Database) -> TxResult<Head> {
     table(from, &tx, schema::SPENT)?;
     table(from, &tx, schema::HISTORY)?;
     table(from, &tx, schema::SIGNING)?;
+    table(from, &tx, schema::OUTPUT)?;
+    table(from, &tx, schema::LICENSE)?;
+    table(from, &tx, schema::LICENSE_NAMED)?;
+    table(from, &tx, schema::LICENSES_OF)?;
+    table(from, &tx, schema::LICENSE_DUE)?;
+    table(from, &tx, schema::PAYMENT)?;
+    table(from, &tx, schema::OVER)?;
+    table(from, &tx, schema::BANK)?;
     tx.commit()?;
     schema::head_in(&from.open_table(schema::ENTRY)?)
 }

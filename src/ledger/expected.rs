@@ -1,5 +1,5 @@
 //! Rows that open or name an account, as the entries have them: accounts, names, API keys, owners of addresses. Also
-//! the terms and the signing keys.
+//! the terms and the signing keys. `expected_meters` has those of licences.
 //!
 //! - An audit compares these with the tables. A row that the entries do not explain, a missing row and a row that was
 //!   moved to another account are problems.
@@ -7,6 +7,7 @@
 //! - The label of an API key is in no entry. A revoked key opens nothing, so its row may be missing.
 //! - Codes that were mailed are in no entry: telling one adds an entry.
 
+use super::expected_meters::ExpectedMeters;
 use super::model::{Account, ApiKey, KeyRecord};
 use super::schema::{self, TxResult};
 use crate::accounting::event::{Event, Terms};
@@ -29,6 +30,7 @@ pub(super) struct Expected {
     api_keys: BTreeMap<Hash, Key>,
     /// By the salted hash of the address or domain.
     owners: BTreeMap<Hash, u64>,
+    meters: ExpectedMeters,
 }
 
 /// What the entries say about an API key.
@@ -44,6 +46,7 @@ type Report<'a> = &'a mut dyn FnMut(String);
 impl Expected {
     /// Follows the next entry.
     pub(super) fn add(&mut self, entry: &Entry) {
+        self.meters.add(entry);
         match &entry.event {
             Event::Founded { vendor } => self.vendor = Some(vendor.clone()),
             Event::Terms { terms } => self.terms = Some(terms.clone()),
@@ -92,7 +95,8 @@ impl Expected {
         compare_vendor(tx, self.vendor, self.terms, self.signing, wrong)?;
         compare_accounts(tx, self.accounts, wrong)?;
         compare_api_keys(tx, self.api_keys, wrong)?;
-        compare_owners(tx, self.owners, wrong)
+        compare_owners(tx, self.owners, wrong)?;
+        self.meters.compare(tx, wrong)
     }
 }
 

@@ -2,7 +2,8 @@
 //! of it can be recomputed. `accounting` defines what an event moves. The layers above receive the requests, by HTTP or
 //! by command.
 //!
-//! - [`handle`]: the ledger for callers; [`trade`]: its methods that sell stamps, take them back and pay out.
+//! - [`handle`]: the ledger for callers; [`trade`]: its methods that sell stamps, take them back and pay out;
+//!   [`meters`]: those that license meters and clear their tokens.
 //! - [`ops`]: the operations, each with its fields and its output. [`model`]: records; [`rejection`]: reasons why an
 //!   operation is rejected.
 //! - `publication.rs`: the signed directory of the vendor.
@@ -17,8 +18,10 @@ mod client;
 mod database;
 pub mod error;
 mod expected;
+mod expected_meters;
 mod files;
 pub mod handle;
+pub mod meters;
 pub mod model;
 pub mod ops;
 pub mod payment;

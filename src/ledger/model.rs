@@ -169,8 +169,16 @@ pub struct Summary {
     pub accounts: u64,
     /// Stamps sold.
     pub stamps: u64,
-    /// Balances, except those of accounts.
+    /// Balances, except those of accounts and licences.
     pub balances: Vec<Balance>,
+    /// Credits of all licences.
+    pub licensed: i64,
+    /// Licences that are not closed.
+    pub licenses: u64,
+    /// Payments that were cleared.
+    pub cleared: u64,
+    /// Payments for which a licence had too few credits left.
+    pub over: u64,
     /// Size of the file in bytes.
     pub bytes: u64,
 }
@@ -188,6 +196,94 @@ pub struct Day {
     pub before: i64,
     /// Balance at its end.
     pub balance: i64,
+}
+
+/// Licence of a meter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct License {
+    /// Its number, for ever.
+    pub number: u64,
+    pub account: u64,
+    /// Name of its key.
+    pub kid: String,
+    pub key: PublicKey,
+    /// Credits for which the meter may sign.
+    pub limit: u64,
+    /// When it was issued.
+    pub created: UnixTime,
+    /// End of the licence.
+    pub until: UnixTime,
+    /// When it was revoked.
+    pub revoked: Option<UnixTime>,
+    /// When it was closed, and its rest returned.
+    pub closed: Option<UnixTime>,
+    /// Credits that returned to the account when it was closed.
+    pub returned: u64,
+    /// Credits of tokens that were handed in beyond the limit, and not paid.
+    pub over: u64,
+}
+
+impl License {
+    /// Returns whether its meter may sign.
+    #[must_use]
+    pub fn is_live(&self, now: UnixTime) -> bool {
+        self.revoked.is_none() && self.closed.is_none() && now < self.until
+    }
+}
+
+/// A licence with what is left of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LicenseStanding {
+    pub license: License,
+    /// Name of its account.
+    pub name: String,
+    /// Credits that were not cleared.
+    pub rest: u64,
+    /// Last contact of the account's bank.
+    pub contact: Option<BankContact>,
+}
+
+/// Last contact of an account's bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BankContact {
+    /// Head of the bank's chain.
+    pub head: Head,
+    pub at: UnixTime,
+}
+
+/// A request of a meter, with a valid signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterContact {
+    pub account: u64,
+    /// Name of the key that signed.
+    pub kid: String,
+    /// Idempotency key.
+    pub idempotency: String,
+    /// Hash of the body.
+    pub body: Hash,
+    /// Head of the bank's chain.
+    pub bank: Head,
+}
+
+/// A token to clear, with a valid signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenClaim {
+    /// Number of its licence.
+    pub license: u64,
+    pub credits: u64,
+    /// Hash of its payment.
+    pub payment: Hash,
+    /// End of the token.
+    pub until: UnixTime,
+}
+
+/// A payment of which a bank does not know whether it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenClaim {
+    /// Hash of the payment.
+    pub payment: Hash,
+    /// End of the last token for it.
+    pub until: UnixTime,
 }
 
 /// Payer of stamps.

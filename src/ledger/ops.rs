@@ -10,15 +10,20 @@
 use super::audit::Report;
 use super::backend::{LocalLedger, digest_of};
 use super::error::LedgerError;
-use super::model::{self, ApiKey, Day, Payer, Presented, Receipt, Redemption, Sale, StampRecord, Standing};
+use super::model::{
+    self, ApiKey, Day, License as LicenseRow, LicenseStanding, MeterContact, OpenClaim, Payer, Presented, Receipt,
+    Redemption, Sale, StampRecord, Standing, TokenClaim,
+};
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
+use crate::accounting::meter::ClearingProblem;
 use crate::accounting::money::Money;
 use crate::accounting::order::{Order, OwnCaps};
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
+use crate::vendor_api::meters::MeterReceipt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -103,9 +108,9 @@ operations! {
     /// Checks a code. Returns the number of remaining attempts, or `None` when the code is right.
     TellCode { account: u64, subject: String, hash: Hash } -> Option<u8> =
         write |tx| tx.tell_code(account, &subject, hash);
-    /// Forgets the codes of a day ago and the counts of them. Every write does, so this is for a service without
-    /// writes.
-    Forget {} -> () = with |ledger, now| match ledger.read(now, |tx| tx.codes_are_due())? {
+    /// Forgets the codes of a day ago and the counts of them, and closes licences. Every write does, so this is for a
+    /// service without writes.
+    Forget {} -> () = with |ledger, now| match ledger.read(now, |tx| tx.is_due())? {
         true => ledger.write(now, |_| Ok(())),
         false => Ok(()),
     };
@@ -139,6 +144,22 @@ operations! {
     ///
     /// It is above all earlier ones, and at least the current time in seconds.
     NextVersion {} -> u64 = write |tx| tx.next_version();
+    /// Licenses a meter that signed the request, and locks the limit.
+    ///
+    /// Rejected with `MetersOff`, `LicenseLimit`, `ManyLicenses`, `Funds`, `BankBehind`, `KeyReused`, and `Form` for a
+    /// key that was licensed before.
+    License { contact: MeterContact, key: PublicKey, limit: u64, days: u32 } -> MeterReceipt =
+        write |tx| tx.license(&contact, key, limit, days);
+    /// Revokes a licence, which leaves the directory. `account` limits it to its own. Rejected with `NoLicense`.
+    EndLicense { kid: String, account: Option<u64> } -> () = write |tx| tx.end_license(&kid, account);
+    /// Clears tokens to an account. A token that is not cleared is not a rejection. Rejected with `MeterRequest`,
+    /// `BankBehind`, `KeyReused`.
+    Clear { contact: MeterContact, tokens: Vec<Result<TokenClaim, ClearingProblem>> } -> MeterReceipt =
+        write |tx| tx.clear(&contact, &tokens);
+    /// Records the head of a bank. Rejected with `MeterRequest`, `KeyReused`, and with `BankBehind` unless
+    /// `accept_restored` says otherwise.
+    Checkpoint { contact: MeterContact, open: Vec<OpenClaim>, accept_restored: bool } -> MeterReceipt =
+        write |tx| tx.checkpoint(&contact, &open, accept_restored);
     PayOut { account: u64, credits: u64, reference: String } -> Receipt = with |ledger, now| {
         let digest = digest_of(&Request::from(PayOut { account, credits, reference: reference.clone() }));
         ledger.write(now, move |tx| tx.pay_out(account, credits, reference, digest))
@@ -161,6 +182,14 @@ operations! {
     Sold { account: Option<u64>, orders: Vec<Order>, idempotency: String } -> Option<Sale> =
         read |tx| tx.sold(account, &idempotency, digest_of(&(account, &orders)));
     Stamp { serial: Serial } -> Option<StampRecord> = read |tx| tx.stamp(&serial);
+    /// Returns the licence of this key. Rejected with `NoLicense`.
+    LicenseNamed { kid: String } -> LicenseStanding = read |tx| tx.license_named(&kid);
+    /// Returns the licences of an account that are not closed.
+    LicensesOf { account: u64 } -> Vec<LicenseStanding> = read |tx| tx.licenses_of(account);
+    /// Returns up to `most` licences (10,000 at most), closed ones too, with numbers above `after`.
+    Licenses { after: u64, most: u32 } -> Vec<LicenseStanding> = read |tx| tx.licenses(after, most);
+    /// Returns the licences whose meters may sign, for the directory.
+    LiveLicenses {} -> Vec<LicenseRow> = read |tx| tx.live_licenses();
     /// Returns every serial that was revoked.
     RevokedSerials {} -> Vec<Serial> = read |tx| tx.revoked();
     /// Returns the revoked serials that need not be published any more, since their stamps have expired.

@@ -1,7 +1,9 @@
 //! Read operations. Each reads one transaction, concurrently with the writer and with each other.
 
 use super::audit::{self, Report};
-use super::model::{Account, ApiKey, Balance, Day, Profile, Sale, StampRecord, StampState, Standing, Summary};
+use super::model::{
+    Account, ApiKey, Balance, Day, License, LicenseStanding, Profile, Sale, StampRecord, StampState, Standing, Summary,
+};
 use super::rejection::Rejection;
 use super::schema::{self, IdempotencyRecord, TxError, TxResult};
 use crate::accounting::double_entry::{AccountCode, Unit};
@@ -129,8 +131,55 @@ impl ReadTx {
         account.ok_or_else(none)
     }
 
-    pub(super) fn codes_are_due(&self) -> TxResult<bool> {
-        schema::codes_are_due(&self.tx.open_table(schema::META)?, self.now)
+    /// Returns whether a code must be forgotten, or a licence closed.
+    pub(super) fn is_due(&self) -> TxResult<bool> {
+        let now = u64::try_from(self.now.0).unwrap_or(0);
+        let closing = self.tx.open_table(schema::LICENSE_DUE)?.first()?.is_some_and(|(key, _)| key.value().0 < now);
+        Ok(closing || schema::codes_are_due(&self.tx.open_table(schema::META)?, self.now)?)
+    }
+
+    fn license(&self, number: u64) -> TxResult<License> {
+        let row = self.tx.open_table(schema::LICENSE)?;
+        let row = row.get(number)?.ok_or_else(|| TxError::Damaged(format!("licence {number} is missing")))?;
+        schema::from_json(row.value())
+    }
+
+    fn license_standing(&self, license: License) -> TxResult<LicenseStanding> {
+        let rest = self.balance(AccountCode::License(license.number), Unit::Credits)?;
+        let account = self.account(license.account)?.ok_or_else(|| no_account(&license.account))?;
+        let contact = self.tx.open_table(schema::BANK)?;
+        let contact = contact.get(license.account)?.map(|row| schema::from_json(row.value())).transpose()?;
+        Ok(LicenseStanding { license, name: account.name, rest: u64::try_from(rest).unwrap_or(0), contact })
+    }
+
+    pub(super) fn license_named(&self, kid: &str) -> TxResult<LicenseStanding> {
+        let number = self.tx.open_table(schema::LICENSE_NAMED)?.get(kid)?.map(|row| row.value());
+        let unknown = || TxError::Refused(Rejection::NoLicense { kid: kid.to_owned() });
+        self.license_standing(self.license(number.ok_or_else(unknown)?)?)
+    }
+
+    pub(super) fn licenses_of(&self, account: u64) -> TxResult<Vec<LicenseStanding>> {
+        let table = self.tx.open_table(schema::LICENSES_OF)?;
+        let rows = table.range((account, 0)..=(account, u64::MAX))?;
+        rows.map(|row| self.license_standing(self.license(row?.0.value().1)?)).collect()
+    }
+
+    pub(super) fn licenses(&self, after: u64, most: u32) -> TxResult<Vec<LicenseStanding>> {
+        let table = self.tx.open_table(schema::LICENSE)?;
+        let rows = table.range(after.saturating_add(1)..)?.take(most.min(MAX_PAGE) as usize);
+        rows.map(|row| self.license_standing(schema::from_json(row?.1.value())?)).collect()
+    }
+
+    pub(super) fn live_licenses(&self) -> TxResult<Vec<License>> {
+        let due = self.tx.open_table(schema::LICENSE_DUE)?;
+        let mut live = Vec::new();
+        for row in due.iter()? {
+            let license = self.license(row?.0.value().1)?;
+            if license.is_live(self.now) {
+                live.push(license);
+            }
+        }
+        Ok(live)
     }
 
     pub(super) fn voucher(&self, voucher: &Hash) -> TxResult<u64> {
@@ -251,8 +300,13 @@ impl ReadTx {
         // Kinds from 2 on are not accounts.
         let mut first = [0; 12];
         first[0] = 2;
+        let mut licensed = 0_i64;
         for row in table.range::<&[u8; 12]>(&first..)? {
             let (key, amount) = row?;
+            if key.value()[0] == schema::LICENSES {
+                licensed = licensed.saturating_add(amount.value());
+                continue;
+            }
             let (account, unit) = schema::balance_of(key.value())?;
             balances.push(Balance { account, unit, amount: amount.value() });
         }
@@ -261,6 +315,10 @@ impl ReadTx {
             accounts: self.tx.open_table(schema::ACCOUNT)?.len()?,
             stamps: self.tx.open_table(schema::SERIAL)?.len()?,
             balances,
+            licensed,
+            licenses: self.tx.open_table(schema::LICENSE_DUE)?.len()?,
+            cleared: self.tx.open_table(schema::PAYMENT)?.len()?,
+            over: self.tx.open_table(schema::OVER)?.len()?,
             bytes,
         })
     }

@@ -4,6 +4,7 @@
 use crate::accounting::order::OrderError;
 use crate::accounting::redemption::StampProblem;
 use crate::time::UnixTime;
+use crate::vendor_api::meters::RequestProblem;
 use serde::{Deserialize, Serialize};
 
 /// Reason why a request is rejected. [`code`](Self::code) is stable; the sentences are not.
@@ -107,6 +108,44 @@ pub enum Rejection {
         /// The limit for customers.
         most: u64,
     },
+    /// The vendor licenses no meters.
+    #[error("this vendor licenses no meters")]
+    MetersOff,
+    #[error("a licence has a limit of at most {most} credits, and {asked} were requested")]
+    LicenseLimit {
+        /// The limit that was requested.
+        asked: u64,
+        most: u64,
+    },
+    /// The account, or the vendor, has as many licences as it may.
+    #[error("{live} licences are live, the most allowed {of}; try again when one of them has ended")]
+    ManyLicenses {
+        /// Licences that have not ended, also revoked ones.
+        live: u64,
+        /// `for one account` or `in the directory`.
+        of: String,
+    },
+    /// The account has no licence of this name.
+    #[error("there is no licence {kid}")]
+    NoLicense {
+        /// Its name.
+        kid: String,
+    },
+    /// The signature of a meter's request is not accepted.
+    #[error("signed request: {problem}")]
+    MeterRequest {
+        problem: RequestProblem,
+        /// Time of the agency.
+        now: UnixTime,
+    },
+    /// The bank's chain ends before, or beside, the head that was seen last.
+    #[error("the bank is at {sent}, and was at {last}: it was restored from a copy, or is another one")]
+    BankBehind {
+        /// Head that was seen last, `number:hash`.
+        last: String,
+        /// Head of this request.
+        sent: String,
+    },
     /// No signing key has this name, or it cannot do this.
     #[error("signing key {kid}: {problem}")]
     SigningKey {
@@ -147,6 +186,12 @@ impl Rejection {
             Self::WrongCode { .. } => "wrong-code",
             Self::CodeWaiting { .. } | Self::ManyCodes { .. } => "code-waiting",
             Self::RevokedFull { .. } => "revoked-full",
+            Self::MetersOff => "meters-off",
+            Self::LicenseLimit { .. } => "license-limit",
+            Self::ManyLicenses { .. } => "many-licenses",
+            Self::NoLicense { .. } => "no-license",
+            Self::MeterRequest { .. } => "meter-request",
+            Self::BankBehind { .. } => "bank-behind",
             Self::SigningKey { .. } => "signing-key",
             Self::Range => "range",
             Self::PaidOtherwise { .. } => "paid-otherwise",

@@ -20,7 +20,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// The format that this program reads and writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// `format`, `vendor`, `terms`; `codes-due`, the time at which a code or a count must be forgotten.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -60,6 +60,23 @@ pub(super) const SPENT: TableDefinition<u64, (u64, u64)> = TableDefinition::new(
 pub(super) const HISTORY: TableDefinition<(u64, u64), ()> = TableDefinition::new("history");
 /// Name to the signing key as JSON.
 pub(super) const SIGNING: TableDefinition<&str, &[u8]> = TableDefinition::new("signing");
+
+/// Output of a request of a meter as JSON, by the hash of its idempotency key; it goes with the key.
+pub(super) const OUTPUT: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("output");
+/// Number to the licence as JSON, also when it is closed.
+pub(super) const LICENSE: TableDefinition<u64, &[u8]> = TableDefinition::new("license");
+/// Name of a meter's key to the number of its licence.
+pub(super) const LICENSE_NAMED: TableDefinition<&str, u64> = TableDefinition::new("license-named");
+/// Licences of an account that are not closed.
+pub(super) const LICENSES_OF: TableDefinition<(u64, u64), ()> = TableDefinition::new("licenses-of");
+/// Time in seconds at which a licence must be closed, and its number.
+pub(super) const LICENSE_DUE: TableDefinition<(u64, u64), ()> = TableDefinition::new("license-due");
+/// Payments that were cleared, to the entry.
+pub(super) const PAYMENT: TableDefinition<&[u8; 32], u64> = TableDefinition::new("payment");
+/// Payments for which a licence had too few credits left, to the entry of the first claim.
+pub(super) const OVER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("over");
+/// Account to the last head of its bank's chain, as JSON.
+pub(super) const BANK: TableDefinition<u64, &[u8]> = TableDefinition::new("bank");
 
 /// Lifetime of a code, and of the count of it: a day.
 pub(super) const CODE_HOLDS: i64 = 86_400;
@@ -164,6 +181,9 @@ impl IdempotencyRecord {
     }
 }
 
+/// Kind of the balances of licences, the last one.
+pub(super) const LICENSES: u8 = 9;
+
 /// Builds the key of a balance: ledger account, owner, and unit (currency code, or zeros for credits).
 pub(super) fn balance_key(account: AccountCode, unit: Unit) -> [u8; 12] {
     let (kind, owner) = match account {
@@ -175,6 +195,7 @@ pub(super) fn balance_key(account: AccountCode, unit: Unit) -> [u8; 12] {
         AccountCode::Cash => (6, 0),
         AccountCode::Sales => (7, 0),
         AccountCode::Payouts => (8, 0),
+        AccountCode::License(number) => (LICENSES, number),
     };
     let mut key = [0; 12];
     key[0] = kind;
@@ -197,6 +218,7 @@ pub(super) fn balance_of(key: &[u8; 12]) -> TxResult<(AccountCode, Unit)> {
         6 => AccountCode::Cash,
         7 => AccountCode::Sales,
         8 => AccountCode::Payouts,
+        LICENSES => AccountCode::License(owner),
         other => return Err(TxError::Damaged(format!("a balance of kind {other}"))),
     };
     let letters = &key[9..];
@@ -271,6 +293,14 @@ pub(super) fn establish(database: &Database, vendor: &str) -> TxResult<()> {
         tx.open_table(SPENT)?;
         tx.open_table(HISTORY)?;
         tx.open_table(SIGNING)?;
+        tx.open_table(OUTPUT)?;
+        tx.open_table(LICENSE)?;
+        tx.open_table(LICENSE_NAMED)?;
+        tx.open_table(LICENSES_OF)?;
+        tx.open_table(LICENSE_DUE)?;
+        tx.open_table(PAYMENT)?;
+        tx.open_table(OVER)?;
+        tx.open_table(BANK)?;
     }
     Ok(tx.commit()?)
 }
@@ -296,12 +326,15 @@ mod tests {
     #[test]
     fn keys_of_balances_come_back() {
         let euro = Unit::Money("EUR".parse().unwrap());
-        for (account, unit) in
-            [(AccountCode::Account(77), Unit::Credits), (AccountCode::Cash, euro), (AccountCode::Issue, Unit::Credits)]
-        {
+        for (account, unit) in [
+            (AccountCode::Account(77), Unit::Credits),
+            (AccountCode::License(77), Unit::Credits),
+            (AccountCode::Cash, euro),
+            (AccountCode::Issue, Unit::Credits),
+        ] {
             assert_eq!(balance_of(&balance_key(account, unit)).unwrap(), (account, unit));
         }
-        assert!(balance_of(&[9; 12]).is_err());
+        assert!(balance_of(&[10; 12]).is_err());
     }
 
     #[test]

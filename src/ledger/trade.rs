@@ -173,7 +173,7 @@ impl Ledger {
     }
 }
 
-fn no_key() -> LedgerError {
+pub(super) fn no_key() -> LedgerError {
     let problem = "no key signs; rotate to a new one".to_owned();
     Rejection::SigningKey { kid: "(none)".into(), problem }.into()
 }

@@ -57,7 +57,7 @@ pub struct HistoryEntry {
     /// Number of the entry.
     pub entry: u64,
     pub event: HistoryEvent,
-    /// Stamps that were bought, redeemed or returned.
+    /// Stamps that were bought, redeemed or returned, or tokens that were cleared.
     pub stamps: u64,
 }
 
@@ -83,6 +83,16 @@ pub enum HistoryEvent {
     Disowned,
     /// The vendor changed the contact or the limits.
     Changed,
+    /// A meter may sign for credits, which are locked.
+    Licensed,
+    /// A licence was revoked.
+    LicenseEnded,
+    /// A licence was closed, and its rest returned.
+    LicenseClosed,
+    /// Tokens of meters were cleared.
+    Cleared,
+    /// The bank was restored from a copy.
+    BankRestored,
     Other,
 }
 

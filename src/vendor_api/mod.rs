@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod account;
+pub mod meters;
 pub mod operation;
 pub mod prices;
 pub mod problem;

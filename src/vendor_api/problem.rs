@@ -27,9 +27,14 @@ pub struct ProblemDetails {
 }
 
 /// Every code with its status and meaning.
-pub const CODES: [(&str, u16, &str); 28] = [
+pub const CODES: [(&str, u16, &str); 34] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
     ("account-exists", 409, "An account with this name already exists."),
+    (
+        "bank-behind",
+        409,
+        "The bank's chain is not at the head that the vendor saw last: it was restored from a copy. A checkpoint can accept that.",
+    ),
     ("body", 400, "The body of the request is not JSON of the required form."),
     ("code-waiting", 429, "A code was recently mailed to this address, or for this account. Look there, or wait."),
     ("daily", 429, "The account's cap of credits for one day is reached. It is reset at midnight, UTC."),
@@ -42,16 +47,25 @@ pub const CODES: [(&str, u16, &str); 28] = [
     ),
     ("key-reused", 422, "The idempotency key was already used for another request. Nothing was charged."),
     ("last-api-key", 409, "This is the last active API key of the account. Create another before you revoke it."),
+    ("license-limit", 422, "The limit of the licence is higher than the vendor allows; the highest is said."),
     (
         "mail",
         503,
         "The vendor's mail server did not take the code. A code that was not sent does not count; try again later.",
     ),
+    (
+        "many-licenses",
+        429,
+        "As many licences are live as the account, or the directory, may have. Try again when one has ended.",
+    ),
     ("media-type", 415, "The body of the request must be application/json."),
+    ("meter-request", 403, "The signature of a meter's request is missing or not accepted; why is said."),
+    ("meters-off", 403, "The vendor licenses no meters."),
     ("method", 405, "This address does not support the method."),
     ("no-account", 404, "There is no such account."),
     ("no-api-key", 401, "The API key belongs to no account, or none was sent."),
     ("no-code", 422, "No code is waiting for this address; ask for a new one."),
+    ("no-license", 404, "The account has no licence of this name."),
     ("no-voucher", 422, "No voucher has this code, or it is spent."),
     ("not-found", 404, "There is nothing at this address."),
     ("order", 422, "An order is outside the caps; which order and which cap is said."),

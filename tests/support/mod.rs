@@ -7,6 +7,8 @@ pub mod apart;
 pub mod dovecot;
 pub mod faults;
 pub mod http;
+#[cfg(feature = "vendor")]
+pub mod meters;
 #[cfg(feature = "daemon")]
 pub mod milter;
 pub mod numbers;

@@ -54,6 +54,7 @@ impl Shop {
             payout: None,
             days: 30,
             caps: Caps { credits_a_day: u64::MAX / 4, ..Caps::default() },
+            meters: Some(1_000_000_000),
         };
         let founding = LedgerParams { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
         let ledger = Ledger::create(&path, &founding, clock::now()).unwrap();

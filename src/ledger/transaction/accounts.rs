@@ -64,6 +64,7 @@ impl LedgerTx<'_> {
     pub(in crate::ledger) fn close_account(&mut self, account: u64, revoke: bool) -> TxResult<u64> {
         if self.account(account)?.open {
             self.append_event(Event::Closed { account })?;
+            self.end_licenses(account)?;
             self.change(account, |row| row.open = false)?;
         }
         if !revoke {

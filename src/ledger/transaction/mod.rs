@@ -7,8 +7,11 @@
 
 mod accounts;
 mod codes;
+mod meters;
 mod redemption;
 mod sales;
+
+pub(super) use meters::{due, status};
 
 use super::model::{Account, KeyRecord, Receipt};
 use super::rejection::Rejection;
@@ -22,6 +25,7 @@ use crate::os::random;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use std::collections::BTreeMap;
 
 /// Minimum lifetime of an idempotency key, in seconds: 30 days.
 pub const REMEMBERED: u64 = 30 * 86_400;
@@ -51,6 +55,14 @@ pub(super) struct LedgerTx<'t> {
     spent: Table<'t, u64, (u64, u64)>,
     history: Table<'t, (u64, u64), ()>,
     signing: Table<'t, &'static str, &'static [u8]>,
+    output: Table<'t, &'static [u8; 32], &'static [u8]>,
+    license: Table<'t, u64, &'static [u8]>,
+    license_named: Table<'t, &'static str, u64>,
+    licenses_of: Table<'t, (u64, u64), ()>,
+    license_due: Table<'t, (u64, u64), ()>,
+    payment: Table<'t, &'static [u8; 32], u64>,
+    over: Table<'t, &'static [u8; 32], u64>,
+    bank: Table<'t, u64, &'static [u8]>,
     head: Head,
     terms: Option<Terms>,
     /// Time of the operation that is executed.
@@ -85,6 +97,14 @@ impl<'t> LedgerTx<'t> {
             spent: tx.open_table(schema::SPENT)?,
             history: tx.open_table(schema::HISTORY)?,
             signing: tx.open_table(schema::SIGNING)?,
+            output: tx.open_table(schema::OUTPUT)?,
+            license: tx.open_table(schema::LICENSE)?,
+            license_named: tx.open_table(schema::LICENSE_NAMED)?,
+            licenses_of: tx.open_table(schema::LICENSES_OF)?,
+            license_due: tx.open_table(schema::LICENSE_DUE)?,
+            payment: tx.open_table(schema::PAYMENT)?,
+            over: tx.open_table(schema::OVER)?,
+            bank: tx.open_table(schema::BANK)?,
         })
     }
 
@@ -93,14 +113,23 @@ impl<'t> LedgerTx<'t> {
     /// Rejects the event, and writes nothing, when a balance would leave its range. It is the first write of every
     /// request.
     pub(super) fn append_event(&mut self, event: Event) -> TxResult<Head> {
-        let mut after = Vec::new();
+        // A transaction may post to a ledger account more than once.
+        let mut after = BTreeMap::new();
         for posting in event.transaction().postings() {
             let key = schema::balance_key(posting.account, posting.unit);
-            let before = self.balance.get(&key)?.map_or(0, |row| row.value());
-            after.push((key, double_entry::posted(before, posting).ok_or(TxError::Refused(Rejection::Range))?));
+            let before = match after.get(&key) {
+                Some(before) => *before,
+                None => self.balance.get(&key)?.map_or(0, |row| row.value()),
+            };
+            after.insert(key, double_entry::posted(before, posting).ok_or(TxError::Refused(Rejection::Range))?);
         }
         for (key, amount) in after {
-            self.balance.insert(&key, amount)?;
+            // Licences come and go; their number would grow for ever.
+            if amount == 0 && key[0] == schema::LICENSES {
+                self.balance.remove(&key)?;
+            } else {
+                self.balance.insert(&key, amount)?;
+            }
         }
         let account = event.account();
         let entry = Entry { number: self.head.number + 1, at: self.now, event };
@@ -113,12 +142,13 @@ impl<'t> LedgerTx<'t> {
         Ok(self.head)
     }
 
-    /// Removes expired idempotency keys, and codes and their counts after a day.
+    /// Removes expired idempotency keys, and codes and their counts after a day; closes licences.
     pub(super) fn forget(&mut self, now: UnixTime) -> TxResult<()> {
         self.now = now;
         if schema::codes_are_due(&self.meta, now)? {
             self.forget_codes()?;
         }
+        self.close_due_licenses()?;
         let now = u64::try_from(now.0).unwrap_or(0);
         let over: Vec<(u64, [u8; 32])> = {
             let rows = self.idempotency_expiry.range((0, &[0; 32])..(now, &[0; 32]))?;
@@ -128,6 +158,7 @@ impl<'t> LedgerTx<'t> {
         for (until, key) in over {
             self.idempotency_expiry.remove((until, &key))?;
             self.idempotency.remove(&key)?;
+            self.output.remove(&key)?;
         }
         Ok(())
     }

@@ -237,7 +237,7 @@ impl LedgerTx<'_> {
         }
     }
 
-    fn enough(&self, needed: u64, balance: u64) -> TxResult<()> {
+    pub(super) fn enough(&self, needed: u64, balance: u64) -> TxResult<()> {
         if needed > balance { Err(TxError::Refused(Rejection::Funds { needed, balance })) } else { Ok(()) }
     }
 

@@ -159,6 +159,7 @@ mod tests {
     use super::*;
     use crate::accounting::order::OrderError;
     use crate::accounting::redemption::StampProblem;
+    use crate::vendor_api::meters::RequestProblem;
 
     const NOW: UnixTime = UnixTime(1_795_600_000);
 
@@ -184,6 +185,12 @@ mod tests {
             Rejection::ManyCodes { after: NOW },
             Rejection::RevokedFull { listed: 1, most: 1 },
             Rejection::SigningKey { kid: text(), problem: text() },
+            Rejection::MetersOff,
+            Rejection::LicenseLimit { asked: 2, most: 1 },
+            Rejection::ManyLicenses { live: 1, of: text() },
+            Rejection::NoLicense { kid: text() },
+            Rejection::MeterRequest { problem: RequestProblem::Missing, now: NOW },
+            Rejection::BankBehind { last: text(), sent: text() },
             Rejection::Range,
             Rejection::PaidOtherwise { paid: 1, needed: 2 },
         ] {

@@ -50,6 +50,10 @@ pub struct Metrics {
     stamps: Gauge,
     bytes: Gauge,
     balances: Family<Of, Gauge>,
+    licenses: Gauge,
+    licensed: Gauge,
+    cleared: Gauge,
+    over: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -81,6 +85,10 @@ impl Metrics {
             stamps: Gauge::default(),
             bytes: Gauge::default(),
             balances: Family::default(),
+            licenses: Gauge::default(),
+            licensed: Gauge::default(),
+            cleared: Gauge::default(),
+            over: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Requests answered", it.requests.clone());
@@ -93,6 +101,11 @@ impl Metrics {
         registry.register("ledger_stamps", "Stamps ever sold", it.stamps.clone());
         registry.register("ledger_bytes", "Size of the ledger file", it.bytes.clone());
         registry.register("ledger_balance", "Balances of the ledger, except those of accounts", it.balances.clone());
+        registry.register("ledger_licenses", "Licences that are not closed", it.licenses.clone());
+        registry.register("ledger_licensed_credits", "Credits that licences lock", it.licensed.clone());
+        registry.register("ledger_cleared_payments", "Payments of meters that were cleared", it.cleared.clone());
+        let help = "Payments of meters beyond the limit of their licence, which were not cleared";
+        registry.register("ledger_over_limit_payments", help, it.over.clone());
         Self { registry, ..it }
     }
 
@@ -141,6 +154,10 @@ pub async fn metrics(State(service): State<Service>) -> Response {
     numbers.accounts.set(whole(summary.accounts));
     numbers.stamps.set(whole(summary.stamps));
     numbers.bytes.set(whole(summary.bytes));
+    numbers.licenses.set(whole(summary.licenses));
+    numbers.licensed.set(summary.licensed);
+    numbers.cleared.set(whole(summary.cleared));
+    numbers.over.set(whole(summary.over));
     for balance in summary.balances {
         let unit = match balance.unit {
             Unit::Credits => "credits".to_owned(),

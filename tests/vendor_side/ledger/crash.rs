@@ -1,10 +1,15 @@
 //! `kill -9` in the middle of sales and returns, and old backups put back.
 
+use super::meters::license;
 use super::{NOW, Shop, WAIT, handed, open, orders, sound, texts};
+use crate::support::meters::{Meter, head};
+use mailstamp::accounting::hash::Hash;
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::Ledger;
+use mailstamp::ledger::model::{MeterContact, TokenClaim};
 use mailstamp::ledger::ops;
 use mailstamp::ledger::trade::{IssuedStamps, RedeemRequest};
+use mailstamp::vendor_api::meters::ClearingResult;
 use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::fs;
@@ -50,10 +55,11 @@ fn issue(ledger: &Ledger, key: &str) -> IssuedStamps {
     ledger.issue(1, &orders(EACH), Some(key), NOW).unwrap()
 }
 
-/// Runs the child until it has printed this many lines, kills it, and returns the reported sales of every thread.
-fn killed(folder: &Path, round: usize, lines: usize) -> BTreeMap<usize, usize> {
+/// Runs the child until it has printed this many lines, kills it, and returns the reported sales, or
+/// clearings, of every thread.
+fn killed(child: &str, folder: &Path, round: usize, lines: usize) -> BTreeMap<usize, usize> {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["ledger::crash::part_of_the_child", "--exact", "--nocapture", "--test-threads=1"])
+        .args([child, "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .env("MAILSTAMP_TEST_ROUND", round.to_string())
         .stdout(Stdio::piped())
@@ -64,7 +70,7 @@ fn killed(folder: &Path, round: usize, lines: usize) -> BTreeMap<usize, usize> {
     let mut count = 0;
     let mut note = |line: String| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        if let [.., "sold", thread, number] = words[..] {
+        if let [.., "sold" | "cleared", thread, number] = words[..] {
             said.insert(thread.parse().unwrap(), number.parse::<usize>().unwrap() + 1);
         }
     };
@@ -90,7 +96,7 @@ fn after_kill_9_nothing_is_lost_doubled_or_charged_twice() {
     let mut sales = 0;
     let mut stamps = HashSet::new();
     for round in 0..8 {
-        let said = killed(&path, round, 7 + round * 13);
+        let said = killed("ledger::crash::part_of_the_child", &path, round, 7 + round * 13);
         let ledger = open(&path);
         sound(&ledger);
         for (thread, count) in said {
@@ -114,6 +120,65 @@ fn after_kill_9_nothing_is_lost_doubled_or_charged_twice() {
         assert_eq!(ledger.summary().unwrap().stamps, (sales * EACH) as u64);
         let taken = ledger.account(2, NOW).unwrap().balance;
         assert!(taken <= sales as u64, "{taken} of {sales} were taken back");
+        sound(&ledger);
+    }
+}
+
+/// The child's part: four threads that clear one token each time. Nothing without a folder.
+#[test]
+fn part_of_the_child_that_clears() {
+    let Some(folder) = env::var_os(FOLDER) else { return };
+    let ledger = open(Path::new(&folder));
+    let round: usize = env::var("MAILSTAMP_TEST_ROUND").unwrap().parse().unwrap();
+    let worker = |thread: usize| {
+        for number in 0.. {
+            assert_eq!(clear(&ledger, &key(thread + 10 * round, number)), CLEARED);
+            say(&format!("cleared {} {number}", thread + 10 * round));
+        }
+    };
+    thread::scope(|scope| (0..4).map(|thread| scope.spawn(move || worker(thread))).for_each(drop));
+}
+
+const CLEARED: ClearingResult = ClearingResult::Cleared { credits: 2 };
+
+/// Clears the payment of this name, under an idempotency key of the same name.
+fn clear(ledger: &Ledger, name: &str) -> ClearingResult {
+    let body = Hash::of(name.as_bytes());
+    let (kid, idempotency) = (Meter::new(2).kid().to_owned(), name.to_owned());
+    let contact = MeterContact { account: 2, kid, idempotency, body, bank: head(9) };
+    let claim = TokenClaim { license: 1, credits: 2, payment: body, until: NOW };
+    ledger.run(ops::Clear { contact, tokens: vec![Ok(claim)] }, NOW).unwrap().each.remove(0)
+}
+
+#[test]
+fn after_kill_9_every_payment_was_cleared_once() {
+    let shop = Shop::new();
+    shop.account("payer", 1_000_000);
+    shop.account("payee", 0);
+    license(&shop.ledger, 1, &Meter::new(1), 900_000, NOW).unwrap();
+    license(&shop.ledger, 2, &Meter::new(2), 0, NOW).unwrap();
+    let path = shop.path();
+    drop(shop.ledger);
+    let mut cleared = 0;
+    for round in 0..6 {
+        let said = killed("ledger::crash::part_of_the_child_that_clears", &path, round, 5 + round * 17);
+        let ledger = open(&path);
+        sound(&ledger);
+        for thread in (0..4).map(|thread| thread + 10 * round) {
+            // What was said to be cleared was; the one after it may have been. Either way the answer is the same.
+            let count = said.get(&thread).copied().unwrap_or_default();
+            for number in 0..=count {
+                let before = ledger.summary().unwrap().cleared;
+                assert_eq!(clear(&ledger, &key(thread, number)), CLEARED);
+                let new = ledger.summary().unwrap().cleared - before;
+                assert!(new == 0 || number == count, "{thread} {number} was lost");
+                cleared += 1;
+            }
+        }
+        let summary = ledger.summary().unwrap();
+        assert_eq!(summary.cleared, cleared, "each once");
+        assert_eq!(ledger.account(2, NOW).unwrap().balance, 2 * cleared);
+        assert_eq!(summary.licensed, 900_000 - 2 * i64::try_from(cleared).unwrap());
         sound(&ledger);
     }
 }

@@ -7,6 +7,8 @@ mod chain;
 mod codes;
 mod commands;
 mod crash;
+mod meters;
+mod meters_always;
 mod sales;
 mod signing;
 mod tamper;
@@ -29,7 +31,7 @@ pub const WAIT: Duration = Duration::from_secs(300);
 
 pub fn terms() -> Terms {
     let caps = Caps { credits_a_day: 1_000_000_000, ..Caps::default() };
-    Terms { price: "0.001 EUR".parse().unwrap(), payout: None, days: 30, caps }
+    Terms { price: "0.001 EUR".parse().unwrap(), payout: None, days: 30, caps, meters: Some(1_000_000_000) }
 }
 
 /// A ledger in a folder of its own, which goes with it.

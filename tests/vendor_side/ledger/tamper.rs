@@ -1,7 +1,9 @@
 //! An audit finds every change of a row that opens or names an account, after any order of work.
 
 use super::chain::edit;
+use super::meters::{clear, license};
 use super::{NOW, Shop, WAIT};
+use crate::support::meters::Meter;
 use mailstamp::accounting::order::OwnCaps;
 use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::ops;
@@ -19,6 +21,13 @@ const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher")
 const HISTORY: TableDefinition<(u64, u64), ()> = TableDefinition::new("history");
 const SIGNING: TableDefinition<&str, &[u8]> = TableDefinition::new("signing");
 const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
+const LICENSE: TableDefinition<u64, &[u8]> = TableDefinition::new("license");
+const LICENSE_NAMED: TableDefinition<&str, u64> = TableDefinition::new("license-named");
+const LICENSES_OF: TableDefinition<(u64, u64), ()> = TableDefinition::new("licenses-of");
+const LICENSE_DUE: TableDefinition<(u64, u64), ()> = TableDefinition::new("license-due");
+const PAYMENT: TableDefinition<&[u8; 32], u64> = TableDefinition::new("payment");
+const OVER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("over");
+const BANK: TableDefinition<u64, &[u8]> = TableDefinition::new("bank");
 
 #[derive(Clone, Debug)]
 enum Deed {
@@ -30,6 +39,9 @@ enum Deed {
     Caps(u64, u32),
     Voucher(u64),
     Close(u64),
+    License(u64, u64),
+    EndLicense(u64),
+    Pay(u64, u64),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -44,7 +56,10 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (account.clone(), contact).prop_map(|(account, contact)| Deed::Contact(account, contact)),
         1 => (account.clone(), 1_u32..9).prop_map(|(account, stamps)| Deed::Caps(account, stamps)),
         1 => (1_u64..20).prop_map(Deed::Voucher),
-        1 => account.prop_map(Deed::Close),
+        1 => account.clone().prop_map(Deed::Close),
+        4 => (account.clone(), 0_u64..4).prop_map(|(account, limit)| Deed::License(account, limit)),
+        1 => account.clone().prop_map(Deed::EndLicense),
+        3 => (account, 1_u64..4).prop_map(|(account, credits)| Deed::Pay(account, credits)),
     ]
 }
 
@@ -70,8 +85,24 @@ fn work(ledger: &Ledger, deed: &Deed) {
             ledger.run(ops::SetCaps { account, caps }, NOW).unwrap();
         }
         Deed::Voucher(credits) => drop(ledger.make_voucher(credits, None, NOW)),
+        Deed::License(account, limit) => drop(license(ledger, account, &meter(account, limit), limit, NOW)),
+        Deed::EndLicense(account) => {
+            let kid = meter(account, 1).kid().to_owned();
+            drop(ledger.run(ops::EndLicense { kid, account: Some(account) }, NOW));
+        }
+        Deed::Pay(account, credits) => {
+            let pay = |limit| meter(account, limit).pay("c", "joe@far.example", credits, credits, NOW);
+            for receiver in [meter(3, 0), meter(3, 1)] {
+                drop(clear(ledger, 3, &receiver, &[pay(credits), pay(1), pay(0)], NOW));
+            }
+        }
         Deed::Close(account) => drop(ledger.run(ops::CloseAccount { account, revoke: false }, NOW).unwrap()),
     }
+}
+
+/// The meter of an account that has this limit.
+fn meter(account: u64, limit: u64) -> Meter {
+    Meter::new(100 * account + limit)
 }
 
 /// One change of one table. The numbers choose rows and bytes.
@@ -93,7 +124,7 @@ enum Kind {
 
 fn tamper() -> impl Strategy<Value = Tamper> {
     let kind = prop::sample::select(vec![Kind::Remove, Kind::SwapValues, Kind::ChangeValue, Kind::ChangeKey]);
-    (0_usize..9, kind, any::<usize>(), any::<usize>()).prop_map(|(table, kind, row, other)| Tamper {
+    (0_usize..15, kind, any::<usize>(), any::<usize>()).prop_map(|(table, kind, row, other)| Tamper {
         table,
         kind,
         row,
@@ -113,6 +144,12 @@ impl Tamper {
             5 => self.change(tx, OWNED),
             6 => self.change(tx, VOUCHER),
             7 => self.change(tx, HISTORY),
+            8 => self.change(tx, LICENSE),
+            9 => self.change(tx, LICENSE_NAMED),
+            10 => self.change(tx, LICENSES_OF),
+            11 => self.change(tx, LICENSE_DUE),
+            12 => self.change(tx, PAYMENT),
+            13 => self.change(tx, OVER),
             _ => self.change(tx, SIGNING),
         }
     }
@@ -212,6 +249,46 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_bank_set_back_and_a_forgotten_payment_are_named() {
+    let shop = Shop::new();
+    shop.account("payer", 100);
+    shop.account("c", 0);
+    let (payer, payee) = (Meter::new(1), Meter::new(2));
+    license(&shop.ledger, 1, &payer, 10, NOW).unwrap();
+    license(&shop.ledger, 2, &payee, 0, NOW).unwrap();
+    let tokens = [3, 40].map(|credits| payer.pay("c", "joe@far.example", credits, credits, NOW));
+    clear(&shop.ledger, 2, &payee, &tokens, NOW).unwrap();
+    shop.sound();
+    let path = shop.path();
+    drop(shop.ledger);
+    edit(&path.join("ledger.redb"), |tx| {
+        let mut payments = tx.open_table(PAYMENT).unwrap();
+        let payment = *payments.first().unwrap().unwrap().0.value();
+        payments.remove(&payment).unwrap();
+        let mut over = tx.open_table(OVER).unwrap();
+        over.insert(&payment, 1).unwrap();
+        let mut banks = tx.open_table(BANK).unwrap();
+        let first = banks.get(1).unwrap().unwrap().value().to_vec();
+        banks.insert(2, first.as_slice()).unwrap();
+        banks.remove(1).unwrap();
+        let mut licenses = tx.open_table(LICENSE).unwrap();
+        let row = licenses.get(1).unwrap().unwrap().value().to_vec();
+        let row = String::from_utf8(row).unwrap().replace("\"limit\":10", "\"limit\":90");
+        licenses.insert(1, row.as_bytes()).unwrap();
+    });
+    assert_eq!(
+        problems(&path),
+        [
+            "the cleared payments are not those of the entries",
+            "the payments beyond a limit are not those of the entries",
+            "account 2: the head of its bank was changed",
+            "account 1: the head of its bank is missing",
+            "licence 1 was changed",
+        ]
+    );
 }
 
 #[test]

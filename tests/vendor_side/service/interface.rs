@@ -1,9 +1,11 @@
 //! The interface for programs: it agrees with `openapi.json`, and its use cases work.
 
 use crate::support::http::{self, Answer};
+use crate::support::meters::{Meter, head};
 use crate::support::shop::Shop;
 use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::{ALICE, Home, letter, run, stamped};
+use mailstamp::vendor_api::meters::MeterReceipt;
 use mailstamp::vendor_api::operation::{Method, Operation};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -33,7 +35,7 @@ fn the_description_lists_the_routes_and_nothing_else() {
     for operation in Operation::ALL {
         let path = operation.path();
         for method in [Method::Get, Method::Post, Method::Delete] {
-            let answer = shop.ask(method.as_str(), &path.replace("{id}", "x"), &Value::Null);
+            let answer = shop.ask(method.as_str(), &path.replace("{id}", "x").replace("{kid}", "x"), &Value::Null);
             let known = Operation::ALL.iter().any(|it| it.path() == path && it.method() == method);
             assert_eq!(answer.status != 405, known, "{method:?} {path}: {}", answer.text());
         }
@@ -46,14 +48,37 @@ struct Talk {
     shop: Shop,
     /// The idempotency key of the next requests.
     key: &'static str,
+    /// The number of events of the bank.
+    bank: u64,
     told: Vec<Value>,
+    /// Payloads of receipts.
+    receipts: Vec<Value>,
 }
 
 impl Talk {
     #[track_caller]
     fn say(&mut self, method: &str, path: &str, body: Value, status: u16) -> Answer {
-        let route = if path.starts_with("/v1/keys/") { "/v1/keys/{id}" } else { path.split('?').next().unwrap() };
-        let answer = self.shop.ask_with(method, path, &[("Idempotency-Key", self.key)], &body).is(status);
+        self.say_with(method, path, &[], body, status)
+    }
+
+    /// A request that this meter signs.
+    #[track_caller]
+    fn sign(&mut self, meter: &Meter, path: &str, body: Value, status: u16) -> Answer {
+        let operation = Operation::ALL.iter().find(|it| it.path() == path && it.method() == Method::Post).unwrap();
+        let now = mailstamp::os::clock::now();
+        let signature = meter.sign_bytes(*operation, body.to_string().as_bytes(), self.key, head(self.bank), now);
+        self.say_with("POST", path, &[("Meter-Request", &signature.token)], body, status)
+    }
+
+    #[track_caller]
+    fn say_with(&mut self, method: &str, path: &str, more: &[(&str, &str)], body: Value, status: u16) -> Answer {
+        let route = match path.split('?').next().unwrap() {
+            path if path.starts_with("/v1/keys/") => "/v1/keys/{id}",
+            path if path.starts_with("/v1/licenses/") => "/v1/licenses/{kid}",
+            path => path,
+        };
+        let fields = [&[("Idempotency-Key", self.key)], more].concat();
+        let answer = self.shop.ask_with(method, path, &fields, &body).is(status);
         let text = answer.text();
         let said = serde_json::from_str(&text).unwrap_or(Value::String(text));
         self.told.push(json!({
@@ -69,7 +94,7 @@ impl Talk {
 fn real_answers_are_those_of_the_description() {
     let smtp = SmtpServer::start(Mode::Take);
     let shop = Shop::open(2_000, &["--smtp", &smtp.address()]);
-    let mut talk = Talk { shop, key: "k1", told: Vec::new() };
+    let mut talk = Talk { shop, key: "k1", bank: 1, told: Vec::new(), receipts: Vec::new() };
 
     let prices = talk.say("GET", "/v1/prices", Value::Null, 200).json();
     assert_eq!(prices["examples"][3], json!({ "credits": 1_000_000, "cost": "1000.00 EUR" }));
@@ -135,6 +160,35 @@ fn real_answers_are_those_of_the_description() {
     assert_eq!(talk.say("POST", "/v1/vouchers", json!({ "code": voucher.as_str() }), 200).json()["credits"], 7);
     talk.say("POST", "/v1/vouchers", json!({ "code": "nonsense" }), 422);
 
+    let meter = Meter::new(1);
+    let licence = json!({ "key": meter.key.public().to_string(), "limit": 50, "days": 7 });
+    talk.key = "m1";
+    talk.sign(&meter, "/v1/licenses", licence.clone(), 200);
+    talk.say("POST", "/v1/licenses", licence.clone(), 403);
+    talk.key = "m2";
+    talk.sign(&meter, "/v1/licenses", licence, 422);
+    let large = json!({ "key": Meter::new(2).key.public().to_string(), "limit": 5_000, "days": 7 });
+    talk.sign(&Meter::new(2), "/v1/licenses", large, 402);
+    let until = mailstamp::os::clock::now().plus(60);
+    let tokens = json!({ "tokens": [meter.pay("joe", "a@x.example", 1, 3, until), "nonsense"] });
+    let cleared = talk.sign(&meter, "/v1/clearings", tokens, 200).json();
+    // The schema of the payload is that of the receipt.
+    let key = talk.shop.ledger().active_signer().unwrap().unwrap().key.public();
+    let receipt = MeterReceipt::verify(cleared["receipt"].as_str().unwrap(), &key).unwrap();
+    talk.receipts.push(serde_json::to_value(receipt).unwrap());
+    talk.key = "m3";
+    talk.bank = 5;
+    let open = json!({ "open": [{ "payment": "00".repeat(32), "until": until.to_string() }] });
+    talk.sign(&meter, "/v1/checkpoints", open, 200);
+    talk.key = "m4";
+    talk.bank = 4;
+    assert_eq!(talk.sign(&meter, "/v1/checkpoints", json!({}), 409).json()["problem"], "bank-behind");
+    talk.sign(&meter, "/v1/clearings", json!({ "tokens": [] }), 422);
+    talk.say("GET", "/v1/licenses", Value::Null, 200);
+    talk.say("DELETE", &format!("/v1/licenses/{}", meter.kid()), Value::Null, 204);
+    talk.say("DELETE", "/v1/licenses/nothing", Value::Null, 404);
+    talk.say("GET", "/v1/licenses", Value::Null, 200);
+
     let made = talk.say("POST", "/v1/keys", json!({ "label": "second" }), 201).json();
     talk.say("POST", "/v1/keys", json!({ "label": "" }), 422);
     assert_eq!(talk.say("GET", "/v1/keys", Value::Null, 200).json()["keys"].as_array().unwrap().len(), 2);
@@ -151,7 +205,7 @@ fn real_answers_are_those_of_the_description() {
     talk.shop.key = known;
     talk.shop.audit();
 
-    let said = json!({ "document": document(), "told": talk.told }).to_string();
+    let said = json!({ "document": document(), "told": talk.told, "receipts": talk.receipts }).to_string();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/service/openapi.py");
     let checked = run(Command::new("/usr/bin/python3").arg(script), said.as_bytes());
     assert_eq!((checked.code, checked.stderr.as_str()), (0, ""));

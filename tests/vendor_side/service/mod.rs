@@ -7,5 +7,6 @@ mod editions;
 mod guide;
 mod interface;
 mod limits;
+mod meters;
 mod page;
 mod storms;

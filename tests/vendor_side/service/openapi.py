@@ -41,4 +41,6 @@ for told in data["told"]:
         check(content[kind]["schema"], told["body"], where)
     if told["status"].startswith("2") and told["asked"] is not None:
         check(whole(operation["requestBody"])["content"]["application/json"]["schema"], told["asked"], where + " asked")
+for receipt in data["receipts"]:
+    check({"$ref": "#/components/schemas/MeterReceipt"}, receipt, "receipt")
 print("\n".join(sorted(seen)))

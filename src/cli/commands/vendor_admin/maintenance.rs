@@ -72,6 +72,8 @@ pub(super) fn status(args: &Status, given: &CliOverrides) -> Result<u8, Failure>
         let object = json!({
             "schema": output::SCHEMA, "vendor": profile.vendor, "head": summary.head.to_string(),
             "accounts": summary.accounts, "stamps": summary.stamps, "bytes": summary.bytes, "balances": balances,
+            "licenses": summary.licenses, "licensed": summary.licensed, "cleared": summary.cleared,
+            "over_limit": summary.over,
             "keys": profile.keys.iter().map(|key| json!({ "kid": key.kid, "state": key.state })).collect::<Vec<_>>(),
         });
         output::line(&object.to_string())?;
@@ -87,6 +89,9 @@ pub(super) fn status(args: &Status, given: &CliOverrides) -> Result<u8, Failure>
     for balance in &summary.balances {
         table.row([account(balance.account), amount(balance)]);
     }
+    if summary.licenses > 0 {
+        table.row(["licensed to meters".to_owned(), format!("{} credits", summary.licensed)]);
+    }
     output::line(&table.lines().join("\n"))?;
     output::line(&format!("head {}", summary.head))?;
     Ok(0)
@@ -99,6 +104,7 @@ fn balance_json(balance: &Balance) -> Value {
 fn account(account: AccountCode) -> String {
     match account {
         AccountCode::Account(number) => format!("account {number}"),
+        AccountCode::License(number) => format!("licence {number}"),
         AccountCode::Vouchers => "vouchers".into(),
         AccountCode::Outstanding => "stamps outstanding".into(),
         AccountCode::Issue => "credits issued".into(),

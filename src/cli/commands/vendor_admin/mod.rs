@@ -5,6 +5,8 @@
 mod account;
 #[cfg(feature = "vendor")]
 mod maintenance;
+#[cfg(feature = "vendor")]
+mod meters;
 mod offline;
 #[cfg(feature = "vendor")]
 mod open_ledger;
@@ -77,6 +79,9 @@ pub enum Command {
     /// Revoke stamps
     #[cfg(feature = "vendor")]
     Revoke(stamps::Revoke),
+    /// Show the licences of meters, or revoke one
+    #[cfg(feature = "vendor")]
+    Meters(meters::Args),
     /// Show the state of a stamp
     #[cfg(feature = "vendor")]
     Stamp(stamps::Look),
@@ -137,6 +142,8 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Deposit(args) => stamps::deposit(args, given),
         #[cfg(feature = "vendor")]
         Command::Revoke(args) => stamps::revoke(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Meters(args) => meters::run(args, given),
         #[cfg(feature = "vendor")]
         Command::Stamp(args) => stamps::look(args, given),
         #[cfg(feature = "vendor")]

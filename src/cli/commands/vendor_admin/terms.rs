@@ -61,18 +61,34 @@ pub struct Price {
 
 /// Show or set the terms. Terms that are not given stay.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14")]
+#[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14\n  \
+    mailstamp vendor terms --meters 100000")]
 pub struct Terms {
     /// The days of validity of a stamp that asks for no end
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
     days: Option<u32>,
     #[command(flatten)]
     caps: GivenCaps,
+    /// The highest limit of a meter's licence; 'off' licenses no meters
+    #[arg(long, value_name = "CREDITS", value_parser = meters)]
+    meters: Option<Meters>,
     /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     which: Which,
+}
+
+/// Highest limit of a licence; `None` licenses no meters.
+#[derive(Clone, Copy, Debug)]
+pub struct Meters(Option<u64>);
+
+fn meters(text: &str) -> Result<Meters, String> {
+    if text == "off" {
+        return Ok(Meters(None));
+    }
+    let limit = text.parse().ok().filter(|limit| i64::try_from(*limit).is_ok());
+    limit.map(|limit| Meters(Some(limit))).ok_or_else(|| "not a number of credits, and not 'off'".to_owned())
 }
 
 /// Caps, any of which may be given.
@@ -120,7 +136,7 @@ impl GivenCaps {
 }
 
 pub(super) fn init(args: &Init, given: &CliOverrides) -> Result<u8, Failure> {
-    let terms = event::Terms { price: args.price, payout: None, days: DAYS_USUAL, caps: Caps::default() };
+    let terms = event::Terms { price: args.price, payout: None, days: DAYS_USUAL, caps: Caps::default(), meters: None };
     let founding = LedgerParams { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
     let ledger = Ledger::create(&args.which.folder(given)?, &founding, clock::now())?;
     document(&ledger, args.buy.clone())
@@ -164,6 +180,7 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     let terms = event::Terms {
         days: args.days.unwrap_or(before.days),
         caps: args.caps.given().over(before.caps),
+        meters: args.meters.map_or(before.meters, |Meters(limit)| limit),
         ..before.clone()
     };
     if terms != before {
@@ -176,6 +193,10 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     let days = terms.days_within(&terms.caps);
     output::line(&format!("stamps hold for {days} days unless they ask for another end"))?;
     output::line(&caps(&terms.caps))?;
+    output::line(&match terms.meters {
+        Some(limit) => format!("meters: at most {limit} credit{} a licence", plural(limit)),
+        None => "meters: off".to_owned(),
+    })?;
     Ok(0)
 }
 

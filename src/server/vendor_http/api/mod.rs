@@ -9,6 +9,7 @@
 pub mod account;
 pub mod deposits;
 pub mod directory;
+pub mod meters;
 #[cfg(test)]
 mod openapi_document;
 pub mod prices;
@@ -40,21 +41,29 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Service) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::new("media-type", "the body must be application/json"));
-        }
-        let bytes = Bytes::from_request(request, service).await.map_err(|error| {
-            if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let most = service.settings().limits.body;
-                let mut problem = Problem::new("too-large", format!("the body has more than {most} bytes"));
-                problem.more.insert("cap".into(), most.into());
-                problem
-            } else {
-                Problem::new("body", "the body is incomplete")
-            }
-        })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new("body", strict_json::problem(&error)))
+        read(&bytes(request, service).await?).map(Self)
     }
+}
+
+/// Returns the bytes of a JSON body.
+async fn bytes(request: Request, service: &Service) -> Result<Bytes, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::new("media-type", "the body must be application/json"));
+    }
+    Bytes::from_request(request, service).await.map_err(|error| {
+        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let most = service.settings().limits.body;
+            let mut problem = Problem::new("too-large", format!("the body has more than {most} bytes"));
+            problem.more.insert("cap".into(), most.into());
+            problem
+        } else {
+            Problem::new("body", "the body is incomplete")
+        }
+    })
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| Problem::new("body", strict_json::problem(&error)))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

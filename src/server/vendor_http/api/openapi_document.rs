@@ -7,6 +7,9 @@ use crate::vendor_api::account::{
     AccountStatus, ApiKeys, CodeConfirmation, CodeRequest, CodeSent, History, HistoryQuery, NewApiKey,
     NewApiKeyRequest, Ownership, VoucherRequest, VoucherResponse,
 };
+use crate::vendor_api::meters::{
+    CheckpointRequest, ClearingRequest, HEADER, LicenseRequest, Licenses, MeterReceipt, SignedReceipt,
+};
 use crate::vendor_api::operation::Operation;
 use crate::vendor_api::prices::{PriceQuery, Prices};
 use crate::vendor_api::problem::{CODES, ProblemDetails};
@@ -80,6 +83,12 @@ impl Generator {
         response(description, JSON, self.responses.subschema_for::<T>().to_value())
     }
 
+    /// Describes the answer to a signed request, and the payload of its receipt.
+    fn receipt(&mut self) -> Value {
+        drop(self.responses.subschema_for::<MeterReceipt>());
+        self.response::<SignedReceipt>("Signed receipt (digital-stamp-receipt), with a payload MeterReceipt.")
+    }
+
     /// Returns the members of `T` as parameters of a query.
     fn query<T: JsonSchema>(&mut self) -> Vec<Value> {
         let object = T::json_schema(&mut self.requests);
@@ -127,6 +136,18 @@ impl Generator {
                     ..own("buy", "Buy one stamp or many", 200, self.response::<IssueResponse>("The stamps."))
                 }
             }
+            Operation::Checkpoint => Description {
+                parameters: signed_request(),
+                request: self.request::<CheckpointRequest>(),
+                problems: &[409],
+                ..own("checkpoint", "Have the state of the account signed", 200, self.receipt())
+            },
+            Operation::Clear => Description {
+                parameters: signed_request(),
+                request: self.request::<ClearingRequest>(),
+                problems: &[409],
+                ..own("clear", "Clear tokens of meters", 200, self.receipt())
+            },
             Operation::ConfirmCode => Description {
                 request: self.request::<CodeConfirmation>(),
                 ..own("confirm", "Prove an address with its code", 200, self.response::<Ownership>("All addresses."))
@@ -158,6 +179,13 @@ impl Generator {
                     ..public("directory", "Keys of the vendor", response)
                 }
             }
+            Operation::EndLicense => Description {
+                parameters: vec![
+                    json!({ "name": "kid", "in": "path", "required": true, "schema": { "type": "string" } }),
+                ],
+                problems: &[404],
+                ..own("endLicense", "Revoke a licence", 204, json!({ "description": "The licence is revoked." }))
+            },
             Operation::Health => {
                 let response = response("It does.", "text/plain", json!({ "const": "ok\n" }));
                 let summary = "Check whether the ledger responds";
@@ -168,6 +196,15 @@ impl Generator {
                 problems: &[422],
                 ..own("history", "Entries of the account, newest first", 200, self.response::<History>("Some entries."))
             },
+            Operation::License => Description {
+                parameters: signed_request(),
+                request: self.request::<LicenseRequest>(),
+                problems: &[402, 409],
+                ..own("license", "License a meter", 200, self.receipt())
+            },
+            Operation::Licenses => {
+                own("licenses", "Licences of the account", 200, self.response::<Licenses>("Those that are not closed."))
+            }
             Operation::ListApiKeys => {
                 own("keys", "API keys of the account", 200, self.response::<ApiKeys>("The keys."))
             }
@@ -201,6 +238,26 @@ impl Generator {
             },
         }
     }
+}
+
+/// Returns the header fields of a request that a meter signs.
+fn signed_request() -> Vec<Value> {
+    vec![
+        json!({
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": true,
+            "description": "New for every request, the same for every retry, which gets the same answer.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": 128 },
+        }),
+        json!({
+            "name": HEADER,
+            "in": "header",
+            "required": true,
+            "description": "Token that the meter's key signs over this request; described in mailstamp-vendor(8).",
+            "schema": { "type": "string", "pattern": r"^v4\.public\." },
+        }),
+    ]
 }
 
 fn response(description: &str, media_type: &str, schema: Value) -> Value {

@@ -40,6 +40,18 @@ impl HistoryRow {
             Event::PaidOut { credits, sum, .. } => {
                 (HistoryEvent::PaidOut, format!("Paid out: {sum}"), 0, -came(*credits))
             }
+            Event::Licensed { limit, .. } => {
+                (HistoryEvent::Licensed, "Credits licensed to a meter".to_owned(), 0, -came(*limit))
+            }
+            Event::LicenseEnded { .. } => (HistoryEvent::LicenseEnded, "Licence revoked".to_owned(), 0, 0),
+            Event::LicenseClosed { credits, .. } => {
+                (HistoryEvent::LicenseClosed, "Rest of a licence".to_owned(), 0, came(*credits))
+            }
+            Event::Cleared { each, .. } => {
+                let credits = each.iter().fold(0, |sum: u64, (_, credits, _)| sum.saturating_add(*credits));
+                (HistoryEvent::Cleared, "Payments to your mailboxes".to_owned(), each.len() as u64, came(credits))
+            }
+            Event::BankRestored { .. } => (HistoryEvent::BankRestored, "Bank restored from a copy".to_owned(), 0, 0),
             Event::Opened { .. } => (HistoryEvent::Opened, "Account opened".to_owned(), 0, 0),
             Event::Closed { .. } => (HistoryEvent::Closed, "Account closed".to_owned(), 0, 0),
             Event::KeyMade { .. } => (HistoryEvent::KeyMade, "API key made".to_owned(), 0, 0),
