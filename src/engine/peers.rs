@@ -16,7 +16,7 @@ use crate::message::parse::Message;
 use crate::peer::announcement::{self, Announcement, Found};
 use crate::peer::incoming::{Received, receive};
 use crate::peer::key_ring::{Evidence, Learned};
-use crate::peer::record::{PeerRecord, sealed_texts};
+use crate::peer::record::{PeerRecord, message_name, sealed_texts};
 use crate::peer::{KEY_FIELD, can_have_keys};
 use crate::policy::context::{Extent, MessageContext};
 use crate::policy::decision::Decision;
@@ -85,13 +85,15 @@ impl Engine {
             Found::One(text) if evidence >= Evidence::Aligned => Announcement::parse(&text).ok(),
             _ => None,
         };
+        let answered = if sealed.is_empty() { Vec::new() } else { letter.replies_to() };
         let received = Received {
             now: self.context.now,
             from,
             evidence,
             is_automatic: false,
             is_welcome,
-            is_answer: !sealed.is_empty() && self.is_answer(&letter, owner, log)?,
+            is_answer: self.is_answer(&answered, owner, log)?,
+            answers: answered.iter().map(|id| message_name(id)).collect(),
             announcement: announced.as_ref(),
             sealed,
             used: used.filter(|(_, holder)| holder == from).map(|(key, _)| key),
@@ -125,10 +127,10 @@ impl Engine {
         })
     }
 
-    /// Whether the message answers one of the owner's.
-    fn is_answer(&self, letter: &MessageContext<'_>, owner: Owner, log: &LazyStore<'_>) -> Result<bool, Deferral> {
-        for id in letter.replies_to() {
-            if log.store()?.sent(owner, &id)? {
+    /// Whether one of these messages is the owner's.
+    fn is_answer(&self, answered: &[String], owner: Owner, log: &LazyStore<'_>) -> Result<bool, Deferral> {
+        for id in answered {
+            if log.store()?.sent(owner, id)? {
                 return Ok(true);
             }
         }

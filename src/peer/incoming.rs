@@ -22,6 +22,8 @@ pub struct Received<'a> {
     pub is_welcome: bool,
     /// Whether it answers a message of the user to this address.
     pub is_answer: bool,
+    /// The names of the messages that it answers, as [`super::record::message_name`] makes them.
+    pub answers: Vec<String>,
     /// The announcement, if its signatures hold.
     pub announcement: Option<&'a Announcement>,
     /// The sealed stamps, as [`super::record::sealed_texts`] finds them.
@@ -54,9 +56,16 @@ pub fn receive(record: &PeerRecord, message: &Received<'_>) -> (Option<PeerRecor
         after.ring = ring.unwrap_or_else(|| after.ring.clone());
         learned
     });
+    let is_private = after.private.iter().any(|name| message.answers.contains(name));
     let sealed = message.sealed.iter().cloned();
-    let sealed = sealed.map(|text| Sealed { text, is_answer: message.is_answer, evidence, at: now }).collect();
-    after = after.with_sealed(sealed).unwrap_or(after);
+    let sealed = sealed.map(|text| Sealed { text, is_answer: message.is_answer, is_private, evidence, at: now });
+    if let Some(mut with) = after.with_sealed(sealed.collect()) {
+        // Others may have read the first answer, and learned from it which message was answered.
+        if evidence >= Evidence::Aligned {
+            with.private.retain(|name| !message.answers.contains(name));
+        }
+        after = with;
+    }
     ((after != *record).then_some(PeerRecord { used: Some(now), ..after }), learned)
 }
 
@@ -78,6 +87,7 @@ mod tests {
             is_automatic: false,
             is_welcome: true,
             is_answer: false,
+            answers: Vec::new(),
             announcement: Some(&seen),
             sealed: vec!["AAAA".to_owned()],
             used: None,

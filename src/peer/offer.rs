@@ -1,7 +1,7 @@
 //! Offers: stamps that correspondents gave the user, and whether one is kept. All who know the user's key can seal a
 //! stamp, so an opened one counts only under a key of its issuer that the user knows.
 
-use super::key_ring::{Evidence, KeyRing, KeyState, PeerKey};
+use super::key_ring::{KeyRing, KeyState, PeerKey};
 use super::{issuer, key_id};
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
@@ -31,15 +31,35 @@ pub struct Held {
     pub holder: PublicKey,
     pub issued: UnixTime,
     pub expires: UnixTime,
-    /// Whether it is known to come from that address: by the message that brought it, or since a use was answered.
+    /// Whether the message that brought it showed that it comes from that address.
     pub is_proven: bool,
 }
 
 impl Held {
-    /// Whether the other one is of the same issuer, for the same key of the user's.
+    /// Whether the other one is of the same issuer and key, for the same key of the user's.
     #[must_use]
     pub fn is_replaced_by(&self, other: &Self) -> bool {
-        self.audience == other.audience && self.holder == other.holder
+        self.audience == other.audience && self.holder == other.holder && self.signer() == other.signer()
+    }
+
+    /// Whether it is known to come from its issuer, whose keys these are: since it came, or since its key is known.
+    /// `None` if it must not be used: its key ended, or is gone and was never known.
+    #[must_use]
+    pub fn is_genuine(&self, ring: &KeyRing) -> Option<bool> {
+        let signer = self.signer();
+        let own = ring.keys().iter().find(|own| signer.as_deref() == Some(&*key_id(&own.keys.signing)));
+        match own.map(|own| own.state) {
+            Some(KeyState::Known | KeyState::Past) => Some(true),
+            Some(KeyState::New) => Some(self.is_proven),
+            Some(KeyState::Changed) | None => self.is_proven.then_some(true),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns the name of the key that signed it.
+    fn signer(&self) -> Option<String> {
+        let named = Token::parse(&self.stamp).and_then(|stamp| stamp.issuer());
+        named.ok().map(|named| named.key_id().to_owned())
     }
 }
 
@@ -52,10 +72,11 @@ pub struct Giver<'a> {
 }
 
 impl<'a> Giver<'a> {
-    /// The sender of the message with the stamp. `is_answer` says whether it answers a message of the user.
+    /// The sender of the message with the stamp. `is_answer` says whether it answers a message of the user, and
+    /// `is_theirs` whether it shows that its sender reads mail to the address.
     #[must_use]
-    pub fn sender(from: &'a Address, ring: &KeyRing, is_answer: bool, evidence: Evidence) -> Self {
-        let is_proven = |own: &PeerKey| own.state != KeyState::New || evidence >= Evidence::Aligned;
+    pub fn sender(from: &'a Address, ring: &KeyRing, is_answer: bool, is_theirs: bool) -> Self {
+        let is_proven = |own: &PeerKey| own.state != KeyState::New || is_theirs;
         let keys = ring.givers(is_answer).map(|own| (own.keys.signing, is_proven(own)));
         Self { address: from, keys: keys.collect() }
     }
@@ -138,10 +159,12 @@ pub fn accept(
     if now < begins.plus(-SKEW) || now > expires || expires.since(begins) > WINDOW_MAX {
         return Err(OfferError::Window);
     }
-    // One that is bound to a lost key is in nothing's way. Of two of one second, the one that came last counts.
+    // One that is bound to a lost key is in nothing's way, nor is one that anybody may have made. Of two of one second,
+    // the one that came last counts.
     let is_later = |own: &&Held| own.issued > issued || own.issued == issued && own.serial == claims.serial;
-    let mut usable = held.iter().filter(|own| own.audience == *giver.address && me.keys.contains(&own.holder));
-    if usable.any(|own| own.expires >= now && is_later(&own)) {
+    let counts = |own: &&Held| own.is_proven || own.signer().as_deref() == Some(named.key_id());
+    let usable = held.iter().filter(|own| own.audience == *giver.address && me.keys.contains(&own.holder));
+    if usable.filter(counts).any(|own| own.expires >= now && is_later(&own)) {
         return Err(OfferError::Older);
     }
     Ok(Held {
@@ -155,8 +178,9 @@ pub fn accept(
     })
 }
 
-/// Returns the stamps with one more, in place of an earlier one of the same issuer that is bound to the same key: each
-/// address of the user has a key, and a stamp, of its own. Those that are over go, and then the one that ends first.
+/// Returns the stamps with one more, in place of an earlier one of the same issuer and key that is bound to the same key
+/// of the user's: each address of the user has a key, and a stamp, of its own. Those that are over go, and then the one
+/// that ends first.
 #[must_use]
 pub fn with(mut held: Vec<Held>, new: Held, now: UnixTime) -> Vec<Held> {
     held.retain(|own| !own.is_replaced_by(&new) && own.expires >= now);
@@ -175,8 +199,8 @@ pub struct Choice<'a> {
     pub needs_another: bool,
 }
 
-/// Returns the stamp for a message to `recipient`, of those that one of the user's `keys` can still use. What a key
-/// signed that ended is refused there.
+/// Returns the stamp for a message to `recipient`, of those that one of the user's `keys` can still use: a genuine one
+/// first, and then the latest. What a key signed that ended is refused there.
 #[must_use]
 pub fn choose<'a>(
     held: &'a [Held],
@@ -185,31 +209,17 @@ pub fn choose<'a>(
     keys: &[PublicKey],
     now: UnixTime,
 ) -> Option<Choice<'a>> {
-    let is_ended = |own: &Held| {
-        let named = Token::parse(&own.stamp).and_then(|stamp| stamp.issuer());
-        let mut ended = ring.keys().iter().filter(|own| own.state.is_ended());
-        named.is_ok_and(|named| ended.any(|own| key_id(&own.keys.signing) == named.key_id()))
-    };
     let good = held.iter().filter(|own| own.audience == *recipient && own.expires > now && keys.contains(&own.holder));
-    let good = good.filter(|own| !is_ended(own));
-    let stamp = good.max_by_key(|own| own.issued)?;
-    Some(Choice { stamp, needs_another: !stamp.is_proven })
-}
-
-/// Returns the stamps after their issuer answered a message that used the one with this serial.
-#[must_use]
-pub fn answered(held: &[Held], serial: &Serial) -> Option<Vec<Held>> {
-    let mut after = held.to_vec();
-    let own = after.iter_mut().find(|own| own.serial == *serial && !own.is_proven)?;
-    own.is_proven = true;
-    Some(after)
+    let good = good.filter_map(|own| Some((own.is_genuine(ring)?, own)));
+    let (is_genuine, stamp) = good.max_by_key(|(is_genuine, own)| (*is_genuine, own.issued))?;
+    Some(Choice { stamp, needs_another: !is_genuine })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::announcement::tests::{DAY, address, announce, secret};
     use super::super::gift::{Recipient, give};
-    use super::super::key_ring::Sighting;
+    use super::super::key_ring::{Evidence, Sighting};
     use super::*;
     use crate::stamp::issue::issue;
     use crate::stamp::token::Issuer;
@@ -242,8 +252,15 @@ mod tests {
 
     fn keep(stamp: &Token, ring: &KeyRing, is_answer: bool, held: &[Held]) -> Result<Held, OfferError> {
         let (a, b) = (address(A), address(B));
-        let giver = Giver::sender(&b, ring, is_answer, Evidence::Aligned);
+        let giver = Giver::sender(&b, ring, is_answer, true);
         accept(stamp, &giver, &Holder { address: &a, keys: &[secret(1).public()] }, held, NOW)
+    }
+
+    /// The good stamp as it is kept where nothing shows that its sender reads mail to the address.
+    fn kept_of_stranger(ring: &KeyRing) -> Held {
+        let (a, b) = (address(A), address(B));
+        let giver = Giver::sender(&b, ring, true, false);
+        accept(&good(), &giver, &Holder { address: &a, keys: &[secret(1).public()] }, &[], NOW).unwrap()
     }
 
     #[test]
@@ -253,13 +270,8 @@ mod tests {
         assert!(held.is_proven);
         assert_eq!(keep(&good(), &ring(), false, &[]), Err(OfferError::UnknownKey));
         assert_eq!(keep(&good(), &ring(), true, &[]), Ok(held));
-        // A new key does not prove who sealed the stamp, unless the message was authenticated.
-        let (a, b) = (address(A), address(B));
-        let unproven = |ring: &KeyRing| {
-            let giver = Giver::sender(&b, ring, true, Evidence::None);
-            accept(&good(), &giver, &Holder { address: &a, keys: &[secret(1).public()] }, &[], NOW).unwrap().is_proven
-        };
-        assert_eq!((unproven(&ring()), unproven(&known())), (false, true));
+        // A new key does not show who sealed the stamp.
+        assert_eq!((kept_of_stranger(&ring()).is_proven, kept_of_stranger(&known()).is_proven), (false, true));
         let forked = known().drop_all(NOW).unwrap();
         assert_eq!(keep(&good(), &forked, true, &[]), Err(OfferError::UnknownKey));
     }
@@ -336,20 +348,45 @@ mod tests {
         assert_eq!(all, [of_list(4), of_list(5), of_list(6), first]);
     }
 
+    // Another user of the domain made a key and a stamp first.
+    #[test]
+    fn a_stamp_of_a_stranger_is_in_no_other_ones_way() {
+        let (b, own) = (address(B), [secret(1).public()]);
+        let by =
+            Sighting { now: NOW, from: Some(&b), is_contact: true, is_automatic: false, evidence: Evidence::Covered };
+        let both = ring().learn(&announce(B, &[3], None), &by).0.unwrap();
+        let (a, me) = (address(A), [secret(1).public()]);
+        let take = |stamp: &Token, held: &[Held], is_theirs| {
+            let giver = Giver::sender(&b, &both, true, is_theirs);
+            let held_now = accept(stamp, &giver, &Holder { address: &a, keys: &me }, held, NOW).unwrap();
+            with(held.to_vec(), held_now, NOW)
+        };
+        let false_one = take(&gift_by(3, B, A, 1, NOW.plus(SKEW)), &[], false);
+        let all = take(&good(), &false_one, true);
+        assert_eq!(all.len(), 2);
+        let choice = choose(&all, &both, &b, &own, NOW).unwrap();
+        assert_eq!((choice.stamp.stamp.as_str(), choice.needs_another), (good().as_str(), false));
+        // The owner of the address is known once they used a stamp, and the other key is gone.
+        let all = take(&good(), &false_one, false);
+        assert!(choose(&all, &both, &b, &own, NOW).unwrap().needs_another);
+        let known = both.confirm(&secret(2).public(), NOW).unwrap();
+        let choice = choose(&all, &known, &b, &own, NOW).unwrap();
+        assert_eq!((choice.stamp.stamp.as_str(), choice.needs_another), (good().as_str(), false));
+        assert_eq!(choose(&false_one, &known, &b, &own, NOW), None);
+    }
+
     #[test]
     fn a_stamp_is_chosen_for_its_issuer_and_an_unproven_one_does_not_go_alone() {
-        let held = [Held { is_proven: false, ..keep(&good(), &known(), false, &[]).unwrap() }];
+        let held = [kept_of_stranger(&ring())];
+        let choice = choose(&held, &ring(), &address(B), &[secret(1).public()], NOW).unwrap();
+        assert_eq!((choice.stamp, choice.needs_another), (&held[0], true));
         let (b, own, other) = (address(B), [secret(1).public()], [secret(3).public()]);
         let choice = choose(&held, &known(), &b, &own, NOW).unwrap();
-        assert_eq!((choice.stamp, choice.needs_another), (&held[0], true));
+        assert_eq!((choice.stamp, choice.needs_another), (&held[0], false));
         assert_eq!(choose(&held, &known(), &address(A), &own, NOW), None);
         assert_eq!(choose(&held, &known(), &b, &other, NOW), None);
         assert_eq!(choose(&held, &known(), &b, &own, held[0].expires), None);
         assert_eq!(choose(&held, &known().drop_all(NOW).unwrap(), &b, &own, NOW), None);
-        let proven = answered(&held, &held[0].serial).unwrap();
-        assert!(!choose(&proven, &known(), &b, &own, NOW).unwrap().needs_another);
-        assert_eq!(answered(&proven, &held[0].serial), None);
-        assert_eq!(answered(&held, &Serial::from_random([2; 16])), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::announcement::Keys;
 use super::gift::{self, Announced, CAUTIOUS_UNTIL, GIVEN_MAX, Given};
 use super::offer::{self, Choice};
-use super::record::PeerRecord;
+use super::record::{PeerRecord, with_private};
 use crate::message::address::Address;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
@@ -89,13 +89,17 @@ pub fn gave(record: &PeerRecord, new: &[Given], now: UnixTime) -> Option<PeerRec
     (after != *record).then_some(PeerRecord { used: Some(now), ..after })
 }
 
-/// Returns the record after a copy has left, unless it stays as it is. `key` is the key that it announced, if it did.
+/// Returns the record after a copy has left, unless it stays as it is. `key` is the key that it announced, if it did,
+/// and `private` the name of the message, if it went to the correspondent alone.
 /// A copy that waits, and is made again and again, uses no announcement up.
 #[must_use]
-pub fn told(record: &PeerRecord, key: Option<&PublicKey>, now: UnixTime) -> Option<PeerRecord> {
+pub fn told(record: &PeerRecord, key: Option<&PublicKey>, private: Option<&str>, now: UnixTime) -> Option<PeerRecord> {
     let mut after = record.clone();
     if let Some(told) = key.and_then(|key| Announced::next(&record.announced, key, now)) {
         after.announced = Announced::with(after.announced, told);
+        if let Some(name) = private {
+            after.private = with_private(after.private, name.to_owned());
+        }
     }
     if !after.given.is_empty() && after.wrote < CAUTIOUS_UNTIL {
         after.wrote += 1;
@@ -233,7 +237,7 @@ mod tests {
             let announced = plan.announce.map(|_| &key);
             let given = gave(&record, &gifts, now);
             record = given.clone().unwrap_or(record);
-            let after = told(&record, announced, now);
+            let after = told(&record, announced, None, now);
             writes = (writes.0 + u8::from(given.is_some()), writes.1 + u8::from(after.is_some()));
             record = after.unwrap_or(record);
         }

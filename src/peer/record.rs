@@ -10,10 +10,14 @@ use crate::message::parse::Message;
 use crate::stamp::extract::without_white_space;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Sealed stamps of one correspondent that wait to be opened.
 pub const SEALED_KEPT: usize = 6;
+/// Messages to one correspondent alone that are remembered.
+pub const PRIVATE_MAX: usize = 4;
 
 /// Time after which a record that has no more than a contact goes, in seconds.
 const IDLE_LIFETIME: i64 = 400 * 86_400;
@@ -43,6 +47,10 @@ pub struct PeerRecord {
     /// What they were told of the user's keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub announced: Vec<Announced>,
+    /// Messages that announced the user's key and went to them alone, until one of them is answered with a stamp: names
+    /// as [`message_name`] makes them. The answer shows that its sender reads mail to the address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<String>,
     /// Messages of the user to them since the first gift, counted up to [`gift::CAUTIOUS_UNTIL`].
     #[serde(skip_serializing_if = "is_default")]
     pub wrote: u8,
@@ -61,12 +69,44 @@ pub struct Sealed {
     pub text: String,
     /// Whether the message that brought it answers one of the user's.
     pub is_answer: bool,
+    /// Whether it answers one of the messages that went to the correspondent alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_private: bool,
     pub evidence: Evidence,
     pub at: UnixTime,
 }
 
+impl Sealed {
+    /// Whether the message that brought it shows that its sender reads mail to the address. It was authenticated, and
+    /// answers one that went to this address alone: other users of the domain can send from it, and did not read that one.
+    #[must_use]
+    pub fn is_theirs(&self) -> bool {
+        self.is_private && self.evidence >= Evidence::Aligned
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// Returns the name of a message in a record: the first 16 bytes of SHA-256 over its Message-ID, in base64url. Angle
+/// brackets are optional.
+#[must_use]
+pub fn message_name(id: &str) -> String {
+    let id = id.trim();
+    let bare = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);
+    BASE64URL_NOPAD.encode(&Sha256::digest(bare)[..16])
+}
+
+/// Returns the names of the messages to a correspondent alone, with one more.
+#[must_use]
+pub fn with_private(mut all: Vec<String>, new: String) -> Vec<String> {
+    if !all.contains(&new) {
+        all.push(new);
+    }
+    let over = all.len().saturating_sub(PRIVATE_MAX);
+    all.drain(..over);
+    all
 }
 
 /// Returns the sealed stamps of a message, without white space.
@@ -133,6 +173,7 @@ impl PeerRecord {
         after.given.iter_mut().filter(|given| given.ended.is_none()).for_each(|given| given.ended = Some(now));
         after.ring = self.ring.drop_all(now).unwrap_or(after.ring);
         (after.contact, after.sealed, after.held, after.asked) = (None, Vec::new(), Vec::new(), false);
+        after.private.clear();
         after.ended = self.ended.or(Some(now));
         after
     }
@@ -196,6 +237,7 @@ impl PeerRecord {
         after.used = self.used.max(other.used);
         after.wrote = self.wrote.max(other.wrote);
         after.announced = other.announced.iter().fold(after.announced, |all, told| Announced::with(all, *told));
+        after.private = other.private.iter().fold(after.private, |all, name| with_private(all, name.clone()));
         if self.ring == KeyRing::default() {
             (after.ring, after.ended) = (other.ring.clone(), other.ended);
         }
@@ -220,7 +262,7 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
     fn sealed(text: &str) -> Sealed {
-        Sealed { text: text.to_owned(), is_answer: false, evidence: Evidence::Aligned, at: NOW }
+        Sealed { text: text.to_owned(), is_answer: false, is_private: false, evidence: Evidence::Aligned, at: NOW }
     }
 
     fn given(number: u8) -> Given {

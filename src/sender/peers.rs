@@ -21,7 +21,7 @@ use crate::message::parse::Message;
 use crate::peer::gift::{self, CAUTIOUS_UNTIL, GiftError, Given};
 use crate::peer::offer::{self, Giver, Held, OfferError};
 use crate::peer::outgoing::{self, Copy, Plan};
-use crate::peer::record::PeerRecord;
+use crate::peer::record::{PeerRecord, message_name};
 use crate::peer::sealing;
 use crate::peer::{KEY_FIELD, SEALED_FIELD};
 use crate::stamp::extract::{STAMP_FIELD, USE_FIELD};
@@ -48,6 +48,8 @@ pub struct Exchange<'a> {
     owner: Owner,
     /// Distinguishes the message from all others.
     name: Vec<u8>,
+    /// The only recipient that its fields name, and its name in that record.
+    private: Option<(Address, String)>,
 }
 
 /// Opens the used log.
@@ -99,6 +101,16 @@ pub fn only_author(message: &Message<'_>) -> Option<Address> {
     authors.next().filter(|_| authors.next().is_none())
 }
 
+/// Returns the only address in To, Cc and Bcc, if every program reads the same one.
+fn only_recipient(message: &Message<'_>) -> Option<Address> {
+    let mut found = Vec::new();
+    for field in message.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.name_is(name))) {
+        found.extend(clear_addresses(&field.unfolded())?);
+    }
+    found.dedup();
+    found.pop().filter(|_| found.is_empty())
+}
+
 impl Correspondent {
     /// Whether their stamp needs no other beside it.
     #[must_use]
@@ -144,7 +156,9 @@ impl<'a> Exchange<'a> {
         let Some(owner) = context.owner_of(&from) else { return Ok(None) };
         let keys = PeerKeys::new(context.places.state()?, context.config.wait);
         let identity = keys.find(&from)?;
-        Ok(identity.map(|identity| Self { context, holders: identity.holders(), identity, owner, name }))
+        let private = only_recipient(message).zip(message.first("Message-ID"));
+        let private = private.map(|(to, id)| (to, message_name(&String::from_utf8_lossy(&id.unfolded()))));
+        Ok(identity.map(|identity| Self { context, holders: identity.holders(), identity, owner, name, private }))
     }
 
     /// Reads what is known of a recipient, and opens the stamps that came since.
@@ -245,11 +259,13 @@ impl<'a> Exchange<'a> {
         forms.into_iter().flatten().map(sign).collect()
     }
 
-    /// Records what a recipient was told, after the next program accepted the copy.
-    pub fn told(&self, store: &dyn Store, to: &Address, fields: &CopyFields) -> Result<(), StoreError> {
+    /// Records what a recipient was told, after the next program accepted the copy. `is_alone` says whether there is
+    /// no other recipient.
+    pub fn told(&self, store: &dyn Store, to: &Address, fields: &CopyFields, is_alone: bool) -> Result<(), StoreError> {
         let key = fields.is_announced.then(|| self.holders.last()).flatten();
+        let private = self.private.as_ref().filter(|(only, _)| is_alone && only == to).map(|(_, name)| name.as_str());
         let now = self.context.now;
-        let told = |record: &PeerRecord| outgoing::told(record, key, now).unwrap_or_else(|| record.clone());
+        let told = |record: &PeerRecord| outgoing::told(record, key, private, now).unwrap_or_else(|| record.clone());
         let is_new = store.peer(self.owner, to)? == PeerRecord::default();
         if is_new && !has_room(store, self.owner, now)? {
             return Ok(());
@@ -324,7 +340,7 @@ fn opened(record: &PeerRecord, from: &Address, own: &[Identity], now: UnixTime) 
     let mut after = record.clone();
     after.sealed.clear();
     for sealed in &record.sealed {
-        let giver = Giver::sender(from, &record.ring, sealed.is_answer, sealed.evidence);
+        let giver = Giver::sender(from, &record.ring, sealed.is_answer, sealed.is_theirs());
         let accepted = open_one(&sealed.text, from, own).map(|(identity, token)| {
             let holders = identity.holders();
             offer::accept(&token, &giver, &identity.holder(&holders), &after.held, now)

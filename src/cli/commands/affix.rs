@@ -146,7 +146,7 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         sender.wallet().forget(&key)?;
     }
     if let Some((exchange, fields)) = peer.filter(|(_, fields)| fields.is_told()) {
-        exchange.told(&*context.used_log()?, &recipient, &fields)?;
+        exchange.told(&*context.used_log()?, &recipient, &fields, true)?;
     }
     Ok(0)
 }

@@ -163,7 +163,7 @@ impl SubmissionAgent<'_> {
                     none => none.insert((self.used_log)()?),
                 };
                 match is_sent {
-                    true => exchange.told(&**log, address, fields)?,
+                    true => exchange.told(&**log, address, fields, report.each.len() == 1)?,
                     false => exchange.refused(&**log, address)?,
                 }
             }

@@ -5,7 +5,9 @@ mod ends;
 mod losses;
 pub mod person;
 
+use crate::sendmail::account::with_account;
 use crate::support::programs::field;
+use crate::support::shop::Shop;
 use crate::support::{Home, stamped};
 use mailstamp::message::address::Address;
 use mailstamp::message::fingerprint::Fingerprint;
@@ -378,6 +380,53 @@ fn a_false_gift_is_not_used() {
     let (_, class) = alice.writes(&bob, "2", Some(&last));
     assert_eq!(class, "first-class peer");
     assert_eq!(alice.knows(BOB)["held"].as_array().unwrap().len(), 1);
+}
+
+// Another user of Bob's domain sends under Bob's address, with the signature of the domain, before Bob's key is known.
+#[test]
+fn a_false_gift_under_a_new_key_spares_no_purchase() {
+    let shop = Shop::open(10, &[]);
+    let (alice, thief) = (Person::new(ALICE), Made::new(BOB, 9, 9, 0));
+    with_account(&alice.home, &shop);
+    // Alice's message to the thief, whose Message-ID the thief knows, and one to Bob alone.
+    let to_thief = alice.sends("eve@y.example", "1", None);
+    let to_bob = alice.sends(BOB, "2", None);
+    assert_eq!(shop.balance(), 8);
+    let announced = alice.home.run(["peer", "key", "show", "--json"], b"").exits(0).text();
+    let announced: serde_json::Value = serde_json::from_str(announced.trim()).unwrap();
+    let announced = announced["announcement"].as_str().unwrap();
+    let alices = mailstamp::peer::announcement::Announcement::parse(announced).unwrap().keys;
+    let (me, other) = (Address::parse(ALICE).unwrap(), Address::parse(BOB).unwrap());
+    let answer = |number: u8, answered: &[u8]| {
+        let to = Recipient { address: &me, holder: &alices.signing, days: 90 };
+        let issued = now().plus(i64::from(number));
+        let (_, token) = give(&other, &thief.secret, &to, Serial::from_random([number; 16]), issued).unwrap();
+        let sealed = sealing::seal(&token, &other, &me, &alices.sealing, &[number; 32]).unwrap();
+        let id = field(answered, "Message-ID").unwrap();
+        let fields = format!("{}{SEALED}: {sealed}\nIn-Reply-To: {id}\n", thief.field(&[]));
+        let answer = String::from_utf8(thief.letter(&format!("a{number}"), &fields)).unwrap();
+        signed(answer.replace("To: bob@y.example", "To: alice@x.example").as_bytes(), "y.example", COVERED)
+    };
+    let is_proven = || alice.knows(BOB)["held"].as_array().unwrap().iter().any(|held| held["proven"] == true);
+    assert_eq!(alice.gets(&answer(1, &to_thief)), "allowed rule");
+    assert_eq!(alice.states(BOB), ["new"]);
+    alice.sends(BOB, "3", None);
+    assert_eq!((shop.balance(), is_proven()), (7, false));
+    // An answer to what Bob alone got is Bob's, but only the first one: others may have read that.
+    alice.gets(&answer(2, &to_bob));
+    alice.sends(BOB, "4", None);
+    assert_eq!((shop.balance(), is_proven()), (7, true));
+    // A message that others got, too, shows nothing, whether they stand in its fields or not.
+    let both = format!("From: {ALICE}\nTo: {BOB}, eve@y.example\nMessage-ID: <5@x.example>\n\nhello\n");
+    alice.home.run(["peer", "drop", BOB], b"").exits(0);
+    alice.home.run(["sendmail", "-i", "-f", ALICE, "--", BOB], both.as_bytes()).exits(0);
+    let hidden = both.replacen(", eve@y.example", "", 1).replacen("<5@", "<6@", 1);
+    alice.home.run(["sendmail", "-i", "-f", ALICE, "--", BOB, "eve@y.example"], hidden.as_bytes()).exits(0);
+    alice.next.calls();
+    alice.gets(&answer(3, both.as_bytes()));
+    alice.gets(&answer(4, hidden.as_bytes()));
+    alice.sends(BOB, "7", None);
+    assert!(alice.knows(BOB)["held"].as_array().is_some_and(|held| !held.is_empty()) && !is_proven());
 }
 
 #[test]

@@ -84,7 +84,11 @@ pub(super) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failure> {
         output::line(&format!("  given {}  for mail to {}, {end}", given.serial, shown(&given.issuer)))?;
     }
     for held in &record.held {
-        let note = if held.is_proven { "" } else { "; not proven yet, so a bought stamp goes beside it" };
+        let note = match held.is_genuine(&record.ring) {
+            Some(true) => "",
+            Some(false) => "; not proven yet, so a bought stamp goes beside it",
+            None => "; not used, since nothing shows whose key signed it any more",
+        };
         output::line(&format!(
             "  held {}  for mail to {}, until {}{note}",
             held.serial,
@@ -171,7 +175,7 @@ fn object(Peer { owner, address, record }: &Peer, context: &Context) -> Value {
                 "serial": held.serial.as_str(),
                 "audience": held.audience.canonical(),
                 "until": held.expires.to_string(),
-                "proven": held.is_proven,
+                "proven": held.is_genuine(&record.ring) == Some(true),
             })
         })
         .collect();
