@@ -22,7 +22,7 @@ use crate::policy::context::{Extent, MessageContext};
 use crate::policy::decision::Decision;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
-use crate::store::{Peer, Store, StoreError, has_room};
+use crate::store::{Peer, Store, StoreError, change_peer};
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
@@ -72,7 +72,7 @@ impl Engine {
             && from.first() != Some(holder)
         {
             // The stamp's holder writes under another address, or through a list.
-            self.change(log.store()?, owner, holder, &mut |record| {
+            change_peer(log.store()?, owner, holder, self.context.now, &mut |record| {
                 let ring = record.ring.confirm(key, self.context.now)?;
                 Some(PeerRecord { ring, used: Some(self.context.now), ..record.clone() })
             })?;
@@ -99,12 +99,12 @@ impl Engine {
             used: used.filter(|(_, holder)| holder == from).map(|(key, _)| key),
         };
         let mut learned = None;
-        let changed = self.change(log.store()?, owner, from, &mut |record| {
+        let changed = change_peer(log.store()?, owner, from, self.context.now, &mut |record| {
             let (after, what) = receive(record, &received);
             learned = what;
             after
         })?;
-        let note = match learned.filter(|_| changed) {
+        let note = match learned.filter(|_| changed.is_some()) {
             Some(Learned::Changed) => "announced another key, which counts for nothing until you accept it",
             Some(Learned::Forked) => "has two keys in the place of one; nothing counts until you accept one of them",
             _ => return Ok(()),
@@ -135,24 +135,6 @@ impl Engine {
             }
         }
         Ok(false)
-    }
-
-    /// Changes the record of a correspondent; returns whether it is another one then. What changes nothing writes
-    /// nothing.
-    fn change(
-        &self,
-        log: &dyn Store,
-        owner: Owner,
-        address: &Address,
-        change: &mut dyn FnMut(&PeerRecord) -> Option<PeerRecord>,
-    ) -> Result<bool, StoreError> {
-        let before = log.peer(owner, address)?;
-        let is_new = before == PeerRecord::default();
-        if change(&before).is_none() || is_new && !has_room(log, owner, self.context.now)? {
-            return Ok(false);
-        }
-        log.update_peer(owner, address, &mut |record| change(record).unwrap_or_else(|| record.clone()))?;
-        Ok(true)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::stamp::holder_proof::Proof;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::{PublicKey, SecretKey};
 use crate::stamp::token::Token;
-use crate::store::{Store, StoreError, has_room};
+use crate::store::{Store, StoreError, change_peer};
 use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
 use sha2::{Digest, Sha256};
@@ -265,12 +265,7 @@ impl<'a> Exchange<'a> {
         let key = fields.is_announced.then(|| self.holders.last()).flatten();
         let private = self.private.as_ref().filter(|(only, _)| is_alone && only == to).map(|(_, name)| name.as_str());
         let now = self.context.now;
-        let told = |record: &PeerRecord| outgoing::told(record, key, private, now).unwrap_or_else(|| record.clone());
-        let is_new = store.peer(self.owner, to)? == PeerRecord::default();
-        if is_new && !has_room(store, self.owner, now)? {
-            return Ok(());
-        }
-        store.update_peer(self.owner, to, &mut |record| told(record)).map(drop)
+        change_peer(store, self.owner, to, now, &mut |record| outgoing::told(record, key, private, now)).map(drop)
     }
 
     /// Records that a recipient did not get the stamps of a copy, which was refused for good. The next message brings

@@ -32,7 +32,7 @@ pub use error::StoreError;
 #[cfg(feature = "vendor")]
 pub(crate) use error::damage;
 pub use export_record::ExportRecord;
-pub use peers::{Peer, PeerStore, has_room, purge_peers};
+pub use peers::{Peer, PeerStore, change_peer, purge_peers};
 #[cfg(feature = "sender")]
 pub(crate) use redb::lock::Wait;
 #[cfg(feature = "sender")]

@@ -30,8 +30,8 @@ pub trait PeerStore {
     fn peer(&self, owner: Owner, address: &Address) -> Result<PeerRecord, StoreError>;
 
     /// Replaces the record of a correspondent by `change` of it, atomically, and returns what it is then.
-    /// Durable before it returns; an equal record is not written. `change` may be called more than once. Callers
-    /// that add a record ask [`has_room`] first.
+    /// Durable before it returns; an equal record is not written. `change` may be called more than once. [`change_peer`]
+    /// adds records.
     ///
     /// # Errors
     /// Any [`StoreError`]. The record may have been replaced all the same.
@@ -55,16 +55,30 @@ pub trait PeerStore {
     fn peer_count(&self) -> Result<u64, StoreError>;
 }
 
-/// Whether a record of this owner can be added. Where there are as many as an owner may have, the one that was unused
-/// for longest goes, of those without a known key and without a stamp that can still be used.
+/// Changes the record of a correspondent as [`PeerStore::update_peer`] does, and returns what it is then. Returns `None`
+/// if `change` says that it stays as it is, or if it would be a new one and there is no room.
 ///
 /// # Errors
-/// Any [`StoreError`].
-pub fn has_room<S: PeerStore + ?Sized>(store: &S, owner: Owner, now: UnixTime) -> Result<bool, StoreError> {
-    room(store, owner, now, CORRESPONDENTS_MAX)
+/// Any [`StoreError`]. The record may have been replaced all the same.
+pub fn change_peer<S: PeerStore + ?Sized>(
+    store: &S,
+    owner: Owner,
+    address: &Address,
+    now: UnixTime,
+    change: &mut dyn FnMut(&PeerRecord) -> Option<PeerRecord>,
+) -> Result<Option<PeerRecord>, StoreError> {
+    let before = store.peer(owner, address)?;
+    let is_new = before == PeerRecord::default();
+    if change(&before).is_none() || is_new && !has_room(store, owner, now, CORRESPONDENTS_MAX)? {
+        return Ok(None);
+    }
+    let mut changed = |record: &PeerRecord| change(record).unwrap_or_else(|| record.clone());
+    store.update_peer(owner, address, &mut changed).map(Some)
 }
 
-fn room<S: PeerStore + ?Sized>(store: &S, owner: Owner, now: UnixTime, most: usize) -> Result<bool, StoreError> {
+/// Whether a record of this owner can be added. Where there are as many as an owner may have, the one that was unused
+/// for longest goes, of those without a known key and without a stamp that can still be used.
+fn has_room<S: PeerStore + ?Sized>(store: &S, owner: Owner, now: UnixTime, most: usize) -> Result<bool, StoreError> {
     if store.peer_count()? < most as u64 {
         return Ok(true);
     }
@@ -143,14 +157,14 @@ mod tests {
         for number in 0..3 {
             store.update_peer(own, &address(number), &mut |_| used(9 - number)).unwrap();
         }
-        assert!(room(&store, own, NOW, 4).unwrap());
-        assert!(room(&store, other, NOW, 3).unwrap());
+        assert!(has_room(&store, own, NOW, 4).unwrap());
+        assert!(has_room(&store, other, NOW, 3).unwrap());
         assert_eq!(store.peer_count().unwrap(), 3);
-        assert!(room(&store, own, NOW, 3).unwrap());
+        assert!(has_room(&store, own, NOW, 3).unwrap());
         assert_eq!(store.peer(own, &address(2)).unwrap(), PeerRecord::default());
         assert_eq!(store.peer_count().unwrap(), 2);
         // With nothing to spare nothing is learned.
-        assert!(!room(&store, other, NOW, 0).unwrap());
+        assert!(!has_room(&store, other, NOW, 0).unwrap());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::peer::key_id;
 use crate::peer::key_ring::{Evidence, KeyRing, KeyState, Sighting};
 use crate::peer::record::PeerRecord;
 use crate::stamp::signing::PublicKey;
-use crate::store::has_room;
+use crate::store::change_peer;
 use crate::time::UnixTime;
 use serde_json::json;
 
@@ -43,10 +43,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         None if before == PeerRecord::default() => return Err(args.of.unknown()),
         None => Choice::Known(chosen(&before, args)?),
     };
-    if before == PeerRecord::default() && !has_room(log.as_ref(), owner, context.now)? {
+    let accepted = |record: &PeerRecord| Some(accepted(record, &choice, context.now));
+    let Some(after) = change_peer(log.as_ref(), owner, address, context.now, &mut |record| accepted(record))? else {
         return Err(Failure::new(DATA, "there are as many correspondents as can be; drop one first"));
-    }
-    let after = log.update_peer(owner, address, &mut |record| accepted(record, &choice, context.now))?;
+    };
     let Some(known) = after.ring.known() else {
         return Err(Failure::new(DATA, "the key is no longer known; try again"));
     };
