@@ -3,7 +3,6 @@
 use super::Postgres;
 use super::connection::{Connection, Failure};
 use super::export::Table;
-use super::replies::lock;
 use super::rows::contact_of;
 use crate::message::address::Address;
 use crate::store::ExportRecord;
@@ -22,12 +21,10 @@ impl ContactStore for Postgres {
         if contacts.is_empty() && messages.is_empty() {
             return Ok(LearnOutcome::default());
         }
-        self.write(async |connection| {
-            lock(connection).await?;
+        self.correspond(async |connection| {
             let mut learned = LearnOutcome::default();
             learn_contacts(connection, contacts, mode, &mut learned).await?;
             learned.messages = learn_messages(connection, &messages).await?;
-            connection.batch("commit").await?;
             Ok(learned)
         })
     }
@@ -60,9 +57,8 @@ impl ContactStore for Postgres {
 
     fn remove(&self, owner: Option<Owner>, address: &Address) -> Result<bool, StoreError> {
         let address = contacts::correspondent_key(address);
-        self.write(async |connection| {
+        self.correspond(async |connection| {
             let space = connection.space;
-            lock(connection).await?;
             let key = owner.map(|owner| contacts::row_key(owner, &address).into_bytes());
             // The key of another owner begins with a zero byte and 16 digits.
             let text = "select key, first, last, forgotten from mailstamp.correspondent where space = $1
@@ -75,7 +71,6 @@ impl ContactStore for Postgres {
             all.retain(|(_, contact)| contact.is_active());
             all.iter_mut().for_each(|(_, contact)| *contact = contact.remove());
             put(connection, &all).await?;
-            connection.batch("commit").await?;
             Ok(!all.is_empty())
         })
     }

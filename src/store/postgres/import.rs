@@ -4,7 +4,7 @@
 use super::Postgres;
 use super::connection::{Connection, Failure};
 use super::contacts;
-use super::replies::lock;
+use super::replies::locked;
 use super::rows;
 use super::spends;
 use super::trouble::Kind;
@@ -81,10 +81,7 @@ async fn merge(connection: &mut Connection, batch: &[ExportRecord]) -> Result<u6
             .await
         }
         Some(ExportRecord::Correspondent { .. }) => {
-            lock(connection).await?;
-            let taken = merge_contacts(connection, batch).await?;
-            connection.batch("commit").await?;
-            Ok(taken)
+            locked(connection, async |connection| merge_contacts(connection, batch).await).await
         }
         Some(ExportRecord::Peer { .. }) => super::peers::merge(connection, batch).await,
         Some(ExportRecord::Sent { .. }) => {
@@ -118,11 +115,8 @@ async fn raise(connection: &mut Connection, text: &'static str, batch: &[ExportR
         _ => 0,
     };
     let numbers: Vec<i64> = batch.iter().map(number).collect();
-    lock(connection).await?;
     let parameters = [(&space as _, Type::INT4), (&keys as _, Type::BYTEA_ARRAY), (&numbers as _, Type::INT8_ARRAY)];
-    let changed = connection.rows(text, &parameters).await?.len();
-    connection.batch("commit").await?;
-    Ok(changed as u64)
+    locked(connection, async |connection| Ok(connection.rows(text, &parameters).await?.len() as u64)).await
 }
 
 async fn merge_contacts(connection: &mut Connection, batch: &[ExportRecord]) -> Result<u64, Failure> {

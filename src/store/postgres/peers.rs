@@ -3,7 +3,7 @@
 use super::Postgres;
 use super::connection::{Connection, Failure};
 use super::export::Table;
-use super::replies::lock;
+use super::replies::locked;
 use super::rows::{peer_of, single};
 use crate::message::address::Address;
 use crate::peer::record::PeerRecord;
@@ -27,14 +27,12 @@ impl PeerStore for Postgres {
         change: &mut dyn FnMut(&PeerRecord) -> PeerRecord,
     ) -> Result<PeerRecord, StoreError> {
         let key = peers::key(owner, address);
-        self.write(async |connection| {
-            lock(connection).await?;
+        self.correspond(async |connection| {
             let before = record(connection, &key).await?;
             let after = change(&before);
             if before != after {
                 put(connection, &key, &after).await?;
             }
-            connection.batch("commit").await?;
             Ok(after)
         })
     }
@@ -58,20 +56,21 @@ impl PeerStore for Postgres {
 
 /// Merges records; returns how many that changed.
 pub(super) async fn merge(connection: &mut Connection, batch: &[ExportRecord]) -> Result<u64, Failure> {
-    lock(connection).await?;
-    let mut changed = 0;
-    for row in batch {
-        let ExportRecord::Peer { owner, address, peer } = row else { continue };
-        let key = peers::key(*owner, address);
-        let before = record(connection, &key).await?;
-        let after = before.merge(peer);
-        if before != after {
-            put(connection, &key, &after).await?;
-            changed += 1;
+    locked(connection, async |connection| {
+        let mut changed = 0;
+        for row in batch {
+            let ExportRecord::Peer { owner, address, peer } = row else { continue };
+            let key = peers::key(*owner, address);
+            let before = record(connection, &key).await?;
+            let after = before.merge(peer);
+            if before != after {
+                put(connection, &key, &after).await?;
+                changed += 1;
+            }
         }
-    }
-    connection.batch("commit").await?;
-    Ok(changed)
+        Ok(changed)
+    })
+    .await
 }
 
 async fn record(connection: &mut Connection, key: &str) -> Result<PeerRecord, Failure> {

@@ -10,13 +10,11 @@ use tokio_postgres::types::Type;
 
 impl ReplyLog for Postgres {
     fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
-        self.write(async |connection| {
-            lock(connection).await?;
+        self.correspond(async |connection| {
             let (answer, after) = reply_log::decide(ask, &history(connection, ask).await?);
             if let Some(after) = after {
                 store(connection, ask, &after).await?;
             }
-            connection.batch("commit").await?;
             Ok(answer)
         })
     }
@@ -31,12 +29,27 @@ impl ReplyLog for Postgres {
     }
 }
 
-/// Begins a transaction in which contacts and replies of the space are ours alone.
-pub(super) async fn lock(connection: &mut Connection) -> Result<(), Failure> {
+impl Postgres {
+    /// Does `work` on a session, as [`locked`] does.
+    pub(super) fn correspond<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        self.write(async |connection| locked(connection, work).await)
+    }
+}
+
+/// Does `work` in a transaction in which contacts, replies and records of the space are ours alone.
+pub(super) async fn locked<T>(
+    connection: &mut Connection,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let space = connection.space;
     connection.batch("begin").await?;
     connection.rows("select mailstamp.lock_correspondence($1)", &[(&space, Type::INT4)]).await?;
-    Ok(())
+    let done = work(connection).await?;
+    connection.batch("commit").await?;
+    Ok(done)
 }
 
 async fn history(connection: &mut Connection, ask: &ReplyRequest) -> Result<ReplyHistory, Failure> {
