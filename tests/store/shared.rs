@@ -200,7 +200,7 @@ fn the_schema_is_made_once_and_a_later_one_is_refused() {
     assert_eq!((status.format, status.in_recovery, status.synchronous_commit.as_str()), (Some(0), false, "on"));
 }
 
-/// Format 1 had no records of correspondents, and a function without counters.
+/// Format 1 had no records of correspondents, and a function that spent without counters.
 #[test]
 fn a_schema_of_the_first_format_is_migrated_with_its_rows() {
     let cluster = Cluster::shared();
