@@ -232,11 +232,11 @@ async fn call_once(
     let seen: Vec<i64> = chosen.iter().map(|(_, ask)| ask.now.0.clamp(0, u32::MAX.into())).collect();
     let standings: Vec<Option<&str>> = groups.iter().map(|(_, group)| group.standing.as_deref()).collect();
     let inserts: Vec<bool> = chosen.iter().map(|(first, _)| first.is_some()).collect();
-    let caps: Vec<Option<&Cap>> = chosen.iter().map(|(_, ask)| ask.cap.as_ref()).collect();
-    let counter = |cap: &Option<&Cap>| cap.map(|cap| decide::decode_key(&decide::counter_key(cap)));
-    let counters: Vec<Option<Vec<u8>>> = caps.iter().map(|cap| Some(counter(cap)?.1.to_vec())).collect();
-    let counter_hours: Vec<Option<i64>> = caps.iter().map(|cap| Some(counter(cap)?.0.into())).collect();
-    let mosts: Vec<Option<i16>> = caps.iter().map(|cap| Some((*cap)?.most.into())).collect();
+    let caps: Vec<Option<(u32, StampId, u8)>> = chosen.iter().map(|(_, ask)| ask.cap.as_ref().map(counter)).collect();
+    let counters: Vec<Option<&[u8]>> =
+        caps.iter().map(|cap| cap.as_ref().map(|(_, name, _)| name.as_slice())).collect();
+    let counter_hours: Vec<Option<i64>> = caps.iter().map(|cap| cap.map(|(hour, ..)| hour.into())).collect();
+    let mosts: Vec<Option<i16>> = caps.iter().map(|cap| cap.map(|(.., most)| most.into())).collect();
     let no_message = message_bytes(&decide::COUNTED);
     let parameters: [Parameter; 12] = [
         (&connection.space.clone(), Type::INT4),
@@ -342,6 +342,12 @@ pub(super) async fn stand(connection: &mut Connection, all: &[Stood<'_>]) -> Res
     rows.iter().map(|row| exact(value(row, 0)?)).collect()
 }
 
+/// Returns bucket and id of a counter's row, and its limit.
+fn counter(cap: &Cap) -> (u32, StampId, u8) {
+    let (bucket, id) = decide::decode_key(&decide::counter_key(cap));
+    (bucket, id, cap.most)
+}
+
 /// Reads what is known of a stamp, without a change.
 pub(super) async fn look(connection: &mut Connection, ask: &SpendRequest) -> Result<State, Failure> {
     let stamp = decide::name(&ask.vendor, &ask.serial);
@@ -351,7 +357,7 @@ pub(super) async fn look(connection: &mut Connection, ask: &SpendRequest) -> Res
         left join mailstamp.used c on c.space = p.id and c.stamp = $3
         left join mailstamp.standing s on s.space = p.id and s.stamp = $2 where p.id = $1";
     let space = connection.space;
-    let counter = ask.cap.as_ref().map(|cap| decide::decode_key(&decide::counter_key(cap)).1.to_vec());
+    let counter = ask.cap.as_ref().map(|cap| counter(cap).1.to_vec());
     let parameters = [(&space as _, Type::INT4), (&stamp.as_slice() as _, Type::BYTEA), (&counter as _, Type::BYTEA)];
     let rows = connection.rows(text, &parameters).await?;
     state_of(rows.first().ok_or(Failure::Damaged)?)
