@@ -4,6 +4,7 @@
 use crate::config::file::{self, FileError, FileErrorKind};
 use crate::config::submission::ServerTls;
 use crate::os::clock;
+use crate::os::file_version::FileVersion;
 use crate::server::diagnostics::log_stderr;
 use crate::time::UnixTime;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -13,8 +14,6 @@ use rustls::pki_types::{self, CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore, ServerConfig};
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -168,8 +167,8 @@ pub struct RenewedCertificate {
     current: Mutex<(Arc<ServerConfig>, Seen)>,
 }
 
-/// Identities of the two files, as they were last read.
-type Seen = [Option<(u64, u64, i64, i64, u64)>; 2];
+/// The two files, as they were last read.
+type Seen = [Option<FileVersion>; 2];
 
 impl RenewedCertificate {
     /// Reads certificate and key. One that is not valid now is reported and used, since the next one comes without a
@@ -214,8 +213,5 @@ fn warn(files: &Files, certificate: &Certificate) {
 }
 
 fn seen(files: &Files) -> Seen {
-    [&files.certificate, &files.key].map(|path| {
-        let it = fs::metadata(path).ok()?;
-        Some((it.dev(), it.ino(), it.ctime(), it.ctime_nsec(), it.size()))
-    })
+    [&files.certificate, &files.key].map(|path| FileVersion::of(path))
 }

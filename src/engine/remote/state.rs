@@ -21,13 +21,13 @@ use crate::engine::result_header::{self, HeaderContext};
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::os::clock;
+use crate::os::file_version::FileVersion;
 use crate::store::AnswerCounters;
 use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,8 +37,6 @@ use std::time::{Duration, Instant};
 const MAILBOXES: usize = 1_000;
 /// Idle timeout of a cached mailbox, with virtual users.
 const IDLE: Duration = Duration::from_secs(300);
-/// Granularity of the file system's clock: a file may change again within this time and keep its timestamp.
-const MOMENT: Duration = Duration::from_millis(50);
 
 /// The cached state.
 #[derive(Debug)]
@@ -66,19 +64,10 @@ struct CachedMailbox {
     /// The vendors' keys, as of this second.
     keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
     /// The files that the mailbox was read from, with their metadata at that time.
-    files: Vec<(PathBuf, Option<FileStamp>)>,
+    files: Vec<(PathBuf, Option<FileVersion>)>,
     /// When they were read, as the time since 1970.
     read: Duration,
     asked: Mutex<Instant>,
-}
-
-/// The metadata of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileStamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
 }
 
 /// The response to a request.
@@ -290,7 +279,7 @@ impl DaemonState {
         if self.by_user.swap(places.by_user, SeqCst) != places.by_user {
             locked(&self.mailboxes).clear();
         }
-        let files = files(&places, given).into_iter().map(|path| (path.clone(), look(&path))).collect();
+        let files = files(&places, given).into_iter().map(|path| (path.clone(), FileVersion::of(&path))).collect();
         self.let_one_go();
         let log = self.log(&config, &places)?;
         let mailbox = Arc::new(CachedMailbox {
@@ -325,12 +314,9 @@ impl DaemonState {
 impl CachedMailbox {
     /// Whether all files are unchanged since they were read.
     fn is_fresh(&self) -> bool {
-        let before = |look: &FileStamp| {
-            let (seconds, nanos) = look.changed;
-            let changed = Duration::new(seconds.unsigned_abs(), u32::try_from(nanos).unwrap_or(0));
-            seconds < 0 || changed + MOMENT < self.read
-        };
-        self.files.iter().all(|(path, then)| look(path) == *then && then.as_ref().is_none_or(before))
+        self.files.iter().all(|(path, then)| {
+            FileVersion::of(path) == *then && then.is_none_or(|version| version.is_settled(self.read))
+        })
     }
 
     /// Returns the keys at the engine's time.
@@ -367,12 +353,6 @@ fn files(places: &Paths, given: &CliOverrides) -> Vec<PathBuf> {
 
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
-}
-
-fn look(path: &Path) -> Option<FileStamp> {
-    let data = fs::metadata(path).ok()?;
-    let changed = (data.ctime(), data.ctime_nsec());
-    Some(FileStamp { device: data.dev(), inode: data.ino(), size: data.size(), changed })
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,29 +1,25 @@
 //! TLS of a connection: the server's certificate is verified, and a certificate of our own is shown if there is one.
 
 use super::options::Options;
+use crate::os::file_version::FileVersion;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The connector that was made last, until one of its files changes.
 #[derive(Default)]
-pub(super) struct Connector(Option<(Vec<Version>, MakeRustlsConnect)>);
-
-/// What tells one content of a file from the next: inode, change time, length.
-type Version = Option<(u64, i64, i64, u64)>;
+pub(super) struct Connector(Option<(Vec<Option<FileVersion>>, MakeRustlsConnect)>);
 
 impl Connector {
     /// Returns the connector; `None` without TLS. An error says which file is wrong, and why.
     pub(super) fn get(&mut self, options: &Options) -> Result<Option<MakeRustlsConnect>, String> {
         let Some(tls) = &options.tls else { return Ok(None) };
         let client = tls.client.iter().flat_map(|(chain, key)| [chain, key]);
-        let versions: Vec<Version> = tls.ca.iter().chain(client).map(|path| version(path)).collect();
+        let versions: Vec<_> = tls.ca.iter().chain(client).map(|path| FileVersion::of(path)).collect();
         if let Some((of, connector)) = &self.0
             && *of == versions
         {
@@ -38,11 +34,6 @@ impl Connector {
     pub(super) fn forget(&mut self) {
         self.0 = None;
     }
-}
-
-fn version(path: &Path) -> Version {
-    let of = fs::metadata(path).ok()?;
-    Some((of.ino(), of.ctime(), of.ctime_nsec(), of.len()))
 }
 
 fn config(options: &Options) -> Result<ClientConfig, String> {
