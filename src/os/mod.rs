@@ -1,6 +1,7 @@
 //! Operating system services that several modules need, each mechanism once: durable folders (a synced file is lost all
 //! the same when the disk does not know its folder), opens that follow no link, locks, atomic replacement of files,
-//! Unix sockets, standard streams, the user database, the clock, random bytes, group commit, versions of files. The callers decide the
+//! Unix sockets, standard streams, the user database, the clock, random bytes, group commit, versions of files, the
+//! system's certificates. The callers decide the
 //! content of files and their access rights.
 
 pub mod atomic_file;
@@ -13,6 +14,8 @@ pub mod random;
 pub(crate) mod safe_dir;
 pub mod safe_open;
 pub mod standard_streams;
+#[cfg(any(feature = "postgres", feature = "sender"))]
+pub(crate) mod tls;
 pub mod unix_socket;
 pub mod user_database;
 

@@ -298,6 +298,7 @@ fn some_names_stand_in_one_place_only() {
                 "src/net/failure.rs",
                 "src/net/https.rs",
                 "src/net/smtp/",
+                "src/os/tls.rs",
                 "src/server/submission/connection.rs",
                 "src/server/tls.rs",
                 "src/store/postgres/tls.rs",

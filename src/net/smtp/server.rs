@@ -3,13 +3,11 @@
 
 use super::address;
 use super::connection::{self, Tls};
+use crate::os::tls;
 use crate::smtp::client::text::Text;
 use crate::smtp::client::{Client, Envelope};
 use crate::smtp::session::Login;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,25 +89,8 @@ impl Server {
 }
 
 fn tls_config(certificates: Option<&str>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    // Single files of the system may be unreadable; what is missing is told when a certificate is refused.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(pem) = certificates {
-        let mut own = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
-        // Any other text counts as a list of no certificates.
-        if own.peek().is_none() {
-            return Err("not certificates in PEM form".to_owned());
-        }
-        for certificate in own {
-            let certificate = certificate.map_err(|error| error.to_string())?;
-            roots.add(certificate).map_err(|error| error.to_string())?;
-        }
-    }
-    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    let authorities = tls::authorities(true, certificates).map_err(|error| error.to_string())?;
+    Ok(tls::client(authorities).map_err(|error| error.to_string())?.with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use super::options::Options;
 use crate::os::file_version::FileVersion;
-use rustls::crypto::ring;
+use crate::os::tls;
+use rustls::ClientConfig;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use std::fmt::Display;
 use std::path::Path;
-use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The connector that was made last, until one of its files changes.
@@ -37,40 +37,23 @@ impl Connector {
 }
 
 fn config(options: &Options) -> Result<ClientConfig, String> {
-    let tls = options.tls.clone().unwrap_or_default();
-    let mut roots = RootCertStore::empty();
-    match &tls.ca {
+    let files = options.tls.clone().unwrap_or_default();
+    let authorities = match &files.ca {
         Some(path) => {
-            for certificate in certificates(options, path)? {
-                roots.add(certificate).map_err(|_| wrong(path, "not a certificate of an authority"))?;
-            }
+            let text = (options.read_file)(path, false)?;
+            tls::authorities(false, Some(&text)).map_err(|error| wrong(path, error))?
         }
-        None => {
-            // Single files of the system may be unreadable; what is missing is told when a certificate is refused.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots);
-    let Some((chain, key)) = &tls.client else { return Ok(config.with_no_client_auth()) };
+        None => tls::authorities(true, None).map_err(|error| error.to_string())?,
+    };
+    let config = tls::client(authorities).map_err(|error| error.to_string())?;
+    let Some((chain, key)) = &files.client else { return Ok(config.with_no_client_auth()) };
     let text = (options.read_file)(key, true)?;
     let secret = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| wrong(key, "contains no private key"))?;
-    let own = config.with_client_auth_cert(certificates(options, chain)?, secret);
+    let certificates = tls::certificates(&(options.read_file)(chain, false)?).map_err(|error| wrong(chain, error))?;
+    let own = config.with_client_auth_cert(certificates, secret);
     own.map_err(|_| wrong(key, "not the key of the certificate"))
 }
 
-fn certificates(options: &Options, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = (options.read_file)(path, false)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(wrong(path, "contains no certificate")),
-        Ok(found) => Ok(found),
-        Err(_) => Err(wrong(path, "malformed PEM")),
-    }
-}
-
-fn wrong(path: &Path, what: &str) -> String {
+fn wrong(path: &Path, what: impl Display) -> String {
     format!("{}: {what}", path.display())
 }
