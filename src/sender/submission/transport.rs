@@ -7,13 +7,18 @@ use crate::config::sendmail::{NextHop, Smtp, Tls};
 use crate::message::edit::Edit;
 use crate::net::sendmail::{self, Group, SendError};
 use crate::net::smtp::{Protection, Server, SmtpError};
+use crate::os::clock;
+use crate::os::file_version::FileVersion;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Timeout of handing over a copy.
 const LIMIT: Duration = Duration::from_secs(300);
+/// How long the certificates of the system are used before they are read again.
+const SYSTEM_INTERVAL: Duration = Duration::from_secs(600);
 /// Permanent exit statuses of sysexits(3): wrong use, wrong data, no such user, no such host, unavailable, not
 /// permitted. All others are temporary.
 const NEVER: [i32; 6] = [64, 65, 67, 68, 69, 77];
@@ -26,6 +31,21 @@ pub enum Transport {
     /// A program, and the arguments before those of mailstamp.
     Program(PathBuf, Vec<String>),
     Smtp(Box<Server>),
+}
+
+/// The transport that was made last, for a process that stays. It is made anew when the configuration, the password or
+/// the additional certificates change, and from time to time for the certificates of the system.
+#[derive(Debug, Default)]
+pub struct CachedTransport(Mutex<Option<Made>>);
+
+#[derive(Debug)]
+struct Made {
+    next: NextHop,
+    files: Vec<Option<FileVersion>>,
+    /// When the files were read, since 1970.
+    read: Duration,
+    at: Instant,
+    transport: Arc<Transport>,
 }
 
 /// The transport cannot be used.
@@ -105,6 +125,38 @@ impl Transport {
     }
 }
 
+impl CachedTransport {
+    /// Returns the transport that the configuration names.
+    pub fn get(&self, next: &NextHop) -> Result<Arc<Transport>, TransportError> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.as_ref().filter(|made| made.is_fresh(next)) {
+            return Ok(Arc::clone(&made.transport));
+        }
+        let (read, files) = (clock::since_1970(), files(next));
+        let transport = Arc::new(Transport::new(next)?);
+        let new = Made { next: next.clone(), files, read, at: Instant::now(), transport: Arc::clone(&transport) };
+        *made = Some(new);
+        Ok(transport)
+    }
+}
+
+impl Made {
+    fn is_fresh(&self, next: &NextHop) -> bool {
+        let is_settled = |file: &Option<FileVersion>| file.is_none_or(|version| version.is_settled(self.read));
+        self.next == *next
+            && self.at.elapsed() < SYSTEM_INTERVAL
+            && self.files.iter().all(is_settled)
+            && files(next) == self.files
+    }
+}
+
+/// Returns the versions of the files that a transport is made from.
+fn files(next: &NextHop) -> Vec<Option<FileVersion>> {
+    let NextHop::Smtp(smtp) = next else { return Vec::new() };
+    let password = smtp.login.as_ref().map(|(_, path)| path);
+    password.into_iter().chain(&smtp.ca_file).map(|path| FileVersion::of(path)).collect()
+}
+
 fn by_program(path: &Path, error: &SendError) -> TransportRejection {
     let never = match error {
         SendError::Failed { status, .. } => status.code().filter(|code| NEVER.contains(code)),
@@ -142,5 +194,39 @@ fn is_this_program(path: &Path) -> bool {
             next == own || fs::canonicalize(own.with_file_name("mailstamp")).is_ok_and(|it| next == it)
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_transport_is_made_anew_when_its_configuration_or_a_file_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        let write = |text: &str| {
+            fs::write(&password, text).unwrap();
+            fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        write("one\n");
+        let read_at = |path: &Path| FileVersion::of(path).unwrap();
+        // Until a change of the file would show.
+        while !read_at(&password).is_settled(clock::since_1970()) {}
+        let smtp = |port: u16| {
+            let login = Some(("me".to_owned(), password.clone()));
+            NextHop::Smtp(Smtp { host: "127.0.0.1".to_owned(), port, tls: Tls::Off, login, ca_file: None })
+        };
+        let cached = CachedTransport::default();
+        let first = cached.get(&smtp(25)).unwrap();
+        assert!(Arc::ptr_eq(&first, &cached.get(&smtp(25)).unwrap()));
+        let second = cached.get(&smtp(26)).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        write("another\n");
+        assert!(!Arc::ptr_eq(&second, &cached.get(&smtp(26)).unwrap()));
+        // A file that cannot be used is an error each time.
+        fs::remove_file(&password).unwrap();
+        assert!(cached.get(&smtp(26)).is_err() && cached.get(&smtp(26)).is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::message::header::escape_untrusted;
 use crate::os::random;
 use crate::sender::stamp_source::StampSource;
 use crate::sender::submission::parse::{LocalHost, SendmailArgs, Submission};
-use crate::sender::submission::transport::Transport;
+use crate::sender::submission::transport::CachedTransport;
 use crate::sender::submission::{Delivery, SubmissionAgent, SubmissionError, Summary, own_address};
 use crate::server::daemon::metrics::SubmissionAnswer;
 use crate::server::diagnostics::log_stderr;
@@ -29,7 +29,11 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 const NAMED: usize = 20;
 
 /// Sends a message, and returns the reply.
-pub(super) fn submit(state: &Arc<DaemonState>, message: &Message) -> (SubmissionAnswer, Reply) {
+pub(super) fn submit(
+    state: &Arc<DaemonState>,
+    transport: &CachedTransport,
+    message: &Message,
+) -> (SubmissionAnswer, Reply) {
     let engine = match state.engine() {
         Ok(engine) => engine,
         Err(error) => return failed(&error),
@@ -60,7 +64,7 @@ pub(super) fn submit(state: &Arc<DaemonState>, message: &Message) -> (Submission
             }
         }
     };
-    match with_agent(&engine, &used_log, send) {
+    match with_agent(&engine, transport, &used_log, send) {
         Ok(Ok(summary)) => answer(reply(&summary)),
         Ok(Err(SubmissionError::Busy)) => {
             answer(Reply::new(451, "4.3.2", "this message is being sent, try again later"))
@@ -71,16 +75,16 @@ pub(super) fn submit(state: &Arc<DaemonState>, message: &Message) -> (Submission
 }
 
 /// Sends what waits in the outbox.
-pub(super) fn resume(state: &Weak<DaemonState>) {
+pub(super) fn resume(state: &Weak<DaemonState>, transport: &CachedTransport) {
     let gone = || Deferral::Remote { what: "the daemon is shutting down".into(), hint: None };
     let used_log = || {
         let engine = state.upgrade().ok_or_else(gone)?.engine()?;
         engine.used_log().map_err(Deferral::from)
     };
     let engine = || state.upgrade().ok_or_else(gone)?.engine_without_log();
-    let resumed = engine()
-        .map_err(|error| error.to_string())
-        .and_then(|engine| with_agent(&engine, &used_log, |agent| agent.resume().map_err(|error| error.to_string()))?);
+    let resume = |agent: &SubmissionAgent<'_>| agent.resume().map_err(|error| error.to_string());
+    let engine = engine().map_err(|error| error.to_string());
+    let resumed = engine.and_then(|engine| with_agent(&engine, transport, &used_log, resume)?);
     let results = match resumed {
         Ok(results) => results,
         Err(error) => return log_stderr(&format!("submission: outbox: {error}")),
@@ -111,11 +115,12 @@ fn answer(reply: Reply) -> (SubmissionAnswer, Reply) {
 /// Calls `with` with the agent of this configuration.
 fn with_agent<T>(
     engine: &Engine,
+    transport: &CachedTransport,
     used_log: &(dyn Fn() -> Result<Arc<dyn Store>, Deferral> + Sync),
     with: impl FnOnce(&SubmissionAgent<'_>) -> T,
 ) -> Result<T, String> {
     let context = &engine.context;
-    let transport = Transport::new(&context.config.sendmail.next).map_err(|error| error.to_string())?;
+    let transport = transport.get(&context.config.sendmail.next).map_err(|error| error.to_string())?;
     let supply = StampSource::new(&context.config, &context.places).map_err(|error| error.to_string())?;
     Ok(with(&SubmissionAgent { context, supply: &supply, transport: &transport, used_log, progress: &|_, _| {} }))
 }

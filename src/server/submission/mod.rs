@@ -16,6 +16,7 @@ use crate::engine::remote::state::DaemonState;
 use crate::ipc::peer::Peer;
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
 use crate::message::header::escape_untrusted;
+use crate::sender::submission::transport::CachedTransport;
 use crate::server::daemon::metrics::{Metrics, SubmissionAnswer};
 use crate::server::diagnostics::log_stderr;
 use crate::server::tls::RenewedCertificate;
@@ -62,6 +63,7 @@ impl Submission {
         let tls = tls.transpose()?;
         let listener = TcpListener::bind(settings.listen)?;
         let address = listener.local_addr()?;
+        let transport = Arc::new(CachedTransport::default());
         let service = Handler {
             state: Arc::clone(state),
             numbers: Arc::clone(numbers),
@@ -69,6 +71,7 @@ impl Submission {
             tls,
             logins: Mutex::default(),
             delaying: Mutex::new(()),
+            transport: Arc::clone(&transport),
         };
         // A message in one block, which doubles while it grows.
         let memory = settings.largest.saturating_mul(2).max(MEMORY_MIN);
@@ -77,13 +80,13 @@ impl Submission {
         let server = Server::begin("submission", Listener::Tcp(listener), limits, Arc::new(service))?;
         let (end, ended) = channel();
         // A weak reference: a transfer under way ends with the process, and must not keep the logs open until then.
-        let state = Arc::downgrade(state);
+        let (state, outbox) = (Arc::downgrade(state), transport);
         thread::Builder::new().name("outbox".into()).spawn(move || {
             loop {
                 if state.strong_count() == 0 {
                     return;
                 }
-                handover::resume(&state);
+                handover::resume(&state, &outbox);
                 if ended.recv_timeout(RESUME_INTERVAL) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
@@ -115,6 +118,8 @@ struct Handler {
     logins: Mutex<LoginLimits<Peer>>,
     /// Held while a wrong password is answered.
     delaying: Mutex<()>,
+    /// Where copies go, shared with the thread that sends waiting messages.
+    transport: Arc<CachedTransport>,
 }
 
 impl Service for Handler {
@@ -189,7 +194,7 @@ impl Handler {
                 }
                 Step::Submit(message) => {
                     connection.flush()?;
-                    let send = AssertUnwindSafe(|| handover::submit(&self.state, &message));
+                    let send = AssertUnwindSafe(|| handover::submit(&self.state, &self.transport, &message));
                     let (answer, reply) = catch_unwind(send).unwrap_or_else(|_| handover::failed("internal error"));
                     self.numbers.submission_answer(answer);
                     drop(message);
