@@ -33,7 +33,7 @@ use crate::store::{Store, StoreError, change_peer};
 use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The assertion under which random numbers are drawn from a key. No token has it.
 const DRAWN: &[u8] = b"digital-stamp-drawn";
@@ -50,6 +50,8 @@ pub struct Exchange<'a> {
     name: Vec<u8>,
     /// The only recipient that its fields name, and its name in that record.
     private: Option<(Address, String)>,
+    /// All keys of the owner, once a stamp waits to be opened.
+    own: OnceLock<Vec<Identity>>,
 }
 
 /// Opens the used log.
@@ -158,12 +160,14 @@ impl<'a> Exchange<'a> {
         let identity = keys.find(&from)?;
         let private = only_recipient(message).zip(message.first("Message-ID"));
         let private = private.map(|(to, id)| (to, message_name(&String::from_utf8_lossy(&id.unfolded()))));
-        Ok(identity.map(|identity| Self { context, holders: identity.holders(), identity, owner, name, private }))
+        let Some(identity) = identity else { return Ok(None) };
+        let (holders, own) = (identity.holders(), OnceLock::new());
+        Ok(Some(Self { context, identity, holders, owner, name, private, own }))
     }
 
     /// Reads what is known of a recipient, and opens the stamps that came since.
     pub fn look(&self, store: &dyn Store, recipient: &Address) -> Result<Correspondent, ExchangeError> {
-        let record = open_waiting(self.context, store, self.owner, recipient)?;
+        let record = self.open_waiting(store, recipient)?;
         let plan = Plan::new(&record, &self.copy(recipient), false);
         let stamp = plan.stamp.map(|choice| (choice.stamp.clone(), choice.needs_another));
         let (stamp, needs_another) = stamp.unzip();
@@ -173,6 +177,32 @@ impl<'a> Exchange<'a> {
             needs_another: needs_another.unwrap_or_default(),
             record,
         })
+    }
+
+    /// Opens the stamps of a correspondent that came since, and returns the record. One that was signed by an unknown key
+    /// waits, since its key may come later.
+    fn open_waiting(&self, store: &dyn Store, from: &Address) -> Result<PeerRecord, ExchangeError> {
+        let record = store.peer(self.owner, from)?;
+        if record.sealed.is_empty() {
+            return Ok(record);
+        }
+        let (own, now) = (self.own()?, self.context.now);
+        let after = opened(&record, from, own, now);
+        if after == record {
+            return Ok(record);
+        }
+        store.update_peer(self.owner, from, &mut |record| opened(record, from, own, now))?;
+        Ok(after)
+    }
+
+    /// Returns all keys of the owner, read once.
+    fn own(&self) -> Result<&[Identity], ExchangeError> {
+        if let Some(own) = self.own.get() {
+            return Ok(own);
+        }
+        let mut keys = PeerKeys::new(self.context.places.state()?, self.context.config.wait).list()?;
+        keys.retain(|own| self.context.owner_of(&own.address) == Some(self.owner));
+        Ok(self.own.get_or_init(|| keys))
     }
 
     fn copy<'b>(&'b self, recipient: &'b Address) -> Copy<'b> {
@@ -306,28 +336,6 @@ fn halves(bytes: &[u8; 32]) -> [[u8; 16]; 2] {
     first.copy_from_slice(&bytes[..16]);
     second.copy_from_slice(&bytes[16..]);
     [first, second]
-}
-
-/// Opens the stamps of a correspondent that came since, and returns the record. One that was signed by an unknown key
-/// waits, since its key may come later.
-pub fn open_waiting(
-    context: &Context,
-    store: &dyn Store,
-    owner: Owner,
-    from: &Address,
-) -> Result<PeerRecord, ExchangeError> {
-    let record = store.peer(owner, from)?;
-    if record.sealed.is_empty() {
-        return Ok(record);
-    }
-    let keys = PeerKeys::new(context.places.state()?, context.config.wait).list()?;
-    let own: Vec<Identity> = keys.into_iter().filter(|own| context.owner_of(&own.address) == Some(owner)).collect();
-    let after = opened(&record, from, &own, context.now);
-    if after == record {
-        return Ok(record);
-    }
-    store.update_peer(owner, from, &mut |record| opened(record, from, &own, context.now))?;
-    Ok(after)
 }
 
 /// Returns the record after its sealed stamps were opened.
