@@ -10,12 +10,13 @@ use crate::context::error::Deferral;
 use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::message::header::readable;
 use crate::sender::error::SupplyError;
-use crate::sender::peers::{CopyFields, Correspondent, Exchange, ExchangeError};
+use crate::sender::peers::{CopyFields, Correspondent, Exchange, ExchangeError, OpenLog};
 use crate::sender::stamp_request::{ReservationKey, StampRequest};
 use crate::stamp::claims::Stamp;
 use crate::stamp::extract::Found;
 use crate::stamp::token::Token;
-use crate::store::ReturnableStore;
+use crate::store::{ReturnableStore, Store};
+use std::sync::Arc;
 
 /// The copy of a recipient.
 pub(super) enum Stamped<'a> {
@@ -35,6 +36,23 @@ pub(super) struct Put<'a> {
     pub(super) fields: Option<Box<CopyFields>>,
     /// Why a stamp that was wanted is missing.
     pub(super) without: Option<String>,
+}
+
+/// The used log, opened when it is first needed. It is open only while rows are written: not while a vendor is asked or
+/// copies are sent, since other processes may wait for it.
+struct LazyLog<'a> {
+    open: OpenLog<'a>,
+    log: Option<Arc<dyn Store>>,
+}
+
+impl LazyLog<'_> {
+    fn get(&mut self) -> Result<&dyn Store, Deferral> {
+        let log = match self.log.take() {
+            Some(log) => log,
+            None => (self.open)()?,
+        };
+        Ok(&**self.log.insert(log))
+    }
 }
 
 impl SubmissionAgent<'_> {
@@ -150,7 +168,7 @@ impl SubmissionAgent<'_> {
         stamped: &[Option<Stamped<'_>>],
         report: &Summary,
     ) -> Result<(), SubmissionError> {
-        let mut log = None;
+        let mut log = LazyLog { open: self.used_log, log: None };
         for (((recipient, fate), before), stamped) in report.each.iter().zip(before).zip(stamped) {
             let (None, Some(Stamped::Copy(Put { fields: Some(fields), .. }))) = (before, stamped) else { continue };
             let is_sent = matches!(fate, Delivery::Sent { .. });
@@ -158,13 +176,9 @@ impl SubmissionAgent<'_> {
             if let Some(address) = recipient.address()
                 && (is_sent && fields.is_told() || is_refused)
             {
-                let log = match &mut log {
-                    Some(log) => log,
-                    none => none.insert((self.used_log)()?),
-                };
                 match is_sent {
-                    true => exchange.told(&**log, address, fields, report.each.len() == 1)?,
-                    false => exchange.refused(&**log, address)?,
+                    true => exchange.told(log.get()?, address, fields, report.each.len() == 1)?,
+                    false => exchange.refused(log.get()?, address)?,
                 }
             }
         }
@@ -190,14 +204,11 @@ impl SubmissionAgent<'_> {
             Some(Stamped::Copy(Put { stamp: Some(text), .. })) => Some((recipient.address()?, text.split(';').next()?)),
             _ => None,
         });
-        let mut log = None;
+        let mut log = LazyLog { open: self.used_log, log: None };
         for (recipient, stamp) in put {
             let Ok(token) = Token::parse(stamp) else { continue };
             let (Ok(issuer), Ok(claims)) = (token.issuer(), Stamp::read(token.payload())) else { continue };
-            let log = match &mut log {
-                Some(log) => log,
-                none => none.insert((self.used_log)()?),
-            };
+            let log = log.get()?;
             // A stamp that names the recipient goes to them and comes back. One that they returned goes to them again.
             let grant = match claims.audience.names(recipient) {
                 true => Grant::for_return(self.context.now, claims.expires),
