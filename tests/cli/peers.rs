@@ -1,7 +1,7 @@
 //! `mailstamp peer`, and what `sendmail` and `affix` put on a copy: keys, gifts, uses, and what a run that is repeated
 //! sends.
 
-use crate::peer_attacks::person::{COVERED, Person, domain, friends, signed};
+use crate::peer_attacks::person::{COVERED, Person, domain, friends, next_second, signed};
 use crate::sendmail::account::with_account;
 use crate::support::programs::field;
 use crate::support::shop::Shop;
@@ -208,7 +208,7 @@ fn a_copy_that_is_sent_again_is_the_same_use() {
     let first = alice.next.calls().remove(0).copy.into_bytes();
     assert_eq!(&fields(&first)[..2], [true, true]);
     // Later, so that the signature has another time.
-    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    next_second();
     alice.next.ends("exit 0");
     alice.home.run(["sendmail", "-q"], b"").exits(0);
     let second = alice.next.calls().remove(0).copy.into_bytes();

@@ -17,7 +17,7 @@ use mailstamp::peer::sealing;
 use mailstamp::stamp::holder_proof::Proof;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signing::SecretKey;
-use person::{COVERED, Made, Person, domain, friends, friends_after, now, signed, without};
+use person::{COVERED, Made, Person, domain, friends, friends_after, next_second, now, signed, without};
 
 const ALICE: &str = "alice@x.example";
 const BOB: &str = "bob@y.example";
@@ -157,7 +157,7 @@ fn a_future_date_counts_as_now() {
     // The stamp was given; for the next one the key is another.
     bob.home.run(["peer", "drop", DAVE], b"").exits(0);
     bob.gets(&from_dave(&ahead, "4", &ahead.field(&[])));
-    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    next_second();
     let later = Made { keys: mailstamp::peer::announcement::Keys { issued: now(), ..later.keys }, ..later };
     bob.gets(&from_dave(&later, "5", &later.field(&[])));
     let second = sealed("6");

@@ -11,7 +11,7 @@ use mailstamp::stamp::signing::SecretKey;
 use mailstamp::time::UnixTime;
 use serde_json::Value;
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Mail of people to whom the user wrote is let through, where a server says who sent it.
 const RULES: &str = "[[rule]]\nname = \"known\"\naction = \"allow\"\ncorrespondent = true\nauthenticated = true\n";
@@ -203,4 +203,12 @@ impl Made {
 pub fn now() -> UnixTime {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     UnixTime(i64::try_from(now.as_secs()).unwrap())
+}
+
+/// Waits for the next second of the clock. Times in tokens are whole seconds, so what is signed then has another one.
+pub fn next_second() {
+    let before = now();
+    while now() == before {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
