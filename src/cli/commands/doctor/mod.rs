@@ -3,6 +3,8 @@
 
 #[cfg(feature = "postgres")]
 mod database;
+#[cfg(feature = "sender")]
+mod dkim;
 mod mail_system;
 #[cfg(feature = "sender")]
 mod peers;

@@ -1,16 +1,13 @@
 //! The exchange with correspondents: the user's keys, and what it needs of the mail system.
 
-use super::Finding;
+use super::{Finding, dkim};
 use crate::config::Config;
 use crate::config::paths::Paths;
 use crate::directory::own_keys::OwnKeys;
-use crate::peer::{KEY_FIELD, issuer};
+use crate::peer::issuer;
 use crate::sender::peer_keys::{Identity, PeerKeys};
 use crate::verdict::facts::KeyFact;
 use std::path::Path;
-
-/// The configuration of OpenDKIM, which signs outgoing mail on many hosts.
-const OPENDKIM: &str = "/etc/opendkim.conf";
 
 /// Checks the exchange, if it is switched on or there are keys.
 pub(super) fn peers(config: &Config, places: &Paths) -> Vec<Finding> {
@@ -49,15 +46,8 @@ pub(super) fn peers(config: &Config, places: &Paths) -> Vec<Finding> {
             "no key of a correspondent is learned: trusted_authserv_ids names no host that verifies DKIM signatures",
         ));
     }
-    if enabled && std::fs::read_to_string(Path::new(OPENDKIM)).is_ok_and(|text| !is_signed(&text)) {
-        findings.push(Finding::warning(
-            what,
-            format!(
-                "{OPENDKIM}: signatures do not cover {KEY_FIELD}, so correspondents do not hear of a changed key; write \
-                 SignHeaders *,+{}",
-                KEY_FIELD.to_ascii_lowercase()
-            ),
-        ));
+    if enabled {
+        findings.extend(dkim::uncovered(Path::new("/")).into_iter().map(|text| Finding::warning(what, text)));
     }
     findings
 }
@@ -67,36 +57,4 @@ fn are_published(keys: &[Identity], state: &Path) -> bool {
     let public = OwnKeys::read(state).unwrap_or_default();
     let mut issuers = keys.iter().flat_map(|own| own.holders().into_iter().map(|key| issuer(&own.address, &key)));
     issuers.all(|issuer| issuer.is_some_and(|issuer| matches!(public.key(&issuer), KeyFact::Known(_))))
-}
-
-/// Whether a configuration of OpenDKIM lets it sign the announcement. A set in a file of its own is not looked at.
-fn is_signed(configuration: &str) -> bool {
-    let lines = configuration.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let mut entries = lines.filter_map(|line| line.trim_start().split_once(char::is_whitespace));
-    // The last one counts.
-    let Some((_, set)) = entries.rfind(|(key, _)| key.eq_ignore_ascii_case("SignHeaders")) else { return false };
-    if set.contains('/') || set.contains(':') {
-        return true;
-    }
-    set.split(',').any(|name| name.trim().trim_start_matches('+').eq_ignore_ascii_case(KEY_FIELD))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn opendkim_signs_the_field_when_it_is_told_to() {
-        for (text, signed) in [
-            ("Syslog yes\n", false),
-            ("SignHeaders *,+digital-stamp-key\n", true),
-            ("signheaders From, Digital-Stamp-Key, Date # all\n", true),
-            ("# SignHeaders *,+digital-stamp-key\n", false),
-            ("SignHeaders *,+digital-stamp-key\nSignHeaders From\n", false),
-            ("SignHeaders *,-digital-stamp-key\n", false),
-            ("SignHeaders refile:/etc/headers\n", true),
-        ] {
-            assert_eq!(is_signed(text), signed, "{text}");
-        }
-    }
 }
