@@ -2,15 +2,16 @@
 //!
 //! The footer has the 32 bytes of the signing key, which signed the token. Claims: `addr` (the address, in canonical
 //! form), `seal` (the key to seal to), `iat` (RFC 3339), and where there were keys before, `prev` and perhaps
-//! `revoked`.
+//! `revoked` and `stolen`.
 //!
 //! `prev` is the way from earlier keys, in base64url: of the oldest key its 32 bytes and a signature, then of each
 //! later one its 32 bytes, those of its seal key, its `iat` (64 bits, big endian) and a signature. Each signature names
 //! the key that followed, and the last one the announced key. A correspondent who missed some rotations finds a known
 //! key there.
 //!
-//! `revoked` says that the last of those keys was stolen, from that time on. Its thief can write this as well as its
-//! owner. So it ends that key and appoints none ([`super::key_ring`]).
+//! `revoked` says that one of those keys was stolen, from that time on: the one in `stolen` (32 bytes in base64url), or
+//! without that the last one. Its thief can write this as well as its owner. So it ends that key and appoints none
+//! ([`super::key_ring`]).
 
 use super::sealing::SealKey;
 use super::{KEY_FIELD, issuer};
@@ -30,7 +31,7 @@ use sha2::{Digest, Sha256};
 pub const STEPS_MAX: usize = 4;
 
 /// The known claims.
-const KNOWN: [&str; 5] = ["addr", "seal", "iat", "prev", "revoked"];
+const KNOWN: [&str; 6] = ["addr", "seal", "iat", "prev", "revoked", "stolen"];
 
 const KEY: usize = 32;
 const SIGNATURE: usize = 64;
@@ -74,8 +75,10 @@ pub struct Announcement {
     pub keys: Keys,
     /// The way from earlier keys, the oldest first. The last step leads to these keys.
     pub steps: Vec<Step>,
-    /// Since when the key of the last step is revoked.
+    /// Since when a key of the steps is revoked.
     pub revoked: Option<UnixTime>,
+    /// That key.
+    pub stolen: Option<PublicKey>,
     pub id: AnnouncementId,
 }
 
@@ -97,8 +100,8 @@ pub enum AnnouncementError {
     /// A link is malformed, or was not signed by the key that it names.
     #[error("the way from earlier keys does not hold")]
     Link,
-    /// Nothing says which key was revoked.
-    #[error("the announcement revokes a key and names none")]
+    /// No key of the way was revoked.
+    #[error("the announcement revokes a key that it does not have")]
     Revoked,
 }
 
@@ -158,6 +161,20 @@ impl Announcement {
         revoked: Option<UnixTime>,
         key: &SecretKey,
     ) -> Result<Token, AnnouncementError> {
+        Self::sign_with(address, keys, links, (revoked, None), key)
+    }
+
+    /// As [`sign`](Self::sign). `revoked` is about the key beside it, if there is one.
+    ///
+    /// # Errors
+    /// [`AnnouncementError`] when it could not be read back.
+    pub fn sign_with(
+        address: &Address,
+        keys: &Keys,
+        links: &[Link],
+        (revoked, stolen): (Option<UnixTime>, Option<PublicKey>),
+        key: &SecretKey,
+    ) -> Result<Token, AnnouncementError> {
         let links = links.get(links.len().saturating_sub(STEPS_MAX)..).unwrap_or_default();
         let mut object = ObjectWriter::new();
         object.get_text("addr", &address.canonical());
@@ -168,6 +185,9 @@ impl Announcement {
         }
         if let Some(revoked) = revoked {
             object.get_text("revoked", &revoked.to_string());
+        }
+        if let Some(stolen) = stolen.filter(|stolen| links.last().is_some_and(|last| last.from.signing != *stolen)) {
+            object.get_text("stolen", &BASE64URL_NOPAD.encode(&stolen.to_bytes()));
         }
         let token = key.sign(&object.finish(), &keys.signing.to_bytes(), Purpose::Announcement);
         Self::read(&token)?;
@@ -202,14 +222,19 @@ impl Announcement {
         };
         let links = claims.get_text("prev", "links in base64url", decode)?.unwrap_or_default();
         let revoked = claims.get_time("revoked")?;
-        if revoked.is_some() && links.is_empty() {
-            return Err(AnnouncementError::Revoked);
-        }
+        let stolen = claims.get_text("stolen", HASH, decode_key)?;
+        let is_of_way = |key: &PublicKey| links.iter().any(|link| link.from.signing == *key);
+        let stolen = match (revoked, stolen) {
+            (None, None) => None,
+            (Some(_), None) => Some(links.last().ok_or(AnnouncementError::Revoked)?.from.signing),
+            (Some(_), Some(key)) if is_of_way(&key) => Some(key),
+            _ => return Err(AnnouncementError::Revoked),
+        };
         let steps = verified(&address, &links, &keys).ok_or(AnnouncementError::Link)?;
         let digest: [u8; 32] = Sha256::digest(token.as_str()).into();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
-        Ok(Self { address, keys, steps, revoked, id: AnnouncementId(id) })
+        Ok(Self { address, keys, steps, revoked, stolen, id: AnnouncementId(id) })
     }
 
     /// Returns the steps from `key` on; empty if the way does not lead over it.
@@ -247,6 +272,10 @@ fn encode(links: &[Link]) -> Vec<u8> {
         bytes.extend_from_slice(&link.signature);
     }
     bytes
+}
+
+fn decode_key(text: &str) -> Option<PublicKey> {
+    PublicKey::from_bytes(BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.as_slice().try_into().ok()?).ok()
 }
 
 /// Decodes the links. The oldest keys come without those to seal to, which are not needed.
@@ -325,6 +354,22 @@ pub(super) mod tests {
         assert_ne!(far.id, announce(A, &[2, 3, 4, 5, 6], None).id);
     }
 
+    // A retired key was stolen, and another one followed it since.
+    #[test]
+    fn an_announcement_revokes_any_key_of_its_way() {
+        let (of, way) = (address(A), links(&address(A), &[1, 2, 3]));
+        let sign = |stolen: Option<u8>| {
+            let stolen = stolen.map(|seed| secret(seed).public());
+            Announcement::sign_with(&of, &keys(3), &way, (Some(MADE), stolen), &secret(3))
+        };
+        let read = |stolen: Option<u8>| Announcement::parse(sign(stolen).unwrap().as_str()).unwrap();
+        assert_eq!(read(Some(1)).stolen, Some(secret(1).public()));
+        assert_eq!((read(None).stolen, read(Some(2)).id), (Some(secret(2).public()), read(None).id));
+        for other in [3, 9] {
+            assert_eq!(sign(Some(other)), Err(AnnouncementError::Revoked));
+        }
+    }
+
     // The issue: announcement and seal together add at most 2 kB.
     #[test]
     fn it_is_short() {
@@ -362,6 +407,11 @@ pub(super) mod tests {
         }
         let revoked = good.replace(r#""iat""#, r#""revoked":"2026-11-21T12:00:00Z","iat""#);
         assert_eq!(put(&revoked), Err(AnnouncementError::Revoked));
+        let named = BASE64URL_NOPAD.encode(&secret(2).public().to_bytes());
+        assert_eq!(
+            put(&good.replace(r#""iat""#, &format!(r#""stolen":"{named}","iat""#))),
+            Err(AnnouncementError::Revoked)
+        );
         for bad in [
             "{}".to_owned(),
             good.replace(&seal, "AAAA"),

@@ -159,7 +159,7 @@ pub fn accept(
     if now < begins.plus(-SKEW) || now > expires || expires.since(begins) > WINDOW_MAX {
         return Err(OfferError::Window);
     }
-    // One that is bound to a lost key is in nothing's way, nor is one that anybody may have made. Of two of one second,
+    // One that is bound to a lost key is in nothing's way, nor is one of an unproven sender. Of two of one second,
     // the one that came last counts.
     let is_later = |own: &&Held| own.issued > issued || own.issued == issued && own.serial == claims.serial;
     let counts = |own: &&Held| own.is_proven || own.signer().as_deref() == Some(named.key_id());

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 56] = [
+const COMMANDS: [(&str, i32, i32); 57] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -41,6 +41,7 @@ const COMMANDS: [(&str, i32, i32); 56] = [
     ("bank audit", -1, 74),
     ("peer key show", 0, 74),
     ("peer key new alice@x.example", -1, 74),
+    ("peer key revoke AAAAAAAAAAA", -1, 74),
     ("peer list", 0, 74),
     ("peer show bob@y.example", -1, 74),
     ("peer accept bob@y.example", -1, 74),

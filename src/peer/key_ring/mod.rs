@@ -230,12 +230,14 @@ impl KeyRing {
             None => {}
         }
         let Some(known) = known else { return self.put_first(new) };
-        match (steps.last(), seen.revoked) {
+        // What a thief of the known key, or of one that followed it, could have written appoints none.
+        let stolen = seen.stolen.filter(|key| steps.iter().any(|step| step.from == *key));
+        match (steps.last(), stolen) {
             (None, _) if by.evidence < Evidence::Covered => Learned::Ignored(IgnoredReason::Unproven),
             (None, _) => self.put_aside(new),
-            (Some(last), Some(_)) => {
+            (Some(_), Some(stolen)) => {
                 self.remember(steps);
-                let state = if last.from == known { KeyState::Revoked } else { KeyState::Past };
+                let state = if stolen == known { KeyState::Revoked } else { KeyState::Past };
                 self.set(&known, state, by.now);
                 self.keys.push(new);
                 Learned::Revoked
@@ -244,6 +246,7 @@ impl KeyRing {
                 self.remember(steps);
                 self.set(&known, KeyState::Past, by.now);
                 self.keys.push(PeerKey { state: KeyState::Known, ..new });
+                self.revoke_past(seen, by.now);
                 Learned::Followed
             }
         }
@@ -260,15 +263,20 @@ impl KeyRing {
         if is_newer {
             (own.keys, own.announcement) = (new.keys, new.announcement);
         }
-        let stolen = seen.steps.last().filter(|_| is_known && seen.revoked.is_some()).map(|step| step.from);
-        match stolen.filter(|key| self.in_state(KeyState::Past).any(|past| past.keys.signing == *key)) {
-            Some(stolen) => {
-                self.set(&stolen, KeyState::Revoked, new.since);
-                Learned::Revoked
-            }
-            None if is_newer => Learned::Renewed,
-            None => Learned::Unchanged,
+        match is_known && self.revoke_past(seen, new.since) {
+            true => Learned::Revoked,
+            false if is_newer => Learned::Renewed,
+            false => Learned::Unchanged,
         }
+    }
+
+    /// Revokes the past key that the owner says was stolen; returns whether there is one.
+    fn revoke_past(&mut self, seen: &Announcement, now: UnixTime) -> bool {
+        let past = self.in_state(KeyState::Past).map(|own| own.keys.signing).find(|key| Some(*key) == seen.stolen);
+        if let Some(stolen) = past {
+            self.set(&stolen, KeyState::Revoked, now);
+        }
+        past.is_some()
     }
 
     /// Takes a key that the user brought.

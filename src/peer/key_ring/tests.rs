@@ -1,6 +1,6 @@
 //! Tests of what becomes of a correspondent's keys: each state, and any order of events.
 
-use super::super::announcement::tests::{DAY, MADE, address, announce, keys, secret};
+use super::super::announcement::tests::{DAY, MADE, address, announce, keys, links, secret};
 use super::*;
 use proptest::prelude::*;
 
@@ -185,6 +185,19 @@ fn a_second_successor_is_a_fork() {
     let revoked = learn(&aside, &announce(A, &[4, 7], Some(MADE)), Aligned).0.unwrap();
     let (forked, learned) = learn(&revoked, &announce(A, &[4, 2], None), Aligned);
     assert_eq!((states(&forked.unwrap()), learned), (vec![(4, Revoked), (7, Changed), (2, Changed)], Learned::Forked));
+    // So may any later one say of any earlier one. A correspondent who knows an earlier one decides anew.
+    let (of, way) = (address(A), links(&address(A), &[1, 2, 3]));
+    let stolen = |seed: u8| {
+        let revoked = (Some(MADE), Some(secret(seed).public()));
+        Announcement::parse(Announcement::sign_with(&of, &keys(3), &way, revoked, &secret(3)).unwrap().as_str())
+            .unwrap()
+    };
+    let (after, learned) = learn(&followed, &stolen(1), Aligned);
+    assert_eq!((states(&after.unwrap()), learned), (vec![(1, Revoked), (2, Past), (3, Known)], Learned::Followed));
+    let (after, learned) = learn(&known(1), &stolen(2), Aligned);
+    assert_eq!((states(&after.unwrap()), learned), (vec![(1, Past), (3, New)], Learned::Revoked));
+    let (after, learned) = learn(&known(1), &stolen(1), Aligned);
+    assert_eq!((states(&after.unwrap()), learned), (vec![(1, Revoked), (3, New)], Learned::Revoked));
     // That the past key was stolen, its successor may say later.
     let (after, learned) = learn(&followed, &announce(A, &[1, 2], Some(MADE)), Aligned);
     assert_eq!((states(&after.unwrap()), learned), (vec![(1, Revoked), (2, Known)], Learned::Revoked));

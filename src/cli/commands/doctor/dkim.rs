@@ -139,7 +139,7 @@ mod tests {
     fn rspamd_signs_the_field_when_it_is_told_to() {
         let (local, own) = ("rspamd/local.d/dkim_signing.conf", "rspamd/override.d/dkim.conf");
         let named = "/etc/rspamd/local.d/dkim_signing.conf";
-        // Nobody told it to sign.
+        // It was not told to sign.
         assert_eq!(
             of_files(&[("rspamd/modules.d/dkim_signing.conf", "dkim_signing { sign_local = true; }\n")]),
             [""; 0]

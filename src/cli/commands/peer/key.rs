@@ -6,8 +6,9 @@ use crate::cli::ui::output;
 use crate::context::Context;
 use crate::directory::own_keys::OwnKeyStatus;
 use crate::message::address::Address;
+use crate::peer::announcement::Announcement;
 use crate::peer::key_id;
-use crate::sender::peer_keys::{Identity, OwnKey};
+use crate::sender::peer_keys::{Identity, OwnKey, PeerKeyError};
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Subcommand)]
@@ -18,6 +19,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Replace the key of an address by a new one
     Rotate(RotateArgs),
+    /// Revoke a retired key that others may have
+    Revoke(RevokeArgs),
 }
 
 /// Make the key of an address of yours. Your correspondents learn it from your messages.
@@ -62,12 +65,33 @@ pub struct RotateArgs {
     common: Common,
 }
 
+/// Revoke a retired key of yours: what it signed counts for nothing, and stamps that are bound to it cannot be used.
+///
+/// A next key is made, whose announcement tells your correspondents. Your active key is revoked by "peer key new
+/// --compromised".
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp peer key revoke rJ2yyXzmT4A\n  \
+    mailstamp peer key revoke rJ2yyXzmT4A alice@x.example")]
+pub struct RevokeArgs {
+    /// The key: its public half as "peer key show" prints it, or the member "id" of its JSON
+    // A short name may begin with a hyphen.
+    #[arg(value_name = "KEY", allow_hyphen_values = true)]
+    key: String,
+    /// Your address [default: the only one that has a key]
+    #[arg(value_name = "ADDRESS")]
+    address: Option<Address>,
+    #[command(flatten)]
+    common: Common,
+}
+
 impl Command {
     pub(super) fn common(&self) -> &Common {
         match self {
             Self::New(args) => &args.common,
             Self::Show(args) => &args.common,
             Self::Rotate(args) => &args.common,
+            Self::Revoke(args) => &args.common,
         }
     }
 }
@@ -84,6 +108,11 @@ pub(super) fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         }
         Command::Rotate(RotateArgs { address, .. }) => {
             vec![keys.rotate(&with_keys(address.as_ref(), &keys.list()?)?, false, context.now)?]
+        }
+        Command::Revoke(RevokeArgs { key, address, .. }) => {
+            let identity = keys.revoke(&with_keys(address.as_ref(), &keys.list()?)?, key, context.now)?;
+            note_untold(&identity, key)?;
+            vec![identity]
         }
         Command::Show(ShowArgs { address: Some(address), .. }) => vec![keys.get(address)?],
         Command::Show(ShowArgs { address: None, .. }) => keys.list()?,
@@ -104,6 +133,18 @@ pub(super) fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         output::note("it is neither announced nor used until the configuration has: [peers] enabled = true");
     }
     Ok(0)
+}
+
+/// Tells when no announcement says that the key was revoked.
+fn note_untold(identity: &Identity, name: &str) -> Result<(), Failure> {
+    let announced = Announcement::parse(identity.announcement()?.as_str()).map_err(PeerKeyError::from)?;
+    if announced.stolen != identity.named(name).map(|key| key.secret.public()) {
+        output::note(
+            "correspondents do not hear of it: an announcement names the last four keys before the active one, and of those \
+             one that was revoked; end what you gave with: mailstamp peer end",
+        );
+    }
+    Ok(())
 }
 
 /// Returns the address for a new key: one of the configuration.

@@ -143,6 +143,8 @@ impl From<PeerKeyError> for Failure {
             PeerKeyError::Exists(_) => CANNOT_CREATE,
             PeerKeyError::Form { .. }
             | PeerKeyError::Absent(_)
+            | PeerKeyError::Active(_)
+            | PeerKeyError::Unknown(_)
             | PeerKeyError::Address(_)
             | PeerKeyError::Conflict(_)
             | PeerKeyError::Announcement(_) => DATA,
@@ -152,6 +154,8 @@ impl From<PeerKeyError> for Failure {
             PeerKeyError::Exists(_) => Some(
                 "replace it with: mailstamp peer key rotate; if others may have it: mailstamp peer key new --compromised",
             ),
+            PeerKeyError::Unknown(_) => Some("mailstamp peer key show lists your keys"),
+            PeerKeyError::Active(_) => Some("revoke and replace it with: mailstamp peer key new --compromised"),
             PeerKeyError::Conflict(_) => {
                 Some("correspondents know only one of them; move the file of the other one away, and import again")
             }

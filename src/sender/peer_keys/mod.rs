@@ -11,10 +11,10 @@ use crate::message::address::Address;
 use crate::message::header::percent_encoded;
 use crate::os::atomic_file::{self, Durability};
 use crate::os::{self, file_lock, random, safe_open};
-use crate::peer::announcement::{Announcement, AnnouncementError, Keys, Link};
-use crate::peer::issuer;
+use crate::peer::announcement::{Announcement, AnnouncementError, Keys, Link, STEPS_MAX};
 use crate::peer::offer::Holder;
 use crate::peer::sealing::SealSecret;
+use crate::peer::{issuer, key_id};
 use crate::stamp::signing::{PublicKey, SecretKey};
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
@@ -75,6 +75,10 @@ pub enum PeerKeyError {
     Absent(Address),
     #[error("{0}: this address has a key")]
     Exists(Address),
+    #[error("{0}: no such key")]
+    Unknown(Address),
+    #[error("{0}: this key is the active one")]
+    Active(Address),
     /// No token can name it as an issuer.
     #[error("{0}: needs quotes, or has letters whose case is unknown, so it cannot have keys")]
     Address(Address),
@@ -179,11 +183,20 @@ impl Identity {
             .map_while(|key| key.next.map(|signature| Link { from: key.public(), signature }))
             .collect();
         links.reverse();
-        let revoked = match earlier.last().map(|key| key.status) {
-            Some(OwnKeyStatus::Revoked { since }) if !links.is_empty() => Some(since),
-            _ => None,
-        };
-        Ok(Announcement::sign(&self.address, &active.public(), &links, revoked, &active.secret)?)
+        let told = earlier.iter().rev().take(links.len().min(STEPS_MAX)).find_map(|key| match key.status {
+            OwnKeyStatus::Revoked { since } => Some((since, key.secret.public())),
+            OwnKeyStatus::Active | OwnKeyStatus::Retired => None,
+        });
+        Ok(Announcement::sign_with(&self.address, &active.public(), &links, told.unzip(), &active.secret)?)
+    }
+
+    /// Returns the key with this short name or public half.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&OwnKey> {
+        self.keys.iter().find(|key| {
+            let public = key.secret.public();
+            key_id(&public) == name || public.to_string() == name
+        })
     }
 
     /// Adds a key. The active one retires, and names it unless `is_linked` is false.
@@ -358,6 +371,26 @@ impl PeerKeys {
         })
     }
 
+    /// Revokes a retired key of an address, by short name or public half. A next key is made, so that correspondents hear
+    /// of it in the announcements.
+    ///
+    /// # Errors
+    /// [`PeerKeyError::Unknown`] when there is no such key, [`PeerKeyError::Active`] when it is the active one.
+    pub fn revoke(&self, address: &Address, name: &str, now: UnixTime) -> Result<Identity, PeerKeyError> {
+        self.change(|| {
+            let mut identity = self.get(address)?;
+            let key = identity.named(name).ok_or_else(|| PeerKeyError::Unknown(address.clone()))?.secret.public();
+            let own = identity.keys.iter_mut().find(|own| own.secret.public() == key);
+            match own.map(|own| (own.status, own)) {
+                Some((OwnKeyStatus::Active, _)) => return Err(PeerKeyError::Active(address.clone())),
+                Some((OwnKeyStatus::Retired, own)) => own.status = OwnKeyStatus::Revoked { since: now },
+                _ => return Ok(identity),
+            }
+            identity.add(OwnKey::generate(now)?, OwnKeyStatus::Retired, true);
+            Ok(identity)
+        })
+    }
+
     /// Writes all keys to a new file, which only the user can read. Returns the addresses.
     pub fn export(&self, to: &Path) -> Result<Vec<Address>, PeerKeyError> {
         let failed = |source| PeerKeyError::Write { path: to.to_owned(), source };
@@ -454,135 +487,4 @@ fn decoded(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::peer::announcement::Announcement;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    const NOW: UnixTime = UnixTime(1_800_000_000);
-
-    fn home() -> (tempfile::TempDir, PeerKeys) {
-        let folder = tempfile::tempdir().unwrap();
-        let keys = PeerKeys::new(folder.path(), Duration::from_secs(60));
-        (folder, keys)
-    }
-
-    fn address(text: &str) -> Address {
-        Address::parse(text).unwrap()
-    }
-
-    fn announced(identity: &Identity) -> Announcement {
-        Announcement::parse(identity.announcement().unwrap().as_str()).unwrap()
-    }
-
-    fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().permissions().mode() & 0o7777
-    }
-
-    #[test]
-    fn keys_are_files_that_only_the_user_can_read() {
-        let (folder, keys) = home();
-        let odd = address("a/b.%2Fc+d@x.example");
-        for own in [&address("me@x.example"), &odd] {
-            let made = keys.create(own, NOW).unwrap();
-            assert_eq!(keys.get(own).unwrap().to_text(), made.to_text());
-            assert_eq!(mode(&keys.path(own)), 0o600);
-            assert_eq!(keys.path(own).parent(), Some(folder.path().join("peer").as_path()));
-        }
-        assert_eq!(mode(&folder.path().join("peer/own.json")), 0o600);
-        let own = fs::read_to_string(folder.path().join("peer/own.json")).unwrap();
-        assert!(!own.contains("secret") && own.matches("k4.public.").count() == 2, "{own}");
-        assert_eq!(keys.list().unwrap().len(), 2);
-        assert!(matches!(keys.create(&odd, NOW), Err(PeerKeyError::Exists(_))));
-        assert!(matches!(keys.create(&address("\"b b\"@x.example"), NOW), Err(PeerKeyError::Address(_))));
-        assert!(matches!(keys.get(&address("no@x.example")), Err(PeerKeyError::Absent(_))));
-        fs::set_permissions(keys.path(&odd), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(keys.get(&odd), Err(PeerKeyError::File(_))));
-    }
-
-    #[test]
-    fn a_file_under_another_name_is_refused() {
-        let (_folder, keys) = home();
-        let (one, two) = (address("one@x.example"), address("two@x.example"));
-        keys.create(&one, NOW).unwrap();
-        fs::copy(keys.path(&one), keys.path(&two)).unwrap();
-        assert!(matches!(keys.get(&two), Err(PeerKeyError::Form { .. })));
-        for text in ["", "{}", "{\"address\":\"one@x.example\",\"keys\":[]}"] {
-            fs::write(keys.path(&one), text).unwrap();
-            assert!(matches!(keys.get(&one), Err(PeerKeyError::Form { .. })), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_rotated_key_is_named_by_the_one_before() {
-        let (_folder, keys) = home();
-        let own = address("me@x.example");
-        let first = keys.create(&own, NOW).unwrap().active().unwrap().public();
-        let after = keys.rotate(&own, false, NOW.plus(60)).unwrap();
-        assert_eq!(keys.get(&own).unwrap().announcement().unwrap(), after.announcement().unwrap());
-        let seen = announced(&after);
-        assert_eq!((seen.steps.len(), seen.revoked, seen.steps[0].from), (1, None, first.signing));
-        assert_eq!(after.holders().len(), 2);
-        let stolen = keys.rotate(&own, true, NOW.plus(120)).unwrap();
-        let seen = announced(&stolen);
-        assert_eq!((seen.steps.len(), seen.revoked), (2, Some(NOW.plus(120))));
-        // A stamp that is bound to a revoked key cannot be used, one that is bound to a retired key can.
-        assert!(stolen.usable(&first.signing).is_some() && stolen.usable(&after.holders()[1]).is_none());
-        // After the next rotation the revocation is not said again; the way is the same.
-        assert_eq!(announced(&keys.rotate(&own, false, NOW.plus(180)).unwrap()).revoked, None);
-        let mut identity = keys.get(&own).unwrap();
-        for at in 0..20 {
-            identity = keys.rotate(&own, false, NOW.plus(200 + at)).unwrap();
-        }
-        assert_eq!((identity.keys.len(), announced(&identity).steps.len()), (KEYS_MAX, 4));
-    }
-
-    #[test]
-    fn keys_are_carried_to_another_host_and_follow_there() {
-        let ((folder, keys), (_other, host)) = (home(), home());
-        let own = address("me@x.example");
-        keys.create(&own, NOW).unwrap();
-        let file = |name: &str| folder.path().join(name);
-        assert_eq!(keys.export(&file("one")).unwrap(), std::slice::from_ref(&own));
-        assert_eq!(mode(&file("one")), 0o600);
-        assert!(matches!(keys.export(&file("one")), Err(PeerKeyError::Write { .. })));
-        host.import(&file("one")).unwrap();
-        assert_eq!(host.get(&own).unwrap().to_text(), keys.get(&own).unwrap().to_text());
-        let rotated = keys.rotate(&own, true, NOW.plus(60)).unwrap();
-        keys.export(&file("two")).unwrap();
-        // Each in its order, and the earlier file again.
-        for name in ["two", "one"] {
-            host.import(&file(name)).unwrap();
-            assert_eq!(host.get(&own).unwrap().to_text(), rotated.to_text(), "{name}");
-        }
-        assert!(fs::read_to_string(own_keys::path(&host.folder)).unwrap().contains("revoked"));
-        // A host that was away for more rotations than keys are kept for.
-        for at in 0..10 {
-            keys.rotate(&own, false, NOW.plus(100 + at)).unwrap();
-        }
-        keys.export(&file("middle")).unwrap();
-        for at in 0..10 {
-            keys.rotate(&own, false, NOW.plus(200 + at)).unwrap();
-        }
-        keys.export(&file("late")).unwrap();
-        for name in ["middle", "late", "middle"] {
-            host.import(&file(name)).unwrap();
-        }
-        assert_eq!(host.get(&own).unwrap().to_text(), keys.get(&own).unwrap().to_text());
-        // Two keys of one address that do not follow each other.
-        let (_third, stranger) = home();
-        stranger.create(&own, NOW).unwrap();
-        let before = stranger.get(&own).unwrap().to_text();
-        assert!(matches!(stranger.import(&file("two")), Err(PeerKeyError::Conflict(_))));
-        assert_eq!(stranger.get(&own).unwrap().to_text(), before);
-        fs::set_permissions(file("two"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(host.import(&file("two")), Err(PeerKeyError::File(_))));
-    }
-
-    impl Identity {
-        fn to_text(&self) -> String {
-            serde_json::to_string(&self.to_kept()).unwrap()
-        }
-    }
-}
+mod tests;
