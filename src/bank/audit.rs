@@ -102,6 +102,10 @@ impl Problems {
         if agency != expected.agency {
             self.add("the last answer of the agency is not that of the entries".to_owned());
         }
+        let receipt = tx.open_table(schema::STATE)?.get("receipt")?.map(|row| Hash::of(row.value()));
+        if receipt.is_some() && receipt != expected.agency.map(|agency| agency.receipt) {
+            self.add("the last receipt of the agency is not that of the entries".to_owned());
+        }
         self.compare_texts(tx, expected)
     }
 

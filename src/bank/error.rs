@@ -36,6 +36,9 @@ pub enum Refusal {
     /// No licence has the credits.
     #[error("{wanted} credits are asked, and a licence has {has} left: run mailstamp bank license")]
     Funds { wanted: u64, has: u64 },
+    /// More is to be redeemed than is held.
+    #[error("{wanted} credits are to be redeemed, and {has} are held at the agency")]
+    Held { wanted: u64, has: u64 },
     /// The agency will never pay this payment, since it was declared void.
     #[error("payment is void: it was not cleared in time, and the agency pays it no more")]
     Void,
@@ -48,6 +51,9 @@ pub enum Refusal {
     /// The token cannot be made.
     #[error("token cannot be made: {0}")]
     Token(String),
+    /// The agency's answer does not answer the request; nothing was booked.
+    #[error("answer of the agency: {0}")]
+    Answer(String),
     /// The ID is unknown, or not pending.
     #[error("ID {0:?} is not pending")]
     NotPending(String),

@@ -7,17 +7,19 @@
 use super::audit::{self, Report};
 use super::error::{BankError, Refusal};
 use super::order::{Arrival, IncomingToken, PaymentOrder, Reservation};
+use super::request::{Journalled, Outcome};
 use super::schema;
 use super::statement::{self, Balance, Line};
 use super::transaction::{BankTx, MakeToken, TxError, TxResult};
 use crate::accounting::bank::books::{IncomingState, PaymentState};
-use crate::accounting::bank::event::Event;
+use crate::accounting::bank::event::{Event, OrderKind};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
 use crate::os::group_commit::GroupCommit;
 use crate::os::safe_dir::IfMissing;
 use crate::store::{Session, SessionError, StoreError, Wait, catch_panic};
 use crate::time::UnixTime;
+use crate::vendor_api::meters::{CheckpointRequest, MeterReceipt};
 use redb::{ReadTransaction, StorageBackend};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -152,7 +154,75 @@ impl Bank {
         self.write(now, move |tx| tx.drop_pending(&ids))
     }
 
-    /// Books any event that the books allow. For what the agency said, and for tests.
+    /// Returns the request to the agency that is not answered yet.
+    pub fn journalled(&self) -> Result<Option<Journalled>> {
+        self.read(|tx| {
+            let row = tx.open_table(schema::STATE)?.get("request")?;
+            row.map(|row| schema::from_json(row.value())).transpose()
+        })
+    }
+
+    /// Journals a request for a licence, unless another request is journalled. Returns the one that is.
+    pub fn begin_license(&self, request: Journalled, now: UnixTime) -> Result<Journalled> {
+        self.write(now, move |tx| tx.begin_license(request))
+    }
+
+    /// Journals the clearing of up to `most` received tokens under an idempotency key, unless another request is
+    /// journalled. Returns the one that is; `None` when there is nothing to clear.
+    pub fn begin_clearing(
+        &self,
+        key: String,
+        most: usize,
+        body: impl FnOnce(Vec<String>) -> String + Send + 'static,
+        now: UnixTime,
+    ) -> Result<Option<Journalled>> {
+        self.write(now, move |tx| tx.begin_clearing(key, most, body))
+    }
+
+    /// Removes a request for a licence that the agency refused.
+    pub fn abandon_license(&self, key: &str, now: UnixTime) -> Result<()> {
+        let key = key.to_owned();
+        self.write(now, move |tx| tx.abandon_license(&key))
+    }
+
+    /// Books the answer to a journalled request. `None` when it was booked before.
+    ///
+    /// # Errors
+    /// [`Refusal::Answer`]; nothing is booked then.
+    pub fn answered(&self, key: &str, receipt: MeterReceipt, text: String, now: UnixTime) -> Result<Option<Outcome>> {
+        let key = key.to_owned();
+        self.write(now, move |tx| tx.answered(&key, &receipt, &text))
+    }
+
+    /// Books the answer to a checkpoint.
+    ///
+    /// # Errors
+    /// [`Refusal::Answer`]; nothing is booked then.
+    pub fn checked(
+        &self,
+        request: CheckpointRequest,
+        receipt: MeterReceipt,
+        text: String,
+        now: UnixTime,
+    ) -> Result<Outcome> {
+        self.write(now, move |tx| tx.checked(&request, &receipt, &text))
+    }
+
+    /// Books an order at the agency, and returns its reference, and whether it was booked before: an order of the same
+    /// kind for as many credits, unless it is a month old or `new` is set.
+    ///
+    /// # Errors
+    /// [`Refusal::Held`] when more is to be redeemed than is held.
+    pub fn order(&self, kind: OrderKind, credits: u64, new: bool, now: UnixTime) -> Result<(String, bool)> {
+        self.write(now, move |tx| tx.order(kind, credits, new))
+    }
+
+    /// Removes closed payments and tokens that ended before a time.
+    pub fn forget(&self, before: UnixTime, now: UnixTime) -> Result<()> {
+        self.write(now, move |tx| tx.forget_before(before))
+    }
+
+    /// Books any event that the books allow. For tests.
     ///
     /// # Errors
     /// [`BankError::Damaged`] when the books do not allow it; nothing was written then.
@@ -165,12 +235,10 @@ impl Bank {
         self.read(|tx| Ok(tx.open_table(schema::EXPOSURE)?.get(peer)?.map_or(0, |row| row.value())))
     }
 
-    /// Lists the payments that are reserved, and those that are settled if `settled`, by name.
-    pub fn open_payments(&self, settled: bool) -> Result<Vec<Hash>> {
+    /// Lists the payments that are reserved or settled, and the ends of their tokens.
+    pub fn open_payments(&self) -> Result<Vec<(Hash, UnixTime)>> {
         self.read(|tx| {
-            statement::payments(tx, |row| {
-                row.state == PaymentState::Reserved || (settled && row.state == PaymentState::Settled)
-            })
+            statement::payments(tx, |row| matches!(row.state, PaymentState::Reserved | PaymentState::Settled))
         })
     }
 

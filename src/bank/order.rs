@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 /// A payment that is to be reserved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentOrder {
-    /// Name of the payment: [`payment_name`].
+    /// Name of the payment ([`payment_hash`](crate::accounting::meter::payment_hash)).
     pub payment: Hash,
     /// Recipient, as the receiver wrote it.
     pub mailbox: String,
@@ -70,16 +70,6 @@ pub enum Arrival {
     Double,
     /// The payer has too many credits that are not cleared. Nothing is noted.
     Full,
-}
-
-/// Computes the name of a payment. The agency pays each name once.
-///
-/// It is SHA-256 over `emstamp-payment`, NUL, the payer's account number (8 bytes, big endian), the mailbox, NUL and the
-/// fingerprint of the message.
-#[must_use]
-pub fn payment_name(account: u64, mailbox: &str, fingerprint: &[u8]) -> Hash {
-    let hash = Sha256::new().chain_update(b"emstamp-payment\0").chain_update(account.to_be_bytes());
-    Hash(hash.chain_update(mailbox).chain_update([0]).chain_update(fingerprint).finalize().into())
 }
 
 /// Computes the name of a message to a mailbox.

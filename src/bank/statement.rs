@@ -149,13 +149,17 @@ pub(super) fn lines(
     Ok(())
 }
 
-/// Lists the payments that `wanted` picks.
-pub(super) fn payments(tx: &ReadTransaction, wanted: impl Fn(&Payment) -> bool) -> Result<Vec<Hash>, SessionError> {
+/// Lists the payments that `wanted` picks, and the ends of their tokens.
+pub(super) fn payments(
+    tx: &ReadTransaction,
+    wanted: impl Fn(&Payment) -> bool,
+) -> Result<Vec<(Hash, UnixTime)>, SessionError> {
     let mut found = Vec::new();
     for row in tx.open_table(schema::PAYMENT)?.iter()? {
         let (name, row) = row?;
-        if wanted(&schema::from_json(row.value())?) {
-            found.push(Hash(*name.value()));
+        let row: Payment = schema::from_json(row.value())?;
+        if wanted(&row) {
+            found.push((Hash(*name.value()), row.until));
         }
     }
     Ok(found)

@@ -116,14 +116,8 @@ impl<'t> BankTx<'t> {
         orders: &[PaymentOrder],
         make: &MakeToken,
     ) -> TxResult<Vec<Result<Reservation, Refusal>>> {
-        let mut licenses = Vec::new();
-        for row in self.tables.license.iter()? {
-            let (number, license) = row?;
-            let license: License = schema::from_json(license.value())?;
-            if license.state == LicenseState::Live && license.until > self.now {
-                licenses.push((number.value(), license));
-            }
-        }
+        let mut licenses = self.licenses()?;
+        licenses.retain(|(_, license)| license.state == LicenseState::Live && license.until > self.now);
         orders.iter().map(|order| self.reserve_one(order, &licenses, make)).collect()
     }
 
@@ -197,6 +191,66 @@ impl<'t> BankTx<'t> {
     fn reservation(&self, payment: Hash, row: &Payment, again: bool) -> Result<Reservation, SessionError> {
         let (credits, until, state) = (row.credits, row.until, row.state);
         Ok(Reservation { payment, id: row.id.clone(), credits, until, token: self.text(&row.token)?, state, again })
+    }
+
+    pub(super) fn rows(&self) -> &impl Rows<Error = SessionError> {
+        &self.tables
+    }
+
+    pub(super) fn state(&self, name: &str) -> Result<Option<Vec<u8>>, SessionError> {
+        Ok(self.tables.state.get(name)?.map(|row| row.value().to_vec()))
+    }
+
+    pub(super) fn set_state(&mut self, name: &str, row: &[u8]) -> Result<(), SessionError> {
+        self.is_changed = true;
+        self.tables.state.insert(name, row)?;
+        Ok(())
+    }
+
+    pub(super) fn remove_state(&mut self, name: &str) -> Result<(), SessionError> {
+        self.is_changed = true;
+        self.tables.state.remove(name)?;
+        Ok(())
+    }
+
+    pub(super) fn licenses(&self) -> Result<Vec<(u64, License)>, SessionError> {
+        let rows = self.tables.license.iter()?;
+        rows.map(|row| row.map(|(number, row)| Ok((number.value(), schema::from_json(row.value())?)))?).collect()
+    }
+
+    pub(super) fn next_license(&self) -> Result<u64, SessionError> {
+        Ok(self.tables.license.last()?.map_or(1, |(number, _)| number.value() + 1))
+    }
+
+    /// Returns whether a payment or a token is closed and ended before a time.
+    pub(super) fn has_forgettable(&self, before: UnixTime) -> Result<bool, SessionError> {
+        for row in self.tables.payment.iter()? {
+            if books::is_forgotten_payment(&schema::from_json(row?.1.value())?, before) {
+                return Ok(true);
+            }
+        }
+        for row in self.tables.incoming.iter()? {
+            if books::is_forgotten_token(&schema::from_json(row?.1.value())?, before) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns up to `most` received tokens that were not handed in: IDs and texts.
+    pub(super) fn received(&self, most: usize) -> Result<Vec<(String, String)>, SessionError> {
+        let mut found = Vec::new();
+        for row in self.tables.incoming.iter()? {
+            if found.len() == most {
+                break;
+            }
+            let (id, row) = row?;
+            let row: Incoming = schema::from_json(row.value())?;
+            if row.state == IncomingState::Received {
+                found.push((id.value().to_owned(), self.text(&row.token)?));
+            }
+        }
+        Ok(found)
     }
 
     /// Notes that the messages of payments were delivered. Those that were noted before change nothing.

@@ -22,6 +22,8 @@ pub struct Request<'a> {
     pub key: Option<&'a Secret>,
     /// The key that makes a purchase idempotent (Idempotency-Key).
     pub idempotency: Option<&'a str>,
+    /// One more header field: its name and its value.
+    pub field: Option<(&'static str, &'a str)>,
     /// The body, in JSON; without one the method is GET.
     pub body: Option<&'a str>,
     /// The timeout of the whole request.
@@ -107,6 +109,9 @@ pub fn ask(ask: Request<'_>) -> Result<Response, ServiceError> {
     }
     if let Some(idempotency) = ask.idempotency {
         request = request.header("Idempotency-Key", idempotency);
+    }
+    if let Some((name, value)) = ask.field {
+        request = request.header(name, value);
     }
     let response = match ask.body {
         Some(body) => {

@@ -15,6 +15,7 @@ use crate::stamp::strict_json::problem;
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
 use crate::vendor_api::account::AccountStatus;
+use crate::vendor_api::meters::{self, Licenses, SignedReceipt};
 use crate::vendor_api::operation::Operation;
 use crate::vendor_api::prices::Prices;
 use crate::vendor_api::problem::ProblemDetails;
@@ -32,7 +33,7 @@ const MAX_DETAIL: usize = 300;
 /// Requests the state of the account.
 pub fn standing(account: &Account, time: Duration) -> Result<AccountStatus, SupplyError> {
     let address = format!("{}{}", account.url, Operation::Account.path());
-    let ask = Request { address: &address, key: Some(&account.key), idempotency: None, body: None, time };
+    let ask = Request { address: &address, key: Some(&account.key), idempotency: None, field: None, body: None, time };
     get(&account.name, ask)
 }
 
@@ -42,7 +43,7 @@ pub fn standing(account: &Account, time: Duration) -> Result<AccountStatus, Supp
 /// [`SupplyError`], with `account` as the name of the account.
 pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, SupplyError> {
     let address = format!("{}{}", url.trim_end_matches('/'), Operation::Prices.path());
-    get(account, Request { address: &address, key: None, idempotency: None, body: None, time })
+    get(account, Request { address: &address, key: None, idempotency: None, field: None, body: None, time })
 }
 
 /// Sends a journalled purchase, and repeats it if no answer comes.
@@ -62,19 +63,11 @@ pub(super) fn buy(
         address: &address,
         key: Some(&account.key),
         idempotency: Some(&purchase.id),
+        field: None,
         body: Some(&purchase.body),
         time,
     };
-    let mut tries = 1;
-    let reply = loop {
-        match http_client::ask(ask) {
-            Ok(reply) if reply.status < 500 => break reply,
-            Ok(reply) if tries == MAX_ATTEMPTS => break reply,
-            Err(error) if tries == MAX_ATTEMPTS => return Err((unavailable(&account.name, &error.to_string()), None)),
-            _ => std::thread::sleep(PAUSE * tries),
-        }
-        tries += 1;
-    };
+    let reply = send(&account.name, ask).map_err(|error| (error, None))?;
     if reply.status != 200 {
         return Err(refusal(&account.name, &reply));
     }
@@ -89,6 +82,69 @@ pub(super) fn buy(
         stamps.push(stamp.map_err(|what| wrong(format!("the stamp for {}: {what}", order.recipient)))?);
     }
     Ok(Outcome::Arrived(stamps))
+}
+
+/// Why a vendor answered no receipt to the request of a meter.
+#[derive(Debug)]
+pub struct ReceiptError {
+    pub error: SupplyError,
+    /// The vendor's code, if the vendor refused the request and did nothing.
+    pub problem: Option<String>,
+    /// Head of the bank's chain that the vendor saw last, with the code `bank-behind`.
+    pub last: Option<String>,
+}
+
+/// Sends the signed request of a meter, and repeats it if no answer comes: its idempotency key makes that free.
+///
+/// The receipt is not verified here.
+pub fn receipt(
+    account: &Account,
+    operation: Operation,
+    idempotency: &str,
+    body: &str,
+    signature: &str,
+    time: Duration,
+) -> Result<String, ReceiptError> {
+    let address = format!("{}{}", account.url, operation.path());
+    let ask = Request {
+        address: &address,
+        key: Some(&account.key),
+        idempotency: Some(idempotency),
+        field: Some((meters::HEADER, signature)),
+        body: Some(body),
+        time,
+    };
+    let failed = |error| ReceiptError { error, problem: None, last: None };
+    let reply = send(&account.name, ask).map_err(failed)?;
+    if reply.status != 200 {
+        let said: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&reply.body).ok();
+        let text = |name: &str| said.as_ref()?.get(name)?.as_str().map(str::to_owned);
+        let problem = text("problem").filter(|_| (400..500).contains(&reply.status));
+        return Err(ReceiptError { error: refusal(&account.name, &reply).0, problem, last: text("last") });
+    }
+    let receipt: SignedReceipt = serde_json::from_slice(&reply.body)
+        .map_err(|error| failed(SupplyError::Answer { account: account.name.clone(), detail: problem(&error) }))?;
+    Ok(receipt.receipt)
+}
+
+/// Requests the licences of the account that are not closed.
+pub fn licenses(account: &Account, time: Duration) -> Result<Licenses, SupplyError> {
+    let address = format!("{}{}", account.url, Operation::Licenses.path());
+    let ask = Request { address: &address, key: Some(&account.key), idempotency: None, field: None, body: None, time };
+    get(&account.name, ask)
+}
+
+/// Sends a request whose repetition is free, a few times if no answer comes.
+fn send(account: &str, ask: Request<'_>) -> Result<Response, SupplyError> {
+    let mut tries = 1;
+    loop {
+        match http_client::ask(ask) {
+            Ok(reply) if reply.status < 500 || tries == MAX_ATTEMPTS => return Ok(reply),
+            Err(error) if tries == MAX_ATTEMPTS => return Err(unavailable(account, &error.to_string())),
+            _ => std::thread::sleep(PAUSE * tries),
+        }
+        tries += 1;
+    }
 }
 
 /// Returns the stamp, if it is the one that was ordered.

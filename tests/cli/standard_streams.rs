@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 57] = [
+const COMMANDS: [(&str, i32, i32); 62] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -36,6 +36,11 @@ const COMMANDS: [(&str, i32, i32); 57] = [
     ("account list", 0, 74),
     ("sendmail -t", 75, -1),
     ("bank init --agency a.example --account shop", -1, 74),
+    ("bank license 10", -1, 74),
+    ("bank buy 10", -1, 74),
+    ("bank redeem 10", -1, 74),
+    ("bank clear", -1, 74),
+    ("bank accept-restored", -1, 74),
     ("bank balance", -1, 74),
     ("bank statement", -1, 74),
     ("bank audit", -1, 74),

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "vendor")]
 
+#[cfg(feature = "sender")]
+mod bank;
 mod ledger;
 mod service;
 #[path = "../support/mod.rs"]

@@ -172,7 +172,7 @@ pub fn apply<R: Rows>(rows: &mut R, event: &Event) -> Result<(), Fault<R::Error>
 
 fn check_and_set<R: Rows>(rows: &mut R, event: &Event) -> Result<(), Fault<R::Error>> {
     match event {
-        Event::Founded { .. } | Event::Restored { .. } => {}
+        Event::Founded { .. } | Event::Ordered { .. } | Event::Restored { .. } => {}
         Event::Checkpoint { agency, account, before, receipt, .. } => {
             if rows.balance(BankAccount::Held)? != i64::try_from(*before).unwrap_or(-1) {
                 return illegal(format!("a checkpoint counts from {before}, which is not what is held"));

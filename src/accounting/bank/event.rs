@@ -36,6 +36,14 @@ impl BookAccount for BankAccount {
     }
 }
 
+/// Kind of an order at the agency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderKind {
+    Buy,
+    Redeem,
+}
+
 /// Event. Its credits are at most `i64::MAX`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -149,6 +157,13 @@ pub enum Event {
         /// IDs that were not, their credits, and the agency's word for the reason.
         refused: Vec<(String, u64, String)>,
     },
+    /// Credits were ordered, or money for credits. What comes of it is in a checkpoint.
+    Ordered {
+        order: OrderKind,
+        /// Reference under which the agency books it once.
+        reference: String,
+        credits: u64,
+    },
     /// Closed payments and tokens that ended before this time were removed.
     Forgotten { before: UnixTime },
     /// The file was restored from a copy: what was booked since then is lost.
@@ -172,6 +187,7 @@ impl Event {
             | Self::Pending { .. }
             | Self::Dropped { .. }
             | Self::Sent { .. }
+            | Self::Ordered { .. }
             | Self::Forgotten { .. }
             | Self::Restored { .. } => none,
             Self::Checkpoint { balance, before, .. } => {
@@ -221,6 +237,7 @@ impl Event {
             Self::Dropped { .. } => "dropped",
             Self::Sent { .. } => "sent",
             Self::Collected { .. } => "collected",
+            Self::Ordered { .. } => "ordered",
             Self::Forgotten { .. } => "forgotten",
             Self::Restored { .. } => "restored",
         }

@@ -11,9 +11,10 @@ use crate::NOW;
 use mailstamp::accounting::bank::event::Event;
 use mailstamp::accounting::hash::Hash;
 use mailstamp::accounting::hash_chain::Head;
+use mailstamp::accounting::meter::payment_hash;
 use mailstamp::bank::error::{BankError, Refusal};
 use mailstamp::bank::handle::Bank;
-use mailstamp::bank::order::{Arrival, IncomingToken, PaymentOrder, Reservation, copy_name, payment_name};
+use mailstamp::bank::order::{Arrival, IncomingToken, PaymentOrder, Reservation, copy_name};
 use mailstamp::stamp::signing::SecretKey;
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ pub fn license(number: u64, credits: u64) -> Event {
 pub fn order(message: usize, recipient: usize) -> PaymentOrder {
     let (mailbox, fingerprint) = (format!("r{recipient}@x.example"), format!("message {message}"));
     PaymentOrder {
-        payment: payment_name(7, &mailbox, fingerprint.as_bytes()),
+        payment: payment_hash(7, &mailbox, &Hash::of(fingerprint.as_bytes()).0),
         mailbox,
         fingerprint,
         id: format!("id-{message}-{recipient}"),

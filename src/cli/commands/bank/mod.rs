@@ -1,5 +1,6 @@
 //! `mailstamp bank`: the credits of a mail gateway.
 
+mod agency;
 mod books;
 
 use crate::bank::error::BankError;
@@ -12,12 +13,22 @@ use crate::context::Context;
 pub enum Command {
     /// Create the bank of this host
     Init(books::Init),
+    /// Take a licence to pay
+    License(agency::License),
+    /// Order credits
+    Buy(agency::Buy),
+    /// Order money for credits
+    Redeem(agency::Redeem),
+    /// Hand in what was received, and compare with the agency
+    Clear(agency::Clear),
     /// Show what the bank has
     Balance(books::Balance),
     /// List what came and went
     Statement(books::Statement),
     /// Recount everything and compare
     Audit(books::Audit),
+    /// Accept that the bank was restored from a copy
+    AcceptRestored(agency::AcceptRestored),
 }
 
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
@@ -25,6 +36,11 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let bank = Bank::new(context.places.state()?, context.config.wait);
     match command {
         Command::Init(args) => books::init(args, &context, &bank),
+        Command::License(args) => agency::license(args, &context, &bank),
+        Command::Buy(args) => agency::buy(args, &context, &bank),
+        Command::Redeem(args) => agency::redeem(args, &context, &bank),
+        Command::Clear(args) => agency::clear(args, &context, &bank),
+        Command::AcceptRestored(args) => agency::accept_restored(args, &context, &bank),
         Command::Balance(args) => books::balance(args, &bank),
         Command::Statement(args) => books::statement(args, &context, &bank),
         Command::Audit(args) => books::audit(args, &bank),

@@ -1,0 +1,276 @@
+//! The agency's side of the bank: licences, clearing, checkpoints. Requests are signed with the key of a licence, and
+//! nothing of an answer is believed before the agency's signature holds.
+
+use super::error::BankError;
+use super::handle::Bank;
+use super::request::{Journal, Journalled, Outcome};
+use crate::accounting::bank::books::LicenseState;
+use crate::accounting::hash::Hash;
+use crate::accounting::meter;
+use crate::directory::signing_key::{SecretError, SigningKey};
+use crate::os::random;
+use crate::sender::account::Account;
+use crate::sender::error::SupplyError;
+use crate::sender::vendor_client::{self, ReceiptError};
+use crate::stamp::token::{Issuer, Token};
+use crate::time::UnixTime;
+use crate::vendor_api::meters::{
+    CheckpointRequest, ClearingRequest, LicenseRequest, MAX_TOKENS, MeterReceipt, OpenPayment, RECEIPT_MAX,
+    ReceiptKind, SignedRequest,
+};
+use crate::vendor_api::operation::Operation;
+use crate::verdict::facts::{KeyDirectory, KeyFact, KeyStatus};
+use std::time::Duration;
+
+/// How long closed payments and tokens are kept after their end, in seconds: 30 days.
+const REMEMBERED: i64 = 30 * 86_400;
+/// Codes of the agency by which a licence is refused, and nothing was done.
+const FINAL: [&str; 9] = [
+    "account-closed",
+    "bank-behind",
+    "body",
+    "form",
+    "funds",
+    "key-reused",
+    "license-limit",
+    "many-licenses",
+    "meters-off",
+];
+
+/// The agency of a bank.
+#[allow(missing_debug_implementations, reason = "the directory has none")]
+pub struct Agency<'a> {
+    pub bank: &'a Bank,
+    pub account: &'a Account,
+    /// Keys of the vendors that the user trusts; the agency is one.
+    pub directory: &'a dyn KeyDirectory,
+    /// Timeout of a request.
+    pub timeout: Duration,
+}
+
+/// Reasons why the agency was not asked, or why its answer is not booked.
+#[derive(Debug, thiserror::Error)]
+pub enum AgencyError {
+    #[error(transparent)]
+    Bank(#[from] BankError),
+    #[error(transparent)]
+    Vendor(#[from] SupplyError),
+    #[error(transparent)]
+    Key(#[from] SecretError),
+    /// The account is not at the agency of the bank.
+    #[error("account {account:?} is at {vendor:?}, and the bank is at {agency:?}")]
+    OtherAgency { account: String, vendor: String, agency: String },
+    /// The bank is an older copy of itself, or entries were removed from it.
+    #[error("the bank ends with entry {own}, and {agency} has seen {last}: the file is an older copy, or was changed")]
+    Behind { agency: String, own: String, last: String },
+    /// No licence of which the key is here is in force at the agency.
+    #[error("no licence is in force, so that no request can be signed")]
+    NoLicense,
+    /// The agency's key is not known, so that its answer is not believed.
+    #[error("key {kid:?} of {agency} is not among the keys of vendors that you trust")]
+    Untrusted { agency: String, kid: String },
+    /// The answer is not what was asked for.
+    #[error("answer of {agency}: {what}")]
+    Answer { agency: String, what: String },
+    /// Another request was unanswered, and was answered now.
+    #[error("an earlier request was completed first; run the command again")]
+    Earlier,
+    #[error("no random numbers from the system: {0}")]
+    Random(std::io::Error),
+}
+
+type Result<T, E = AgencyError> = std::result::Result<T, E>;
+
+impl Agency<'_> {
+    /// Licenses a new key for up to `limit` credits, and returns the name of the licence. A request that was not
+    /// answered is repeated first.
+    ///
+    /// # Errors
+    /// [`AgencyError::Earlier`] when that was another one.
+    pub fn license(&self, limit: u64, days: u32, now: UnixTime) -> Result<(String, Outcome)> {
+        let agency = self.name()?;
+        let unnamed = SigningKey::generate(named(&agency, "new")?)?;
+        let public = unnamed.key.public();
+        let kid = meter::key_name(&public);
+        let request = LicenseRequest { key: public.to_string(), limit, days };
+        let kind = Journal::License { kid: kid.clone(), key: public, limit };
+        let request = Journalled { kind, key: idempotency_key()?, body: body(&request) };
+        // The key is kept before the request is: a licence without its key would be of no use.
+        let signer = SigningKey { issuer: named(&agency, &kid)?, key: unnamed.key };
+        if self.bank.journalled()?.is_none() {
+            self.bank.keep_key(&signer)?;
+        }
+        let pending = self.bank.begin_license(request, now)?;
+        let is_same = |it: &Journalled| {
+            let asked: Option<LicenseRequest> = serde_json::from_str(&it.body).ok();
+            asked.is_some_and(|asked| asked.limit == limit && asked.days == days)
+        };
+        let Journal::License { kid, .. } = &pending.kind else {
+            self.send(&pending, now)?;
+            return Err(AgencyError::Earlier);
+        };
+        let outcome = self.send(&pending, now)?;
+        if is_same(&pending) { Ok((kid.clone(), outcome)) } else { Err(AgencyError::Earlier) }
+    }
+
+    /// Hands in what was received, asks for the payments that are open, and books the state of the account. A request
+    /// that was not answered is repeated first.
+    ///
+    /// Closed payments and tokens that ended 30 days before `forget` are removed.
+    pub fn clear(&self, now: UnixTime, forget: Option<UnixTime>) -> Result<Outcome> {
+        let mut sum = Outcome::default();
+        if let Some(pending) = self.bank.journalled()? {
+            sum.add(self.send(&pending, now)?);
+        }
+        loop {
+            let body = |tokens| body(&ClearingRequest { tokens });
+            let Some(pending) = self.bank.begin_clearing(idempotency_key()?, MAX_TOKENS, body, now)? else { break };
+            sum.add(self.send(&pending, now)?);
+        }
+        let open = self.bank.open_payments()?;
+        let mut rest = open.as_slice();
+        loop {
+            let (part, after) = rest.split_at(rest.len().min(MAX_TOKENS));
+            sum.add(self.checkpoint(part, false, now)?);
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        if let Some(forget) = forget {
+            self.bank.forget(forget.plus(-REMEMBERED), now)?;
+        }
+        Ok(sum)
+    }
+
+    /// Tells the agency that the bank was restored from a copy, and ends every licence of before.
+    pub fn accept_restored(&self, now: UnixTime) -> Result<Outcome> {
+        self.checkpoint(&[], true, now)
+    }
+
+    fn checkpoint(&self, open: &[(Hash, UnixTime)], accept_restored: bool, now: UnixTime) -> Result<Outcome> {
+        let open =
+            open.iter().map(|(payment, until)| OpenPayment { payment: payment.to_string(), until: until.to_string() });
+        let request = CheckpointRequest { open: open.collect(), accept_restored };
+        let signer = if accept_restored { self.any_signer(now)? } else { self.signer(now)? };
+        let (key, body) = (idempotency_key()?, body(&request));
+        let (receipt, text) =
+            self.ask(Operation::Checkpoint, ReceiptKind::Checkpoint, &key, &body, &signer, now).map_err(|it| it.0)?;
+        Ok(self.bank.checked(request, receipt, text, now)?)
+    }
+
+    /// Sends a journalled request and books its answer.
+    fn send(&self, pending: &Journalled, now: UnixTime) -> Result<Outcome> {
+        let (operation, kind, signer) = match &pending.kind {
+            Journal::License { kid, .. } => (Operation::License, ReceiptKind::License, self.bank.license_key(kid)?),
+            Journal::Clearing { .. } => (Operation::Clear, ReceiptKind::Clearing, self.signer(now)?),
+        };
+        match self.ask(operation, kind, &pending.key, &pending.body, &signer, now) {
+            Ok((receipt, text)) => Ok(self.bank.answered(&pending.key, receipt, text, now)?.unwrap_or_default()),
+            Err((error, problem)) => {
+                if problem.is_some_and(|problem| FINAL.contains(&problem.as_str())) {
+                    self.bank.abandon_license(&pending.key, now)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Signs a request, sends it, and verifies the receipt. An error comes with the agency's code, if it refused.
+    fn ask(
+        &self,
+        operation: Operation,
+        kind: ReceiptKind,
+        key: &str,
+        body: &str,
+        signer: &SigningKey,
+        now: UnixTime,
+    ) -> Result<(MeterReceipt, String), (AgencyError, Option<String>)> {
+        let agency = self.name().map_err(|error| (error, None))?;
+        let bank = self.bank.balance().map_err(|error| (error.into(), None))?.head;
+        let digest = Hash::of(body.as_bytes());
+        let request = SignedRequest { body: digest, key: key.to_owned(), at: now, bank };
+        let signature = request.sign(operation, &signer.issuer, &signer.key);
+        let answer = vendor_client::receipt(self.account, operation, key, body, signature.as_str(), self.timeout);
+        let text = answer.map_err(|ReceiptError { error, problem, last }| match (problem.as_deref(), last) {
+            (Some("bank-behind"), Some(last)) => {
+                (AgencyError::Behind { agency: agency.clone(), own: bank.to_string(), last }, problem)
+            }
+            _ => (error.into(), problem),
+        })?;
+        let receipt = self.verified(&agency, &text).map_err(|error| (error, None))?;
+        let is_right = receipt.receipt == kind
+            && receipt.vendor == agency
+            && receipt.key == key
+            && receipt.request == digest.to_string();
+        if is_right {
+            Ok((receipt, text))
+        } else {
+            let what = "a receipt of another request".to_owned();
+            Err((AgencyError::Answer { agency, what }, None))
+        }
+    }
+
+    /// Reads a receipt whose signature holds.
+    fn verified(&self, agency: &str, text: &str) -> Result<MeterReceipt> {
+        let wrong = |what: &str| AgencyError::Answer { agency: agency.to_owned(), what: what.to_owned() };
+        let token = Token::parse_document(text, RECEIPT_MAX).map_err(|error| wrong(&error.to_string()))?;
+        let issuer = token.issuer().map_err(|error| wrong(&error.to_string()))?;
+        if issuer.vendor() != agency {
+            return Err(wrong("a receipt of another vendor"));
+        }
+        let untrusted = || AgencyError::Untrusted { agency: agency.to_owned(), kid: issuer.key_id().to_owned() };
+        let KeyFact::Known(known) = self.directory.key(&issuer) else { return Err(untrusted()) };
+        if matches!(known.status, KeyStatus::Revoked { .. }) {
+            return Err(untrusted());
+        }
+        MeterReceipt::verify(text, &known.key).ok_or_else(|| wrong("a receipt whose signature is invalid"))
+    }
+
+    /// Returns the name of the agency, which must be that of the account.
+    fn name(&self) -> Result<String> {
+        let agency = self.bank.balance()?.agency;
+        if agency == self.account.vendor {
+            return Ok(agency);
+        }
+        let (account, vendor) = (self.account.name.clone(), self.account.vendor.clone());
+        Err(AgencyError::OtherAgency { account, vendor, agency })
+    }
+
+    /// Returns the key of the licence that lasts longest.
+    fn signer(&self, now: UnixTime) -> Result<SigningKey> {
+        let licenses = self.bank.balance()?.licenses;
+        let live = licenses.into_iter().map(|it| it.license).filter(|it| it.state == LicenseState::Live);
+        match live.filter(|it| it.until > now).max_by_key(|it| it.until) {
+            Some(license) => Ok(self.bank.license_key(&license.kid)?),
+            None => Err(AgencyError::NoLicense),
+        }
+    }
+
+    /// Returns the key of any licence that is in force at the agency, also one that the bank does not know.
+    fn any_signer(&self, now: UnixTime) -> Result<SigningKey> {
+        let said = vendor_client::licenses(self.account, self.timeout)?;
+        let live = said
+            .licenses
+            .iter()
+            .filter(|it| it.revoked.is_none() && UnixTime::from_rfc3339(&it.until).is_ok_and(|until| until > now));
+        let mut keys = live.filter_map(|it| self.bank.license_key(&it.kid).ok());
+        keys.next().ok_or(AgencyError::NoLicense)
+    }
+}
+
+fn named(agency: &str, kid: &str) -> Result<Issuer> {
+    Issuer::new(agency, kid).map_err(|error| AgencyError::Answer { agency: agency.to_owned(), what: error.to_string() })
+}
+
+fn body(request: &impl serde::Serialize) -> String {
+    // Every request can be serialized.
+    serde_json::to_string(request).unwrap_or_default()
+}
+
+/// Returns 128 random bits as text.
+fn idempotency_key() -> Result<String> {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes).map_err(AgencyError::Random)?;
+    Ok(data_encoding::BASE64URL_NOPAD.encode(&bytes))
+}
