@@ -8,7 +8,7 @@
 //! things. Imports go from a higher layer to a lower one, and a test checks that order.
 //!
 //! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`peer`], [`verdict`],
-//!   [`policy`], [`autoreply`], [`boundary`], [`smtp`], `vendor_api`.
+//!   [`policy`], [`autoreply`], [`boundary`], [`smtp`], [`emstamp`], `vendor_api`.
 //! - With I/O: [`os`], [`database`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`],
 //!   [`context`], [`engine`], `ledger`, `sender`, `bank`.
 //! - Front ends: [`server`], [`cli`].
@@ -44,6 +44,7 @@ pub mod config;
 pub mod context;
 pub mod database;
 pub mod directory;
+pub mod emstamp;
 pub mod engine;
 pub mod grant;
 pub mod ipc;

@@ -41,8 +41,8 @@ use ui::exit_status::{Failure, TEMPFAIL, USAGE};
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp-peer(1), mailstamp.toml(5),\n\
-        mailstamp-rules(5), mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7),\n\
-        mailstamp-metrics(7), mailstamp-bank(8), mailstamp-milter(8), mailstamp-sendmail(8),\n\
+        mailstamp-rules(5), mailstamp-stamp(5), mailstamp-directory(5), mailstamp-emstamp(5),\n\
+        mailstamp(7), mailstamp-metrics(7), mailstamp-bank(8), mailstamp-milter(8), mailstamp-sendmail(8),\n\
         mailstamp-serve(8), mailstamp-store(8), mailstamp-submission(8), mailstamp-vendor(8).",
     disable_help_subcommand = true,
     max_term_width = 100

@@ -4,6 +4,7 @@
 //! Unknown members are ignored, so that later versions may add some. Known members must be well formed.
 
 use crate::accounting::money::Price;
+use crate::emstamp::token::Meter;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::strict_json;
@@ -13,6 +14,9 @@ use crate::verdict::facts::{KeyStatus, VendorKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Most meters that one vendor lists. With this many, a directory has space for some thousand revoked serials.
+pub const METERS_MAX: usize = 4_096;
 
 /// One vendor in a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,10 @@ pub struct VendorEntry {
     /// Prices there, one for each currency.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "prices")]
     pub prices: Vec<Price>,
+    /// Meters that the vendor licensed, as an agency (mailstamp-emstamp(5)). They never sign stamps, so they are no
+    /// `keys`. Only effective in a directory that the vendor itself signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<MeterEntry>,
     /// Which vendors' keys the directories of this vendor may list. Only effective in a document that the user pinned.
     #[serde(default, skip_serializing_if = "Publishes::is_own")]
     pub publishes: Publishes,
@@ -72,6 +80,19 @@ pub struct KeyEntry {
     /// End of its validity (RFC 3339): the end of the last stamp signed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
+}
+
+/// One licence of a meter, as a document lists it. A revoked one is no longer listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterEntry {
+    /// Its name, as in the tokens' `kid`.
+    pub kid: String,
+    /// The meter's key (PASERK `k4.public.…`).
+    pub key: String,
+    /// Credits for which the meter may sign.
+    pub limit: u64,
+    /// Its last second (RFC 3339).
+    pub not_after: String,
 }
 
 /// Status of a key.
@@ -163,6 +184,11 @@ pub enum DocumentError {
     Serial(String),
     #[error("two keys are named {0:?}")]
     Twice(String),
+    /// Two meters of one name, or a meter with the name of a key.
+    #[error("meter {0:?} has the name of another meter or key")]
+    MeterTwice(String),
+    #[error("{0} meters, and at most {METERS_MAX} may be listed")]
+    Meters(usize),
 }
 
 impl From<serde_json::Error> for DocumentError {
@@ -236,12 +262,33 @@ impl VendorEntry {
         Ok(keys)
     }
 
+    /// Parses the meters by the names of their licences.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for too many, a malformed name, key or time, or a name that occurs twice, also among the keys.
+    pub fn parsed_meters(&self) -> Result<BTreeMap<String, Meter>, DocumentError> {
+        if self.meters.len() > METERS_MAX {
+            return Err(DocumentError::Meters(self.meters.len()));
+        }
+        let mut meters = BTreeMap::new();
+        for entry in &self.meters {
+            Issuer::new(&self.vendor, &entry.kid)
+                .map_err(|error| DocumentError::Key { kid: entry.kid.clone(), problem: error.to_string() })?;
+            let is_key = self.keys.iter().any(|key| key.kid == entry.kid);
+            if meters.insert(entry.kid.clone(), entry.parse()?).is_some() || is_key {
+                return Err(DocumentError::MeterTwice(entry.kid.clone()));
+            }
+        }
+        Ok(meters)
+    }
+
     /// Checks that the whole entry is well formed.
     ///
     /// # Errors
     /// [`DocumentError`] for the first malformed part.
     pub fn check(&self) -> Result<(), DocumentError> {
         self.parsed_keys()?;
+        self.parsed_meters()?;
         self.revoked_serials()?;
         let odd = |letter: char| letter.is_control() || letter.is_whitespace();
         match &self.buy {
@@ -280,6 +327,18 @@ impl KeyEntry {
     }
 }
 
+impl MeterEntry {
+    /// Parses the licence for a payment.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a weak or malformed key, or a malformed time.
+    pub fn parse(&self) -> Result<Meter, DocumentError> {
+        let key = PublicKey::parse(&self.key)
+            .map_err(|error| DocumentError::Key { kid: self.kid.clone(), problem: error.to_string() })?;
+        Ok(Meter { key, limit: self.limit, not_after: time(&self.not_after)? })
+    }
+}
+
 /// Parses a time of a document.
 ///
 /// # Errors
@@ -295,6 +354,51 @@ fn optional_time(text: Option<&str>) -> Result<Option<UnixTime>, DocumentError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stamp::signing::SecretKey;
+
+    fn metered(meters: &[(&str, &str)]) -> VendorEntry {
+        let key = SecretKey::from_random(&[1; 32]).public().to_string();
+        let meter = |(kid, not_after): &(&str, &str)| MeterEntry {
+            kid: (*kid).to_owned(),
+            key: key.clone(),
+            limit: 5,
+            not_after: (*not_after).to_owned(),
+        };
+        let stamps = KeyEntry {
+            kid: "k".to_owned(),
+            key: key.clone(),
+            status: Status::Active,
+            since: None,
+            not_before: None,
+            not_after: None,
+        };
+        let meters = meters.iter().map(meter).collect();
+        VendorEntry { vendor: "v.example".to_owned(), keys: vec![stamps], meters, ..VendorEntry::default() }
+    }
+
+    #[test]
+    fn meters_are_listed_apart_from_keys() {
+        const END: &str = "2026-12-01T12:00:00Z";
+        let entry = metered(&[("m1", END), ("m2", END)]);
+        entry.check().unwrap();
+        let meters = entry.parsed_meters().unwrap();
+        assert_eq!(meters["m2"], Meter { limit: 5, not_after: UnixTime(1_796_126_400), key: meters["m1"].key });
+        assert_eq!(entry.parsed_keys().unwrap().into_keys().collect::<Vec<_>>(), ["k"]);
+        let text = serde_json::to_string(&entry).unwrap();
+        assert_eq!(serde_json::from_str::<VendorEntry>(&text).unwrap(), entry);
+        assert!(!serde_json::to_string(&metered(&[])).unwrap().contains("meters"));
+        for bad in [&[("m1", END), ("m1", END)][..], &[("k", END)], &[("m/1", END)], &[("m1", "2026")], &[("", END)]] {
+            assert!(metered(bad).check().is_err(), "{bad:?}");
+        }
+        let weak = "k4.public.AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let mut weakened = entry.clone();
+        weakened.meters[1].key = weak.to_owned();
+        assert!(matches!(weakened.check(), Err(DocumentError::Key { .. })));
+        let names: Vec<String> = (0..=METERS_MAX).map(|at| format!("m{at}")).collect();
+        let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), END)).collect();
+        assert!(metered(&all[1..]).check().is_ok());
+        assert!(matches!(metered(&all).check(), Err(DocumentError::Meters(4_097))));
+    }
 
     /// mailstamp-directory(5).
     #[test]

@@ -3,7 +3,7 @@
 //! counts, and nothing is fetched on the mail path.
 //!
 //! - `document.rs`: format of a document; `dns_records.rs`: of keys in DNS.
-//! - `key_directory.rs`: combines all documents. `pinned.rs` reads the user's folder, `cache.rs` keeps fetched
+//! - `key_directory/`: combines all documents. `pinned.rs` reads the user's folder, `cache.rs` keeps fetched
 //!   documents, `source_status.rs` reports the state of each source.
 //! - `refresh.rs` fetches from the configured sources (`config/directory_sources.rs`), and `trust_policy.rs` decides
 //!   which fetched documents to trust.

@@ -51,13 +51,16 @@ pub enum EditionError {
     Revoked(String),
     /// Readers would reject it.
     #[error(
-        "the directory would have {length} characters, and readers accept {LONGEST}; it lists {serials} revoked serials"
+        "the directory would have {length} characters, and readers accept {LONGEST}; it lists {serials} revoked serials \
+         and {meters} meters"
     )]
     Long {
         /// Its length in characters, signed.
         length: usize,
         /// Number of revoked serials.
         serials: usize,
+        /// Number of licensed meters.
+        meters: usize,
     },
     /// Readers would reject the file with all signatures.
     #[error("signed by {keys} keys the document would have {length} bytes, and readers accept {LONGEST_FILE}")]
@@ -171,7 +174,7 @@ fn sign(vendor: String, content: SignedDirectory, signers: &[&SigningKey]) -> Re
     let directory = tokens.next().ok_or(EditionError::NoKey)?;
     let also: Vec<String> = tokens.collect();
     if let Some(length) = std::iter::once(&directory).chain(&also).map(String::len).max().filter(|it| *it > LONGEST) {
-        return Err(EditionError::Long { length, serials: own.revoked.len() });
+        return Err(EditionError::Long { length, serials: own.revoked.len(), meters: own.meters.len() });
     }
     let keys = also.len() + 1;
     let document = serde_json::to_string(&Document::Signed { directory, also })? + "\n";
@@ -198,6 +201,8 @@ fn keep_up(own: &mut VendorEntry, ledger: &VendorEntry) -> Result<(), EditionErr
     }
     own.revoked.extend(ledger.revoked.iter().cloned());
     own.prices.clone_from(&ledger.prices);
+    // A meter that is no longer licensed is no longer listed.
+    own.meters.clone_from(&ledger.meters);
     Ok(())
 }
 

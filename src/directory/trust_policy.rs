@@ -192,7 +192,8 @@ fn by_itself(text: &str) -> Result<Opened, Refusal> {
 
 /// Returns the vendor of a directory that is not trusted yet, as it describes itself, for a person to confirm.
 ///
-/// It gets no permission to list other vendors, which a vendor cannot grant to itself.
+/// It gets no permission to list other vendors, which a vendor cannot grant to itself. Its meters are left out: they
+/// count in signed directories only.
 ///
 /// # Errors
 /// [`Refusal`] when it contradicts itself.
@@ -200,7 +201,7 @@ pub fn first_contact(tokens: &[String]) -> Result<VendorEntry, Refusal> {
     let Opened { publisher, content, .. } = by_itself(tokens.first().ok_or(Refusal::UnknownSigner)?)?;
     let own = content.vendors.into_iter().find(|entry| entry.vendor == publisher).ok_or(Refusal::UnknownSigner)?;
     own.check().map_err(DirectoryError::from)?;
-    Ok(VendorEntry { publishes: Publishes::Own, ..own })
+    Ok(VendorEntry { publishes: Publishes::Own, meters: Vec::new(), ..own })
 }
 
 /// Returns the entry of the key that signed a directory.

@@ -17,6 +17,9 @@ use crate::time::UnixTime;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
+/// The form of a hash.
+pub(crate) const HASH: &str = "a hash in base64url (43 characters)";
+
 /// The known claims.
 const KNOWN: [&str; 5] = ["nonce", "iat", "stamp", "message", "scope"];
 
@@ -70,7 +73,6 @@ impl Proof {
     /// # Errors
     /// [`ClaimError`]: the first fault found.
     pub fn read(payload: &[u8]) -> Result<Self, ClaimError> {
-        const HASH: &str = "a hash in base64url (43 characters)";
         let claims = Claims::read(payload)?;
         claims.all_critical_known(&KNOWN)?;
         Ok(Self {
@@ -168,7 +170,8 @@ fn hash(stamp: &Token) -> [u8; 32] {
     Sha256::digest(stamp.as_str()).into()
 }
 
-fn read_hash(text: &str) -> Option<[u8; 32]> {
+/// Reads 32 bytes in base64url.
+pub(crate) fn read_hash(text: &str) -> Option<[u8; 32]> {
     BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 

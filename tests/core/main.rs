@@ -2,6 +2,7 @@
 //! papers, and the layers of the source. Needs little beside Rust; `tests/packages` lists it.
 
 mod cycles;
+mod emstamp;
 mod fixtures;
 mod fixtures_make;
 mod layering;

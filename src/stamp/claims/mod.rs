@@ -101,7 +101,7 @@ impl Stamp {
             issued: claims.get_time("iat")?,
             not_before: claims.get_time("nbf")?,
             expires: claims.get_time("exp")?,
-            value: claims.value()?,
+            value: claims.credits()?.unwrap_or(1),
             many: claims.get_text("use", "'once' or 'many'", read_use)?.unwrap_or(false),
             holder: claims.get_text("cnf", "a usable key 'k4.public.…'", |s| PublicKey::parse(s).ok())?,
         })
@@ -195,10 +195,11 @@ impl Claims {
         self.get_text(claim, TIME, |text| UnixTime::from_rfc3339(text).ok())
     }
 
-    fn value(&self) -> Result<u64, ClaimError> {
-        let Some(value) = self.0.get("val") else { return Ok(1) };
+    /// Returns `val`.
+    pub(crate) fn credits(&self) -> Result<Option<u64>, ClaimError> {
+        let Some(value) = self.0.get("val") else { return Ok(None) };
         let whole = value.as_u64().filter(|&credits| credits <= VALUE_MAX);
-        whole.ok_or(ClaimError::Wrong { claim: "val", wanted: "a whole number from 0 to 2^53-1" })
+        whole.map(Some).ok_or(ClaimError::Wrong { claim: "val", wanted: "a whole number from 0 to 2^53-1" })
     }
 }
 

@@ -4,10 +4,13 @@
 //! - Of each publisher only the newest publication counts.
 //! - If documents disagree about a key's bytes, the key is in conflict. If they disagree about its status, the stricter
 //!   one counts.
+//! - Meters count only in a directory that their agency signed itself: a revoked one is no longer listed, and another
+//!   document would keep it.
 //!
 //! This file decides which pinned documents count, and `trust_policy.rs` which fetched ones.
 
 use super::document::{DocumentError, Publishes, SignedDirectory, VendorEntry, time};
+use crate::emstamp::token::{Meter, MeterFact};
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::{Issuer, Purpose, Token};
@@ -32,6 +35,7 @@ struct Vendor {
     /// Keys that the user pinned and did not revoke.
     pinned: Vec<PublicKey>,
     revoked: BTreeSet<Serial>,
+    meters: BTreeMap<String, MeterFact>,
     publishes: Publishes,
     buy: Option<String>,
     /// Whether a fetched document about the vendor is current; `None` if there is none.
@@ -222,6 +226,18 @@ impl Directory {
         self.vendors.iter().filter(sells).map(|(name, vendor)| (name.as_str(), vendor.buy.as_deref()))
     }
 
+    /// Returns what is known of a licensed meter. A meter is no key of stamps, and the reverse.
+    #[must_use]
+    pub fn meter(&self, license: &Issuer) -> MeterFact {
+        match self.vendors.get(license.vendor()).filter(|_| !license.is_address()) {
+            None => MeterFact::UnknownAgency,
+            Some(agency) => agency.meters.get(license.key_id()).cloned().unwrap_or(match agency.in_date {
+                Some(false) => MeterFact::Stale,
+                _ => MeterFact::Unlisted,
+            }),
+        }
+    }
+
     /// Returns whether the user trusts a vendor with this name.
     #[must_use]
     pub fn trusts(&self, vendor: &str) -> bool {
@@ -241,9 +257,13 @@ impl Directory {
             if self.may_list(publisher, &entry.vendor)
                 && let Some(vendor) = self.vendors.get_mut(&entry.vendor)
                 && vendor.add(entry, *weight, stale).is_ok()
-                && *weight == Trust::Fetched
             {
-                vendor.in_date = Some(vendor.in_date.unwrap_or(false) || !stale);
+                if *weight == Trust::Fetched {
+                    vendor.in_date = Some(vendor.in_date.unwrap_or(false) || !stale);
+                }
+                if *weight != Trust::RevokeOnly && entry.vendor == *publisher {
+                    vendor.add_meters(entry, stale);
+                }
             }
         }
     }
@@ -298,9 +318,28 @@ impl Vendor {
         Ok(())
     }
 
-    /// Makes the keys stale when all fetched documents about the vendor have expired.
+    /// Adds the meters of the vendor's own directory. A licence that two of them list has the stricter limit and end.
+    fn add_meters(&mut self, entry: &VendorEntry, stale: bool) {
+        for (license, meter) in entry.parsed_meters().unwrap_or_default() {
+            let fact = match self.meters.remove(&license) {
+                None if stale => MeterFact::Stale,
+                None => MeterFact::Known(Box::new(meter)),
+                Some(MeterFact::Known(known)) if known.key == meter.key => MeterFact::Known(Box::new(Meter {
+                    limit: known.limit.min(meter.limit),
+                    not_after: known.not_after.min(meter.not_after),
+                    ..meter
+                })),
+                Some(MeterFact::Known(_)) => MeterFact::Conflict,
+                Some(other) => other,
+            };
+            self.meters.insert(license, fact);
+        }
+    }
+
+    /// Makes keys and meters stale when all fetched documents about the vendor have expired.
     fn age(&mut self) {
         if self.in_date == Some(false) {
+            self.meters.values_mut().for_each(|meter| *meter = MeterFact::Stale);
             for held in self.keys.values_mut() {
                 if let Held::Known(key) = held {
                     *held = Held::new(key.clone(), true);
@@ -361,234 +400,4 @@ impl KeyDirectory for Directory {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::directory::document::{KeyEntry, Status};
-    use crate::stamp::signing::SecretKey;
-
-    const NOW: UnixTime = UnixTime(1_800_000_000);
-
-    fn secret(seed: u8) -> SecretKey {
-        SecretKey::from_random(&[seed; 32])
-    }
-
-    fn key(kid: &str, seed: u8, status: Status) -> KeyEntry {
-        let key = secret(seed).public().to_string();
-        KeyEntry { kid: kid.into(), key, status, since: None, not_before: None, not_after: None }
-    }
-
-    fn entry(vendor: &str, keys: Vec<KeyEntry>) -> VendorEntry {
-        VendorEntry { vendor: vendor.into(), keys, ..VendorEntry::default() }
-    }
-
-    fn signed(vendor: &str, seed: u8, version: u64, expires: &str, vendors: Vec<VendorEntry>) -> String {
-        let edition =
-            SignedDirectory { version, issued: "2026-01-01T00:00:00Z".into(), expires: expires.into(), vendors };
-        let footer = format!(r#"{{"iss":"{vendor}","kid":"a"}}"#);
-        let payload = serde_json::to_vec(&edition).unwrap();
-        secret(seed).sign(&payload, footer.as_bytes(), Purpose::Directory).as_str().to_owned()
-    }
-
-    const FRESH: &str = "2099-01-01T00:00:00Z";
-    const PAST: &str = "2020-01-01T00:00:00Z";
-
-    /// Opens and adds signed directories, as `pinned.rs` does with those of the user's folder.
-    fn add_signed(directory: &mut Directory, tokens: &[&str]) -> Result<Vec<IgnoredReason>, DirectoryError> {
-        let mut unheeded = Vec::new();
-        let mut statements = Vec::new();
-        for token in tokens {
-            match directory.open(token, NOW)? {
-                Ok(opened) => statements.push(opened.statement(Trust::Pinned)?),
-                Err(why) => unheeded.push(why),
-            }
-        }
-        let heard = directory.add_statement(&statements, &BTreeMap::new(), NOW);
-        unheeded.extend(heard.into_iter().map(|(_, why)| why));
-        Ok(unheeded)
-    }
-
-    fn fact(directory: &Directory, vendor: &str, kid: &str) -> KeyFact {
-        directory.key(&Issuer::new(vendor, kid).unwrap())
-    }
-
-    fn pinned(entries: &[VendorEntry]) -> Directory {
-        let mut directory = Directory::default();
-        for entry in entries {
-            directory.pin(entry).unwrap();
-        }
-        directory
-    }
-
-    fn status(fact: KeyFact) -> KeyStatus {
-        match fact {
-            KeyFact::Known(key) => key.status,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn only_named_vendors_and_listed_keys_are_known() {
-        let directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        assert_eq!(status(fact(&directory, "v.example", "a")), KeyStatus::Active);
-        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::UnknownKey);
-        assert_eq!(fact(&directory, "w.example", "a"), KeyFact::UnknownVendor);
-    }
-
-    #[test]
-    fn different_bytes_under_one_name_are_a_conflict_for_good() {
-        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        directory.pin(&entry("v.example", vec![key("a", 2, Status::Active)])).unwrap();
-        assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Conflict);
-        directory.pin(&entry("v.example", vec![key("a", 1, Status::Active)])).unwrap();
-        assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Conflict);
-    }
-
-    #[test]
-    fn the_stricter_status_counts() {
-        for (one, other) in [(Status::Active, Status::Revoked), (Status::Revoked, Status::Active)] {
-            let entries = [one, other].map(|status| entry("v.example", vec![key("a", 1, status)]));
-            let revoked = KeyStatus::Revoked { since: UnixTime(i64::MIN) };
-            assert_eq!(status(fact(&pinned(&entries), "v.example", "a")), revoked);
-        }
-        let entries = [Status::VerifyOnly, Status::Active].map(|s| entry("v.example", vec![key("a", 1, s)]));
-        assert_eq!(status(fact(&pinned(&entries), "v.example", "a")), KeyStatus::VerifyOnly);
-    }
-
-    #[test]
-    fn a_signed_directory_adds_keys_of_its_publisher_only() {
-        let mut directory =
-            pinned(&[entry("v.example", vec![key("a", 1, Status::Active)]), entry("w.example", vec![])]);
-        let lists = vec![
-            entry("v.example", vec![key("b", 2, Status::Active)]),
-            entry("w.example", vec![key("c", 3, Status::Active)]),
-        ];
-        let token = signed("v.example", 1, 1, FRESH, lists.clone());
-        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), vec![]);
-        assert_eq!(status(fact(&directory, "v.example", "b")), KeyStatus::Active);
-        assert_eq!(fact(&directory, "w.example", "c"), KeyFact::UnknownKey);
-        // A directory that may list others lists only vendors that the user named.
-        let mut directory = pinned(&[
-            VendorEntry { publishes: Publishes::Any, ..entry("v.example", vec![key("a", 1, Status::Active)]) },
-            entry("w.example", vec![]),
-        ]);
-        let mut lists = lists;
-        lists.push(entry("x.example", vec![key("d", 4, Status::Active)]));
-        add_signed(&mut directory, &[&signed("v.example", 1, 1, FRESH, lists)]).unwrap();
-        assert_eq!(status(fact(&directory, "w.example", "c")), KeyStatus::Active);
-        assert_eq!(fact(&directory, "x.example", "d"), KeyFact::UnknownVendor);
-    }
-
-    #[test]
-    fn the_newest_edition_speaks_and_equal_ones_conflict() {
-        let old = signed("v.example", 1, 1, FRESH, vec![entry("v.example", vec![key("b", 2, Status::Active)])]);
-        let new = signed("v.example", 1, 2, FRESH, vec![entry("v.example", vec![key("b", 3, Status::Active)])]);
-        let other = signed("v.example", 1, 2, FRESH, vec![entry("v.example", vec![key("b", 4, Status::Active)])]);
-        let pin = entry("v.example", vec![key("a", 1, Status::Active)]);
-        for tokens in [[old.as_str(), new.as_str()], [new.as_str(), old.as_str()]] {
-            let mut directory = pinned(std::slice::from_ref(&pin));
-            assert_eq!(add_signed(&mut directory, &tokens).unwrap(), [IgnoredReason::Superseded("v.example".into())]);
-            let KeyFact::Known(known) = fact(&directory, "v.example", "b") else { panic!() };
-            assert_eq!(known.key, secret(3).public());
-        }
-        let mut directory = pinned(&[pin]);
-        add_signed(&mut directory, &[&new, &other]).unwrap();
-        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Conflict);
-    }
-
-    #[test]
-    fn a_stale_directory_gives_no_keys_but_its_revocations_hold() {
-        let mut lists = entry("v.example", vec![key("b", 2, Status::Active), key("c", 3, Status::Revoked)]);
-        lists.revoked.insert("s1".into());
-        let token = signed("v.example", 1, 1, PAST, vec![lists]);
-        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [IgnoredReason::Stale("v.example".into())]);
-        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Stale);
-        assert!(matches!(status(fact(&directory, "v.example", "c")), KeyStatus::Revoked { .. }));
-        assert!(directory.revoked("v.example", &Serial::new("s1").unwrap()));
-        assert!(!directory.revoked("w.example", &Serial::new("s1").unwrap()));
-    }
-
-    #[test]
-    fn who_can_sell_says_where() {
-        let told = |at: &str, entry: VendorEntry| VendorEntry { buy: Some(format!("https://{at}/")), ..entry };
-        let active = || vec![key("a", 1, Status::Active)];
-        let mut ended = key("a", 1, Status::Active);
-        ended.not_after = Some("2020-01-01T00:00:00Z".into());
-        let mut directory = pinned(&[
-            told("pinned", entry("v.example", active())),
-            entry("w.example", active()),
-            told("revoked", entry("x.example", vec![key("a", 1, Status::Revoked)])),
-            told("ended", entry("y.example", vec![ended])),
-            told("no-key", entry("z.example", vec![])),
-        ]);
-        for (vendor, expires) in [("v.example", FRESH), ("w.example", PAST)] {
-            let token = signed(vendor, 1, 1, expires, vec![told("signed", entry(vendor, active()))]);
-            add_signed(&mut directory, &[&token]).unwrap();
-        }
-        let sellers: Vec<_> = directory.vendors_for_sale(NOW).collect();
-        assert_eq!(sellers, [("v.example", Some("https://pinned/")), ("w.example", None)]);
-        let token = signed("w.example", 1, 2, FRESH, vec![told("signed", entry("w.example", active()))]);
-        add_signed(&mut directory, &[&token]).unwrap();
-        assert_eq!(directory.vendors_for_sale(NOW).nth(1), Some(("w.example", Some("https://signed/"))));
-    }
-
-    #[test]
-    fn a_directory_nobody_vouches_for_is_left_aside_and_a_forged_one_stops_everything() {
-        let token = signed("w.example", 9, 1, FRESH, vec![]);
-        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [IgnoredReason::NotPinned("w.example".into())]);
-        let forged = signed("v.example", 9, 1, FRESH, vec![]);
-        let error = add_signed(&mut directory, &[&token, &forged]).unwrap_err();
-        assert!(matches!(error, DirectoryError::Forged(_)));
-    }
-
-    fn said(weight: Trust, version: u64, expires: &str, keys: Vec<KeyEntry>) -> Statement {
-        let vendors = vec![entry("v.example", keys)];
-        Statement { publisher: "v.example".into(), version, expires: time(expires).unwrap(), vendors, weight }
-    }
-
-    fn heard(statements: &[Statement]) -> Directory {
-        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        directory.add_statement(statements, &BTreeMap::new(), NOW);
-        directory
-    }
-
-    #[test]
-    fn what_was_fetched_and_is_past_its_date_makes_pinned_keys_stale_too() {
-        let old = said(Trust::Fetched, 1, PAST, vec![key("a", 1, Status::Active), key("r", 9, Status::Revoked)]);
-        let directory = heard(std::slice::from_ref(&old));
-        assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Stale);
-        assert!(matches!(status(fact(&directory, "v.example", "r")), KeyStatus::Revoked { .. }));
-        // Another current source is enough.
-        let new = said(Trust::Fetched, 1, FRESH, vec![key("a", 1, Status::Active)]);
-        assert_eq!(status(fact(&heard(&[old.clone(), new]), "v.example", "a")), KeyStatus::Active);
-        // An untrusted one is not enough, and a placed file is not affected by its own age.
-        let doubtful = said(Trust::RevokeOnly, 1, FRESH, vec![key("a", 1, Status::Active)]);
-        assert_eq!(fact(&heard(&[old, doubtful]), "v.example", "a"), KeyFact::Stale);
-        let placed = said(Trust::Pinned, 1, PAST, vec![key("a", 1, Status::Active)]);
-        assert_eq!(status(fact(&heard(&[placed]), "v.example", "a")), KeyStatus::Active);
-    }
-
-    #[test]
-    fn what_is_doubtful_takes_away_and_never_gives() {
-        let doubtful = |keys| heard(&[said(Trust::RevokeOnly, 1, FRESH, keys)]);
-        assert_eq!(fact(&doubtful(vec![key("b", 2, Status::Active)]), "v.example", "b"), KeyFact::UnknownKey);
-        assert_eq!(fact(&doubtful(vec![key("a", 2, Status::Active)]), "v.example", "a"), KeyFact::Conflict);
-        let revoked = doubtful(vec![key("a", 1, Status::Revoked)]);
-        assert!(matches!(status(fact(&revoked, "v.example", "a")), KeyStatus::Revoked { .. }));
-        // In any order: it comes after those that add keys.
-        let given = said(Trust::Fetched, 1, FRESH, vec![key("b", 3, Status::Active)]);
-        let directory = heard(&[said(Trust::RevokeOnly, 1, FRESH, vec![key("b", 2, Status::Active)]), given]);
-        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Conflict);
-    }
-
-    #[test]
-    fn a_version_below_one_that_was_seen_is_not_heeded() {
-        let mut directory = pinned(&[entry("v.example", vec![])]);
-        let statements = [said(Trust::Pinned, 4, FRESH, vec![key("b", 2, Status::Active)])];
-        let seen = BTreeMap::from([("v.example".to_owned(), 5)]);
-        let unheeded = directory.add_statement(&statements, &seen, NOW);
-        assert_eq!(unheeded, [(0, IgnoredReason::Superseded("v.example".into()))]);
-        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::UnknownKey);
-    }
-}
+mod tests;

@@ -1,0 +1,13 @@
+//! eMstamp: a mail server that pays another one for each message, by an extension of SMTP (mailstamp-emstamp(5)).
+//!
+//! - [`id`]: the ID that a server gives out for a recipient, and knows again without having kept it.
+//! - [`token`]: what pays, signed by a meter that an agency licensed.
+//! - [`wire`]: keyword, offers, the line EMST, and the replies to it, for both sides.
+//!
+//! Left out: which meters are licensed (`directory`), what was paid (`store`, `ledger`), sockets and time limits.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod id;
+pub mod token;
+pub mod wire;
