@@ -11,9 +11,8 @@ use super::trade::no_key;
 use super::transaction::status;
 use crate::accounting::hash::Hash;
 use crate::accounting::meter::{self, ClearingProblem, ID_TTL_MAX};
-use crate::message::address::Address;
+use crate::emstamp::token::{Payee, Payment};
 use crate::stamp::signing::PublicKey;
-use crate::stamp::strict_json;
 use crate::stamp::token::{Issuer, Purpose, Token};
 use crate::time::UnixTime;
 use crate::vendor_api::meters::{
@@ -21,7 +20,6 @@ use crate::vendor_api::meters::{
     RequestProblem, SignedRequest,
 };
 use crate::vendor_api::operation::Operation;
-use data_encoding::BASE64URL_NOPAD;
 use std::collections::BTreeMap;
 
 type Result<T, E = LedgerError> = std::result::Result<T, E>;
@@ -70,7 +68,9 @@ impl Ledger {
     ) -> Result<Token> {
         limited("tokens", request.tokens.len(), 1)?;
         let contact = self.signed(account, Operation::Clear, signature, now)?;
-        let payee = format!("{}@{}", self.account(account, now)?.account.name, self.vendor()?);
+        let name = self.account(account, now)?.account.name;
+        // A name that is no payee cannot be in a token.
+        let payee = Payee::new(&name, self.vendor()?).map_err(|error| LedgerError::Remote(error.to_string()))?;
         let mut licenses = BTreeMap::new();
         let mut tokens = Vec::with_capacity(request.tokens.len());
         for text in &request.tokens {
@@ -173,7 +173,7 @@ impl Ledger {
     fn claim(
         &self,
         text: &str,
-        payee: &str,
+        payee: &Payee,
         licenses: &mut BTreeMap<String, Option<LicenseStanding>>,
         now: UnixTime,
     ) -> Result<std::result::Result<TokenClaim, ClearingProblem>> {
@@ -191,40 +191,20 @@ impl Ledger {
 }
 
 /// Checks a token of a licensed meter: its signature, and that it pays this payee.
-fn claim(token: &Token, license: &License, payee: &str) -> std::result::Result<TokenClaim, ClearingProblem> {
+fn claim(token: &Token, license: &License, payee: &Payee) -> std::result::Result<TokenClaim, ClearingProblem> {
     if !license.key.verify(token, Purpose::Meter) {
         return Err(ClearingProblem::BadToken);
     }
-    let claims = claims(token.payload()).ok_or(ClearingProblem::BadToken)?;
-    if claims.payee != payee {
+    let payment = Payment::read(token.payload()).map_err(|_| ClearingProblem::BadToken)?;
+    if payment.payee != *payee {
         return Err(ClearingProblem::NotYourToken);
     }
     // Its ID was issued at most a day before its end.
-    if claims.until > license.until.plus(ID_TTL_MAX) {
+    if payment.expires > license.until.plus(ID_TTL_MAX) {
         return Err(ClearingProblem::Expired);
     }
-    let payment = meter::payment_hash(license.account, &claims.mailbox, &claims.fingerprint);
-    Ok(TokenClaim { license: license.number, credits: claims.credits, payment, until: claims.until })
-}
-
-struct Claims {
-    credits: u64,
-    mailbox: String,
-    fingerprint: [u8; 32],
-    until: UnixTime,
-    payee: String,
-}
-
-fn claims(payload: &[u8]) -> Option<Claims> {
-    let object = strict_json::object(payload).ok()?;
-    let text = |name: &str| object.get(name)?.as_str();
-    Some(Claims {
-        credits: object.get("val")?.as_u64().filter(|credits| *credits > 0)?,
-        mailbox: Address::parse(text("aud")?).ok()?.canonical(),
-        fingerprint: BASE64URL_NOPAD.decode(text("msg")?.as_bytes()).ok()?.try_into().ok()?,
-        until: UnixTime::from_rfc3339(text("exp")?).ok()?,
-        payee: text("payee")?.to_owned(),
-    })
+    let hash = meter::payment_hash(license.account, &payment.mailbox.canonical(), &payment.message.0);
+    Ok(TokenClaim { license: license.number, credits: payment.credits, payment: hash, until: payment.expires })
 }
 
 fn open_claim(open: &OpenPayment) -> Result<OpenClaim> {

@@ -3,11 +3,11 @@
 
 use super::error::LedgerError;
 use super::handle::{ANY_TIME, Ledger};
-use super::model::KeyRecord;
+use super::model::{KeyRecord, License};
 use super::ops;
 use super::rejection::Rejection;
 use crate::accounting::event::KeyState;
-use crate::directory::document::{KeyEntry, SignedDirectory, Status, VendorEntry};
+use crate::directory::document::{KeyEntry, MeterEntry, SignedDirectory, Status, VendorEntry};
 use crate::directory::publish::{self, Changes, EditionError, Publication};
 use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::time::UnixTime;
@@ -15,14 +15,16 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 impl Ledger {
-    /// Returns the directory entry of the vendor: keys, revoked serials and price. `buy` is left empty.
-    pub fn published(&self) -> Result<VendorEntry, LedgerError> {
+    /// Returns the directory entry of the vendor: keys, revoked serials, price, and the meters that are licensed now.
+    /// `buy` is left empty.
+    pub fn published(&self, now: UnixTime) -> Result<VendorEntry, LedgerError> {
         let profile = self.profile()?;
         Ok(VendorEntry {
             vendor: profile.vendor,
             // The document has the same form in three members.
             prices: vec![profile.terms.price],
             keys: profile.keys.into_iter().map(key_entry).collect(),
+            meters: self.run(ops::LiveLicenses {}, now)?.into_iter().map(meter_entry).collect(),
             revoked: self.run(ops::RevokedSerials {}, ANY_TIME)?.into_iter().map(String::from).collect(),
             ..VendorEntry::default()
         })
@@ -44,7 +46,7 @@ impl Ledger {
         let changes = Changes {
             // First, since a document with a higher version must not contain less.
             version: self.run(ops::NextVersion {}, now)?,
-            ledger: Some(self.published()?),
+            ledger: Some(self.published(now)?),
             ended_serials: self.run(ops::EndedSerials {}, now)?.into_iter().map(String::from).collect(),
             ..changes.clone()
         };
@@ -89,6 +91,12 @@ impl Ledger {
         }
         Ok(signers)
     }
+}
+
+fn meter_entry(license: License) -> MeterEntry {
+    let License { kid, key, limit, until, .. } = license;
+    // The licence ends with this second.
+    MeterEntry { kid, key: key.to_string(), limit, not_after: until.plus(-1).to_string() }
 }
 
 fn key_entry(key: KeyRecord) -> KeyEntry {

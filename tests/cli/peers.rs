@@ -239,7 +239,12 @@ fn the_recipients_stamp_goes_before_the_wallet() {
     let shop = Shop::open(10, &[]);
     let (alice, bob, _) = friends();
     with_account(&alice.home, &shop);
-    bob.home.run(["trust", "add", "-"], &serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()).exits(0);
+    bob.home
+        .run(
+            ["trust", "add", "-"],
+            &serde_json::to_vec(&shop.ledger().published(mailstamp::os::clock::now()).unwrap()).unwrap(),
+        )
+        .exits(0);
     let text = letter("1", BOB);
     let stamped = alice.home.run(["affix", "--buy"], text.as_bytes()).exits(0).stdout;
     assert_eq!((&fields(&stamped)[..2], shop.balance()), (&[true, true][..], 10));

@@ -15,7 +15,7 @@ fn a_message_gets_a_stamp_from_the_wallet_or_the_vendor_and_is_first_class() {
     let shop = Shop::open(10, &[]);
     let home = customer(&shop, shop.address);
     let alice = Home::new();
-    let document = shop.ledger().published().unwrap();
+    let document = shop.ledger().published(mailstamp::os::clock::now()).unwrap();
     let document = serde_json::to_vec(&document).unwrap();
     alice.run(["trust", "add", "--replace", "-"], &document).exits(0);
     home.run(["buy", "--to", ALICE], b"").exits(0);

@@ -80,7 +80,11 @@ fn settle(user: &User, address: &str, shop: &Shop, postfix: &Postfix, tables: &s
          [sendmail.smtp]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"off\"\n{tables}",
         postfix.port()
     ));
-    home.run(["trust", "add", "-"], &serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()).exits(0);
+    home.run(
+        ["trust", "add", "-"],
+        &serde_json::to_vec(&shop.ledger().published(mailstamp::os::clock::now()).unwrap()).unwrap(),
+    )
+    .exits(0);
     // Bob has no account, and could not buy a stamp.
     if address == ALICE {
         with_account(&home, shop);

@@ -310,7 +310,10 @@ fn a_revoked_stamp_is_published_until_no_recipient_can_accept_it() {
     let serial = Stamp::read(sold.stamps[0].payload()).unwrap().serial;
     shop.ledger.run(ops::Revoke { serials: vec![serial.clone()], customer: true }, NOW).unwrap();
     assert_eq!(shop.ledger.run(ops::RevokedSerials {}, NOW).unwrap(), std::slice::from_ref(&serial));
-    assert_eq!(shop.ledger.published().unwrap().revoked.into_iter().collect::<Vec<_>>(), [serial.to_string()]);
+    assert_eq!(
+        shop.ledger.published(mailstamp::os::clock::now()).unwrap().revoked.into_iter().collect::<Vec<_>>(),
+        [serial.to_string()]
+    );
     // Its buyer may have used it, so nothing is paid back.
     assert_eq!(shop.has(&alice), 9);
     // 30 days, and 30 more for mail that comes late.
@@ -450,7 +453,7 @@ fn keys_are_rotated_and_a_revoked_key_stays_so() {
     let new = shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
     assert_eq!(new.stamps[0].issuer().unwrap().key_id(), "b");
     let status = || -> Vec<String> {
-        let keys = shop.ledger.published().unwrap().keys;
+        let keys = shop.ledger.published(mailstamp::os::clock::now()).unwrap().keys;
         keys.iter().map(|key| format!("{} {}", key.kid, serde_json::to_value(key.status).unwrap())).collect()
     };
     assert_eq!(status(), ["a \"verify-only\"", "b \"active\""]);

@@ -22,7 +22,7 @@ impl Town {
     fn new() -> Self {
         let (shop, home) = (Shop::open(100, &[]), Home::bare());
         home.configure(&format!("addresses = [\"{ALICE}\"]"));
-        let entry = serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap();
+        let entry = serde_json::to_vec(&shop.ledger().published(mailstamp::os::clock::now()).unwrap()).unwrap();
         home.run(["trust", "add", "-"], &entry).exits(0);
         let served = home.file("served");
         let source = format!("[[source]]\npublisher = \"{VENDOR}\"\nfrom = \"{}\"\n", served.display());

@@ -218,7 +218,7 @@ fn real_answers_are_those_of_the_description() {
 fn what_is_bought_is_first_class_for_whom_it_names() {
     let (shop, home) = (Shop::open(10, &[]), Home::bare());
     home.configure(&format!("addresses = [\"{ALICE}\"]"));
-    let entry = serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap();
+    let entry = serde_json::to_vec(&shop.ledger().published(mailstamp::os::clock::now()).unwrap()).unwrap();
     home.run(["trust", "add", "-"], &entry).exits(0);
     let order = json!({ "stamps": [
         { "recipient": ALICE },
@@ -326,7 +326,7 @@ fn the_directory_is_that_of_the_ledger_until_another_is_published() {
     assert_eq!(ask("\"other\", W/\"another\""), 200);
     let home = Home::bare();
     home.configure(&format!("addresses = [\"{ALICE}\"]"));
-    let entry = serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap();
+    let entry = serde_json::to_vec(&shop.ledger().published(mailstamp::os::clock::now()).unwrap()).unwrap();
     home.run(["trust", "add", "-"], &entry).exits(0);
     fs::write(home.file(".config/mailstamp/vendors/signed.json"), &answer.body).unwrap();
     let listed = home.run(["trust", "list"], b"").exits(0).text();

@@ -112,7 +112,8 @@ payer, payee = Meter(PAYER_API), Meter(PAYEE_API)
 first = license(payer, 1000)
 assert first["licenses"][0]["rest"] == 1000, first
 to = license(payee, 0)["name"] + "@" + AGENCY
-assert listed() == {}, listed()
+listing = listed()
+assert listing == {meter.name: ("k4.public." + encode(meter.public), limit) for meter, limit in [(payer, 1000), (payee, 0)]}, listing
 
 tokens = [payer.pay(to, "joe@far.example", b"message %d" % number, 3) for number in range(5)]
 bad = tokens[0][:-40]
@@ -173,4 +174,5 @@ assert ask("DELETE", "/v1/licenses/" + payee.name, fields)[0] == 404
 assert ask("DELETE", "/v1/licenses/" + payer.name, fields)[0] == 204
 licenses = json.loads(ask("GET", "/v1/licenses", fields)[1])["licenses"]
 assert licenses[0]["kid"] == payer.name and "revoked" in licenses[0], licenses
+assert list(listed()) == [payee.name], listed()
 print("whole")

@@ -529,7 +529,7 @@ fn trusting() -> Home {
 }
 
 fn entry(shop: &Shop) -> Vec<u8> {
-    serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()
+    serde_json::to_vec(&shop.ledger().published(mailstamp::os::clock::now()).unwrap()).unwrap()
 }
 
 /// The text that a mailto link puts into a message.

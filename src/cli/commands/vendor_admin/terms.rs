@@ -144,7 +144,7 @@ pub(super) fn init(args: &Init, given: &CliOverrides) -> Result<u8, Failure> {
 
 /// Prints the public document, which recipients trust.
 fn document(ledger: &Ledger, buy: Option<String>) -> Result<u8, Failure> {
-    let entry = VendorEntry { buy, ..ledger.published()? };
+    let entry = VendorEntry { buy, ..ledger.published(clock::now())? };
     output::line(&serde_json::to_string_pretty(&entry).map_err(io::Error::from)?)?;
     Ok(0)
 }

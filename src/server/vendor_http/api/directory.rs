@@ -70,6 +70,13 @@ pub async fn well_known(
 }
 
 impl DirectoryCache {
+    /// Builds the document anew at the next request, if something changed.
+    pub fn look_again(&self) {
+        if let Some(made) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            made.looked = UnixTime(0);
+        }
+    }
+
     fn text(&self, service: &Service, ledger: &Ledger, now: UnixTime) -> Result<String, String> {
         let path = published(&service.settings().folder);
         match fs::read_to_string(&path) {
@@ -82,7 +89,7 @@ impl DirectoryCache {
             return Ok(made.text.clone());
         }
         let failed = |error: LedgerError| error.to_string();
-        let of = ledger.published().map_err(failed)?;
+        let of = ledger.published(now).map_err(failed)?;
         let text = match last.as_ref().filter(|made| made.of == of && (0..RENEW).contains(&now.since(made.at))) {
             Some(made) => made.text.clone(),
             None => {

@@ -77,7 +77,9 @@ pub async fn license(
     who: AuthenticatedAccount,
     body: SignedBody<LicenseRequest>,
 ) -> Result<Answer<SignedReceipt>, Problem> {
-    signed(&service, who, body, Ledger::license).await
+    let licensed = signed(&service, who, body, Ledger::license).await?;
+    service.edition().look_again();
+    Ok(licensed)
 }
 
 /// `POST /v1/clearings`: clears tokens to the account. It is safe to repeat: every payment is cleared once.
@@ -122,5 +124,6 @@ pub async fn end_license(
     let Path(kid) = kid.map_err(|_| Problem::new("no-license", "the account has no such licence"))?;
     let end = ops::EndLicense { kid, account: Some(who.account.number) };
     service.ledger(move |ledger, now| ledger.run(end, now)).await?;
+    service.edition().look_again();
     Ok(StatusCode::NO_CONTENT)
 }
