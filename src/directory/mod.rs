@@ -8,6 +8,7 @@
 //! - `refresh.rs` fetches from the configured sources (`config/directory_sources.rs`), and `trust_policy.rs` decides
 //!   which fetched documents to trust.
 //! - `own_keys.rs`: public halves of the user's own keys, for stamps that the user gave to correspondents.
+//! - `pinned_lists.rs`: keys of mailing lists that the user pinned.
 //! - `signing_key.rs`: a vendor's own signing key. `publish.rs`: the directory that the vendor publishes with it.
 
 pub mod cache;
@@ -16,6 +17,7 @@ pub mod document;
 pub mod key_directory;
 pub mod own_keys;
 pub mod pinned;
+pub mod pinned_lists;
 pub mod publish;
 #[cfg(feature = "directory")]
 pub mod refresh;

@@ -2,8 +2,9 @@
 //! file, `peer/own.json` in the folder of the state, beside the files of the secret keys. Judging reads this file, and
 //! only when a stamp names an address as its issuer. So no secret key is in a process that reads hostile mail.
 //!
-//! The file is a JSON object. It has one member, `addresses`: an object with one member for each address in canonical
-//! form, whose value is the list of its keys, the oldest first. A key is an object with
+//! The file is a JSON object. Its member `addresses` is an object with one member for each address in canonical form,
+//! whose value is the list of its keys, the oldest first. The member `lists` has those of the mailing lists that the
+//! user runs, and is left out where there are none. A key is an object with
 //!
 //! - `key`: the public key (PASERK, `k4.public.…`);
 //! - `status`: `active`, `retired` (it signs no new stamps) or `revoked`;
@@ -33,6 +34,8 @@ use std::path::{Path, PathBuf};
 #[serde(deny_unknown_fields)]
 pub struct OwnKeys {
     addresses: BTreeMap<String, Vec<PublicOwnKey>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    lists: BTreeMap<String, Vec<PublicOwnKey>>,
 }
 
 /// One of the user's keys.
@@ -101,7 +104,8 @@ impl OwnKeys {
     /// Returns what is known of the key that a stamp names. An address that is not the user's is unknown.
     #[must_use]
     pub fn key(&self, issuer: &Issuer) -> KeyFact {
-        let Some(keys) = self.addresses.get(issuer.vendor()) else { return KeyFact::UnknownVendor };
+        let keys = self.addresses.get(issuer.vendor()).or_else(|| self.lists.get(issuer.vendor()));
+        let Some(keys) = keys else { return KeyFact::UnknownVendor };
         let Some(own) = keys.iter().find(|own| key_id(&own.key) == issuer.key_id()) else {
             return KeyFact::UnknownKey;
         };
@@ -112,11 +116,35 @@ impl OwnKeys {
         };
         KeyFact::Known(Box::new(VendorKey { key: own.key, status, not_before: None, not_after: None }))
     }
+
+    /// Whether the address, in canonical form, is that of a list that the user runs.
+    #[must_use]
+    pub fn is_list(&self, address: &str) -> bool {
+        self.lists.contains_key(address)
+    }
+
+    /// Whether the address, in canonical form, has keys of its own, and is no list.
+    #[must_use]
+    pub fn is_personal(&self, address: &str) -> bool {
+        self.addresses.contains_key(address)
+    }
+
+    /// Returns the keys of a list that the user runs, without those that were revoked.
+    pub fn list_keys(&self, address: &Address) -> impl Iterator<Item = PublicKey> {
+        let keys = self.lists.get(&address.canonical()).into_iter().flatten();
+        keys.filter(|own| !matches!(own.status, OwnKeyStatus::Revoked { .. })).map(|own| own.key)
+    }
+
+    /// Adds the keys of a list that the user runs.
+    pub fn add_list(&mut self, address: &Address, keys: Vec<PublicOwnKey>) {
+        self.lists.insert(address.canonical(), keys);
+    }
 }
 
 impl FromIterator<(Address, Vec<PublicOwnKey>)> for OwnKeys {
     fn from_iter<T: IntoIterator<Item = (Address, Vec<PublicOwnKey>)>>(all: T) -> Self {
-        Self { addresses: all.into_iter().map(|(address, keys)| (address.canonical(), keys)).collect() }
+        let addresses = all.into_iter().map(|(address, keys)| (address.canonical(), keys)).collect();
+        Self { addresses, lists: BTreeMap::new() }
     }
 }
 
@@ -184,6 +212,23 @@ mod tests {
         assert_eq!(status("eve@y.example", 3), Err(KeyFact::UnknownVendor));
         // The name in the footer is that of the key.
         assert_eq!(keys().key(&Issuer::new("bob@y.example", "k").unwrap()), KeyFact::UnknownKey);
+    }
+
+    #[test]
+    fn the_keys_of_a_list_stand_apart() {
+        let mut own = keys();
+        let list = address("L@lists.example");
+        let key = |seed, status| PublicOwnKey { key: public(seed), status };
+        own.add_list(&list, vec![key(7, OwnKeyStatus::Revoked { since: SINCE }), key(8, OwnKeyStatus::Active)]);
+        assert!(own.is_list("l@lists.example") && !own.is_list("bob@y.example"));
+        assert!(own.is_personal("bob@y.example") && !own.is_personal("l@lists.example"));
+        assert_eq!(own.list_keys(&list).collect::<Vec<_>>(), [public(8)]);
+        assert_eq!(own.list_keys(&address("bob@y.example")).count(), 0);
+        assert!(matches!(own.key(&issuer(&list, &public(7)).unwrap()), KeyFact::Known(_)));
+        assert_eq!(own.key(&issuer(&list, &public(3)).unwrap()), KeyFact::UnknownKey);
+        let text = serde_json::to_string(&own).unwrap();
+        assert_eq!(serde_json::from_str::<OwnKeys>(&text).unwrap(), own);
+        assert!(!serde_json::to_string(&keys()).unwrap().contains("lists"));
     }
 
     #[test]

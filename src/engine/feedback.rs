@@ -15,6 +15,7 @@ use crate::stamp::extract::{STAMP_FIELD, locate};
 use crate::stamp::serial::Serial;
 use crate::store::Store;
 use crate::time::UnixTime;
+use crate::verdict::examine::Trace;
 
 /// A stamp on a message, with its status before and after the feedback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,19 +82,29 @@ impl Engine {
         log: &dyn Store,
         change: &dyn Fn(&StampStatus) -> StampStatus,
     ) -> Result<Vec<StatusChange>, Deferral> {
-        let mut done = Vec::new();
+        let mut received: Vec<(Trace, KnownMessage)> = Vec::new();
         for trace in self.traces(message)? {
-            let mut received = None;
+            let mut known = None;
             for asked in &trace.asked {
                 if log.received(asked)? {
-                    received = Some(asked.message);
+                    known = Some(asked.message);
                 }
             }
-            let Some(message) = received else { continue };
+            received.extend(known.map(|known| (trace, known)));
+        }
+        let mut done = Vec::new();
+        for (trace, message) in &received {
+            // Of several owners who got one post to a list, only the one is meant whose copy this is.
+            let others = received.iter().filter(|(other, _)| other.stamp == trace.stamp).count() > 1;
+            if others && !trace.is_owner_known {
+                continue;
+            }
+            let message = *message;
             let before = log.update_status(&trace.vendor, &trace.serial, &mut |before| change(before))?;
             let after = change(&before);
             note_status(log, &trace.vendor, &trace.serial, &after)?;
-            done.push(StatusChange { after, before, vendor: trace.vendor, serial: trace.serial, message });
+            let (vendor, serial) = (trace.vendor.clone(), trace.serial.clone());
+            done.push(StatusChange { after, before, vendor, serial, message });
         }
         Ok(done)
     }

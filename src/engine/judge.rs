@@ -11,8 +11,8 @@ use crate::config::paths::{CliOverrides, PathsError};
 use crate::context::Context;
 use crate::context::error::Deferral;
 use crate::directory::key_directory::Directory;
-use crate::directory::own_keys::OwnKeys;
 use crate::directory::pinned::{self};
+use crate::directory::pinned_lists::Lists;
 use crate::log::syslog::{self, Severity};
 use crate::log::verdict_log::{Entry, VerdictLog};
 use crate::message::address::Address;
@@ -25,7 +25,7 @@ use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::store::Store;
 use crate::time::UnixTime;
-use crate::verdict::examine::{Step, Trace, identify, open, traces};
+use crate::verdict::examine::{Step, Trace, identify, open, status_name, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
 use crate::verdict::owner::Owner;
@@ -303,6 +303,33 @@ impl Engine {
         Ok(pinned::read(places.vendors()?, places.directories.as_deref(), self.context.now)?.directory)
     }
 
+    /// Reads the keys of the user's own addresses, and of lists.
+    pub(super) fn read_lists(&self) -> Result<Lists, Deferral> {
+        match self.context.places.state() {
+            Ok(state) => Ok(Lists::read(state)?),
+            Err(error @ PathsError::Missing { .. }) => Err(error.into()),
+            // Without a folder there are none.
+            Err(_) => Ok(Lists::default()),
+        }
+    }
+
+    /// Returns the name under which the log has the status of an issuer's stamps for the owner of this message, or for
+    /// `owner` if one is named. `None` if that is not known.
+    ///
+    /// # Errors
+    /// [`Deferral`] when the keys cannot be read.
+    pub fn status_name(
+        &self,
+        issuer: &str,
+        message: Option<&Message<'_>>,
+        owner: Option<Owner>,
+    ) -> Result<Option<String>, Deferral> {
+        let keys = LazyKeys::new(self);
+        let name = status_name(issuer, message, owner, &self.facts(&keys));
+        keys.check()?;
+        Ok(name)
+    }
+
     /// Writes to syslog and the verdict log.
     /// An error there changes nothing: the message is judged.
     pub fn record(&self, entry: &Entry) {
@@ -361,18 +388,18 @@ impl Engine {
     }
 }
 
-/// The vendors' keys and the user's own, each read when the first stamp needs one.
+/// The vendors' keys, and those of the user's own addresses and lists, each read when the first stamp needs one.
 pub(super) struct LazyKeys<'a> {
     engine: &'a Engine,
     read: OnceCell<Option<Arc<Directory>>>,
-    own: OnceCell<Option<OwnKeys>>,
+    addresses: OnceCell<Option<Lists>>,
     /// The error of a reading.
     error: Cell<Option<Deferral>>,
 }
 
 impl<'a> LazyKeys<'a> {
     fn new(engine: &'a Engine) -> Self {
-        Self { engine, read: OnceCell::new(), own: OnceCell::new(), error: Cell::default() }
+        Self { engine, read: OnceCell::new(), addresses: OnceCell::new(), error: Cell::default() }
     }
 
     /// Returns the error of the reading, if there was one. The core's result is worthless then.
@@ -388,14 +415,8 @@ impl<'a> LazyKeys<'a> {
         self.read.get_or_init(|| self.kept(read())).as_ref().map(Arc::as_ref)
     }
 
-    fn own(&self) -> Option<&OwnKeys> {
-        let read = || match self.engine.context.places.state() {
-            Ok(state) => Ok(OwnKeys::read(state)?),
-            Err(error @ PathsError::Missing { .. }) => Err(error.into()),
-            // Without a folder there are no keys of the user.
-            Err(_) => Ok(OwnKeys::default()),
-        };
-        self.own.get_or_init(|| self.kept(read())).as_ref()
+    fn addresses(&self) -> Option<&Lists> {
+        self.addresses.get_or_init(|| self.kept(self.engine.read_lists())).as_ref()
     }
 
     /// Keeps the error for [`check`](Self::check).
@@ -407,10 +428,14 @@ impl<'a> LazyKeys<'a> {
 impl KeyDirectory for LazyKeys<'_> {
     fn key(&self, issuer: &Issuer) -> KeyFact {
         let known = match issuer.is_address() {
-            true => self.own().map(|own| own.key(issuer)),
+            true => self.addresses().map(|addresses| addresses.key(issuer)),
             false => self.directory().map(|directory| directory.key(issuer)),
         };
         known.unwrap_or(KeyFact::UnknownVendor)
+    }
+
+    fn is_list(&self, address: &str) -> bool {
+        self.addresses().is_some_and(|addresses| addresses.is_list(address))
     }
 
     fn revoked(&self, vendor: &str, serial: &Serial) -> bool {

@@ -3,6 +3,7 @@
 //! - Only mail is read that is let through, uses a stamp of the user's, or has fields of this exchange. For all other
 //!   mail nothing is opened, read or written.
 //! - Sealed stamps are kept as they came: the programs that read hostile mail have no secret key (`sender/peers.rs`).
+//! - What comes in the name of a pinned list is kept without any evidence: the list's key shows whose it is.
 //! - An error goes to syslog and changes no judgement. What was not learned, a later message teaches.
 
 use super::judge::{Engine, LazyStore};
@@ -16,7 +17,7 @@ use crate::message::parse::Message;
 use crate::peer::announcement::{self, Announcement, Found};
 use crate::peer::incoming::{Received, receive};
 use crate::peer::key_ring::{Evidence, Learned};
-use crate::peer::record::{PeerRecord, message_name, sealed_texts};
+use crate::peer::record::{PeerRecord, Sealed, message_name, sealed_texts};
 use crate::peer::{KEY_FIELD, can_have_keys};
 use crate::policy::context::{Extent, MessageContext};
 use crate::policy::decision::Decision;
@@ -64,10 +65,16 @@ impl Engine {
             return Ok(());
         }
         let Some(owner) = self.context.owner_of_recipient(envelope.recipient.as_ref()) else { return Ok(()) };
-        if is_automatic(message) || is_from_list(message) || is_bounce(message, envelope) {
+        let from = auth_results::authors(message).filter(|authors| authors.len() == 1).unwrap_or_default();
+        if let Some(list) = from.first().filter(|_| !sealed.is_empty())
+            && self.read_lists()?.is_list(&list.canonical())
+        {
+            return self.keep_of_list(log.store()?, owner, list, evidence(message, &letter, list), &sealed);
+        }
+        let is_post = is_from_list(message) || used_issuer(decision).is_some_and(|issuer| !self.is_mine(issuer));
+        if is_automatic(message) || is_post || is_bounce(message, envelope) {
             return Ok(());
         }
-        let from = auth_results::authors(message).filter(|authors| authors.len() == 1).unwrap_or_default();
         if let Some((key, holder)) = &used
             && from.first() != Some(holder)
         {
@@ -114,6 +121,32 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the issuer of a stamp is an address of the user's. Otherwise it is a list.
+    fn is_mine(&self, issuer: &str) -> bool {
+        Address::parse(issuer).is_ok_and(|issuer| self.context.is_mine(&issuer))
+    }
+
+    /// Keeps the sealed stamps of a pinned list, until the user next writes to it.
+    fn keep_of_list(
+        &self,
+        log: &dyn Store,
+        owner: Owner,
+        list: &Address,
+        evidence: Evidence,
+        sealed: &[String],
+    ) -> Result<(), Deferral> {
+        let now = self.context.now;
+        let new = || {
+            let sealed = sealed.iter().cloned();
+            sealed.map(|text| Sealed { text, is_answer: false, is_private: false, evidence, at: now }).collect()
+        };
+        change_peer(log, owner, list, now, &mut |record| {
+            let after = record.with_sealed_of_list(new())?;
+            Some(PeerRecord { used: Some(now), ..after })
+        })?;
+        Ok(())
+    }
+
     /// Whether the message makes its sender a contact: a stamp let it through, or a rule that asked for
     /// authentication.
     fn is_welcome(&self, decision: &Decision, letter: &MessageContext<'_>) -> Result<bool, Deferral> {
@@ -138,16 +171,21 @@ impl Engine {
     }
 }
 
-/// Returns the holder's key and address of the user's own stamp that the message validly used.
+/// Returns the holder's key and address of the stamp from an address that the message validly used.
 fn used(decision: &Decision) -> Option<(PublicKey, Address)> {
+    let finding = decision.verdict.stamp().filter(|_| used_issuer(decision).is_some())?;
+    finding.holder.zip(finding.sender.clone())
+}
+
+/// Returns the address whose stamp the message validly used.
+fn used_issuer(decision: &Decision) -> Option<&str> {
     let finding = decision.verdict.stamp()?;
     let is_use = matches!(finding.reason, Some(Reason::Peer | Reason::Again));
-    let is_own = finding.vendor.as_ref().is_some_and(|vendor| vendor.contains('@'));
-    finding.holder.zip(finding.sender.clone()).filter(|_| is_use && is_own)
+    finding.vendor.as_deref().filter(|vendor| is_use && vendor.contains('@'))
 }
 
 /// Whether the message came through a mailing list. A list that writes under its own address must be no contact: all who
-/// read it would see what is sent to a contact.
+/// read it would see what is sent to a contact. A member who uses the list's stamp may write any From.
 fn is_from_list(message: &Message<'_>) -> bool {
     message.fields().any(|field| field.name_is("List-Id") || field.name_is("List-Post"))
 }
@@ -174,7 +212,7 @@ fn evidence(message: &Message<'_>, letter: &MessageContext<'_>, from: &Address) 
 }
 
 /// Revokes the stamps that a correspondent was given, and puts `change` of their record in its place. Returns how many
-/// stamps were revoked.
+/// stamps were revoked. `is_list` says which issuers are lists, whose stamps each owner revokes for themselves.
 ///
 /// The stamps are revoked first. Where this is cut off, the record still has them, and it can be repeated.
 ///
@@ -185,11 +223,14 @@ pub fn end(
     owner: Owner,
     address: &Address,
     now: UnixTime,
+    is_list: &dyn Fn(&str) -> bool,
     change: &dyn Fn(&PeerRecord) -> PeerRecord,
 ) -> Result<usize, StoreError> {
     let standing: Vec<_> = log.peer(owner, address)?.standing(now).cloned().collect();
     for given in &standing {
-        log.update_status(&given.issuer.canonical(), &given.serial, &mut |before| StampStatus {
+        let issuer = given.issuer.canonical();
+        let name = if is_list(&issuer) { owner.status_name(&issuer) } else { issuer };
+        log.update_status(&name, &given.serial, &mut |before| StampStatus {
             revoked: before.revoked.or(Some(now.0)),
             // Moving a message back does not undo it.
             means: None,
@@ -212,7 +253,7 @@ pub fn note_status(log: &dyn Store, vendor: &str, serial: &Serial, after: &Stamp
     }
     let mut holder = None;
     log.peers(&mut |Peer { owner, address, record }| {
-        if record.given.iter().any(|given| given.serial == *serial) {
+        if record.given.iter().any(|given| given.serial == *serial && given.issuer.canonical() == vendor) {
             holder = Some((owner, address));
             return ControlFlow::Break(());
         }

@@ -2,6 +2,7 @@
 //! stamp, so an opened one counts only under a key of its issuer that the user knows.
 
 use super::key_ring::{KeyRing, KeyState, PeerKey};
+use super::record::is_default;
 use super::{issuer, key_id};
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// Longest window of a stamp that is kept, in seconds: 366 days.
 pub const WINDOW_MAX: i64 = 366 * 86_400;
-/// Stamps of one correspondent that are kept: their own, and those of lists.
+/// Stamps of one correspondent, or of one list, that are kept.
 pub const HELD_MAX: usize = 4;
 /// The most seconds by which two clocks may differ.
 const SKEW: i64 = 300;
@@ -33,6 +34,9 @@ pub struct Held {
     pub expires: UnixTime,
     /// Whether the message that brought it showed that it comes from that address.
     pub is_proven: bool,
+    /// Whether it is for posts to a mailing list, which changes what it is used on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_list: bool,
 }
 
 impl Held {
@@ -69,6 +73,7 @@ pub struct Giver<'a> {
     address: &'a Address,
     /// Each key, and whether what it signed is known to come from the address.
     keys: Vec<(PublicKey, bool)>,
+    is_list: bool,
 }
 
 impl<'a> Giver<'a> {
@@ -78,13 +83,13 @@ impl<'a> Giver<'a> {
     pub fn sender(from: &'a Address, ring: &KeyRing, is_answer: bool, is_theirs: bool) -> Self {
         let is_proven = |own: &PeerKey| own.state != KeyState::New || is_theirs;
         let keys = ring.givers(is_answer).map(|own| (own.keys.signing, is_proven(own)));
-        Self { address: from, keys: keys.collect() }
+        Self { address: from, keys: keys.collect(), is_list: false }
     }
 
     /// A mailing list whose keys the user pinned.
     #[must_use]
     pub fn list(address: &'a Address, keys: &[PublicKey]) -> Self {
-        Self { address, keys: keys.iter().map(|key| (*key, true)).collect() }
+        Self { address, keys: keys.iter().map(|key| (*key, true)).collect(), is_list: true }
     }
 }
 
@@ -175,6 +180,7 @@ pub fn accept(
         issued,
         expires,
         is_proven: *is_proven,
+        is_list: giver.is_list,
     })
 }
 
@@ -395,8 +401,8 @@ mod tests {
         let kept = |signer: u8| {
             let stamp = gift_by(signer, "l@lists.example", A, 1, NOW);
             let me = Holder { address: &a, keys: &[secret(1).public()] };
-            accept(&stamp, &Giver::list(&list, &pinned), &me, &[], NOW).map(|held| held.audience)
+            accept(&stamp, &Giver::list(&list, &pinned), &me, &[], NOW).map(|held| (held.is_list, held.is_proven))
         };
-        assert_eq!((kept(5), kept(2)), (Ok(list.clone()), Err(OfferError::UnknownKey)));
+        assert_eq!((kept(5), kept(2)), (Ok((true, true)), Err(OfferError::UnknownKey)));
     }
 }

@@ -28,6 +28,8 @@ pub struct Copy<'a> {
     pub from: &'a Address,
     /// The recipient of the envelope. No other address, such as one of Reply-To, is ever given anything.
     pub recipient: &'a Address,
+    /// Whether the recipient is a mailing list. All its readers would see what it is told.
+    pub is_list: bool,
     /// Whether a program sent it, or it has the null sender.
     pub is_automatic: bool,
     pub give: GiveMode,
@@ -55,6 +57,9 @@ impl<'a> Plan<'a> {
         let none = Self { stamp: None, announce: None, give: Vec::new() };
         let Some(key) = copy.key.filter(|_| !copy.is_automatic && record.ended.is_none()) else { return none };
         let stamp = offer::choose(&record.held, &record.ring, copy.recipient, copy.keys, copy.now);
+        if copy.is_list {
+            return Self { stamp, ..none };
+        }
         let is_contact = record.contact.is_some();
         let announce = (is_contact || is_bought).then(|| Announced::next(&record.announced, key, copy.now));
         let mut due = match (is_contact, record.asked, copy.give) {
@@ -144,6 +149,7 @@ mod tests {
             issued: NOW,
             expires: NOW.plus(90 * DAY),
             is_proven,
+            is_list: false,
         }
     }
 
@@ -163,6 +169,7 @@ mod tests {
             now: NOW,
             from: &from,
             recipient: &recipient,
+            is_list: false,
             is_automatic: false,
             give: GiveMode::Answered,
             key: Some(&key),
@@ -183,6 +190,12 @@ mod tests {
         assert_eq!(plan(&record(), false, |copy| copy.key = None), (false, false, 0));
         let ended = PeerRecord { held: vec![held(true)], ..record().end(NOW) };
         assert_eq!(plan(&ended, true, |_| {}), (false, false, 0));
+    }
+
+    #[test]
+    fn a_list_is_told_nothing() {
+        let full = PeerRecord { held: vec![held(true)], ..record() };
+        assert_eq!(plan(&full, true, |copy| copy.is_list = true), (true, false, 0));
     }
 
     #[test]
@@ -223,6 +236,7 @@ mod tests {
             now,
             from: &from,
             recipient: &recipient,
+            is_list: false,
             is_automatic: false,
             give: GiveMode::Answered,
             key: Some(&key),

@@ -85,7 +85,7 @@ impl Sealed {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -127,6 +127,12 @@ impl PeerRecord {
     /// of an unproven sender never takes the place of another.
     #[must_use]
     pub fn with_sealed(&self, new: Vec<Sealed>) -> Option<Self> {
+        self.with_sealed_of_list(new).filter(|_| self.contact.is_some())
+    }
+
+    /// The same for what came in the name of a mailing list. The list's key is pinned, so no contact is needed.
+    #[must_use]
+    pub fn with_sealed_of_list(&self, new: Vec<Sealed>) -> Option<Self> {
         let mut after = self.clone();
         for new in new {
             if after.sealed.iter().any(|own| own.text == new.text) {
@@ -143,7 +149,7 @@ impl PeerRecord {
             }
             after.sealed.push(new);
         }
-        (self.contact.is_some() && self.ended.is_none() && after.sealed != self.sealed).then_some(after)
+        (self.ended.is_none() && after.sealed != self.sealed).then_some(after)
     }
 
     /// Returns how many uses of a stamp that the user gave to this key a day has, where `most` is what the user allows:
@@ -280,6 +286,7 @@ mod tests {
             issued: NOW.plus(i64::from(number)),
             expires: NOW.plus(90 * DAY),
             is_proven: true,
+            is_list: false,
         }
     }
 
@@ -320,6 +327,10 @@ mod tests {
     fn sealed_stamps_are_kept_from_correspondents_only_and_once() {
         let none = PeerRecord::default();
         assert_eq!(none.with_sealed(vec![sealed("AAAA")]), None);
+        // Those of a pinned list need no contact.
+        let of_list = none.with_sealed_of_list(vec![sealed("AAAA")]).unwrap();
+        assert_eq!((of_list.contact, of_list.sealed.len()), (None, 1));
+        assert_eq!(of_list.end(NOW).with_sealed_of_list(vec![sealed("AAAA")]), None);
         let after = record().with_sealed(vec![sealed("AAAA"), sealed("BBBB")]).unwrap();
         assert_eq!(after.with_sealed(vec![sealed("BBBB")]), None);
         let many = (0..9).fold(after, |record, at| record.with_sealed(vec![sealed(&format!("C{at}"))]).unwrap());

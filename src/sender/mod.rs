@@ -5,6 +5,7 @@
 //! - `selection.rs` chooses the vendor and `budget.rs` checks the spending limits, both without I/O.
 //! - `wallet/` keeps everything that must survive a crash. `vendor_client.rs` alone talks to a vendor.
 //! - `peers.rs` is the exchange of stamps with correspondents, which costs nothing. `peer_keys.rs` has the user's keys.
+//!   `list_gift.rs` makes the stamps of a list for its members.
 //! - `submission/` sends: one message in, a copy with its own stamp to each recipient.
 //!
 //! Not here: how a stamp is put on a message (`stamp/affix.rs`).
@@ -25,6 +26,7 @@
 pub mod account;
 pub mod budget;
 pub mod error;
+pub mod list_gift;
 pub mod peer_keys;
 pub mod peers;
 pub mod selection;

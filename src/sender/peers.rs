@@ -5,6 +5,7 @@
 //! - Serials, nonces and ephemeral keys follow from the user's key, the message and the recipient. A copy that is made
 //!   again after a crash or a deferral has the same stamps. The recipient's software knows the use again.
 //! - Messages that a program sent, and those with the null sender, carry nothing.
+//! - A post to a list whose key is pinned carries the list's stamp, if one was given, and tells the list nothing.
 //!
 //! What goes on a copy is decided in [`crate::peer::outgoing`].
 
@@ -12,12 +13,15 @@ use super::peer_keys::{Identity, PeerKeyError, PeerKeys};
 use crate::config::paths::PathsError;
 use crate::context::Context;
 use crate::context::error::Deferral;
+use crate::directory::own_keys::OwnKeysError;
+use crate::directory::pinned_lists::Lists;
 use crate::message::address::{Address, clear_addresses};
 use crate::message::automatic::is_automatic;
 use crate::message::edit::Edit;
 use crate::message::fingerprint::Fingerprint;
 use crate::message::header::fold;
 use crate::message::parse::Message;
+use crate::message::post;
 use crate::peer::gift::{self, CAUTIOUS_UNTIL, GiftError, Given};
 use crate::peer::offer::{self, Giver, Held, OfferError};
 use crate::peer::outgoing::{self, Copy, Plan};
@@ -46,6 +50,9 @@ pub struct Exchange<'a> {
     /// The keys of the identity to which stamps may be bound.
     holders: Vec<PublicKey>,
     owner: Owner,
+    lists: Lists,
+    /// The hash of the message as a post to a list, if it has one.
+    post: Option<Fingerprint>,
     /// Distinguishes the message from all others.
     name: Vec<u8>,
     /// The only recipient that its fields name, and its name in that record.
@@ -84,6 +91,8 @@ pub struct CopyFields {
 pub enum ExchangeError {
     #[error(transparent)]
     Keys(#[from] PeerKeyError),
+    #[error(transparent)]
+    Lists(#[from] OwnKeysError),
     #[error(transparent)]
     Paths(#[from] PathsError),
     #[error(transparent)]
@@ -156,20 +165,24 @@ impl<'a> Exchange<'a> {
         context.is_clock_right()?;
         let Some(from) = only_author(message) else { return Ok(None) };
         let Some(owner) = context.owner_of(&from) else { return Ok(None) };
-        let keys = PeerKeys::new(context.places.state()?, context.config.wait);
-        let identity = keys.find(&from)?;
+        let state = context.places.state()?;
+        // A list writes to all of its members, and is no correspondent of any.
+        let keys = PeerKeys::new(state, context.config.wait);
+        let Some(identity) = keys.find(&from)?.filter(|own| !own.is_list) else { return Ok(None) };
         let private = only_recipient(message).zip(message.first("Message-ID"));
         let private = private.map(|(to, id)| (to, message_name(&String::from_utf8_lossy(&id.unfolded()))));
-        let Some(identity) = identity else { return Ok(None) };
+        let (lists, post) = (Lists::read(state)?, post::hash(message));
         let (holders, own) = (identity.holders(), OnceLock::new());
-        Ok(Some(Self { context, identity, holders, owner, name, private, own }))
+        Ok(Some(Self { context, identity, holders, owner, lists, post, name, private, own }))
     }
 
     /// Reads what is known of a recipient, and opens the stamps that came since.
     pub fn look(&self, store: &dyn Store, recipient: &Address) -> Result<Correspondent, ExchangeError> {
         let record = self.open_waiting(store, recipient)?;
         let plan = Plan::new(&record, &self.copy(recipient), false);
-        let stamp = plan.stamp.map(|choice| (choice.stamp.clone(), choice.needs_another));
+        // Without a Date or a Message-ID, nothing of a post is the same for its readers.
+        let usable = plan.stamp.filter(|choice| !choice.stamp.is_list || self.post.is_some());
+        let stamp = usable.map(|choice| (choice.stamp.clone(), choice.needs_another));
         let (stamp, needs_another) = stamp.unzip();
         Ok(Correspondent {
             address: recipient.clone(),
@@ -187,11 +200,12 @@ impl<'a> Exchange<'a> {
             return Ok(record);
         }
         let (own, now) = (self.own()?, self.context.now);
-        let after = opened(&record, from, own, now);
+        let pinned = self.lists.is_list(&from.canonical()).then(|| self.lists.keys(from));
+        let after = opened(&record, from, pinned.as_deref(), own, now);
         if after == record {
             return Ok(record);
         }
-        store.update_peer(self.owner, from, &mut |record| opened(record, from, own, now))?;
+        store.update_peer(self.owner, from, &mut |record| opened(record, from, pinned.as_deref(), own, now))?;
         Ok(after)
     }
 
@@ -210,6 +224,7 @@ impl<'a> Exchange<'a> {
             now: self.context.now,
             from: &self.identity.address,
             recipient,
+            is_list: self.lists.is_list(&recipient.canonical()),
             is_automatic: false,
             give: self.context.config.peers.give,
             key: self.holders.last(),
@@ -278,10 +293,15 @@ impl<'a> Exchange<'a> {
     }
 
     /// Signs the use of a stamp on a copy: for the copy as it is, and if that is another message, for what arrives
-    /// after a server broke its long lines. The nonce is the same, so both are one use.
+    /// after a server broke its long lines. The nonce is the same, so both are one use. A list changes its posts, so the
+    /// use of its stamp is bound to what stays.
     fn uses(&self, token: &Token, stamp: &Held, key: &SecretKey, copy: &[u8], to: &Address) -> Vec<Token> {
         let [nonce, _] = halves(&self.drawn_by(key, stamp.serial.as_str().as_bytes(), to, &stamp.holder));
         let nonce = Serial::from_random(nonce);
+        if stamp.is_list {
+            let post = self.post.iter();
+            return post.map(|post| Proof::sign_post(token, post, &nonce, self.context.now, key)).collect();
+        }
         let copy = Message::parse(copy);
         let (whole, broken) = (Fingerprint::of(&copy), Fingerprint::of_broken(&copy));
         let forms = [Some(whole), (broken != whole).then_some(broken)];
@@ -338,19 +358,29 @@ fn halves(bytes: &[u8; 32]) -> [[u8; 16]; 2] {
     [first, second]
 }
 
-/// Returns the record after its sealed stamps were opened.
-fn opened(record: &PeerRecord, from: &Address, own: &[Identity], now: UnixTime) -> PeerRecord {
+/// Returns the record after its sealed stamps were opened. `pinned` are the keys of a list, if it is that of one.
+fn opened(
+    record: &PeerRecord,
+    from: &Address,
+    pinned: Option<&[PublicKey]>,
+    own: &[Identity],
+    now: UnixTime,
+) -> PeerRecord {
     let mut after = record.clone();
     after.sealed.clear();
     for sealed in &record.sealed {
-        let giver = Giver::sender(from, &record.ring, sealed.is_answer, sealed.is_theirs());
+        let giver = match pinned {
+            Some(keys) => Giver::list(from, keys),
+            None => Giver::sender(from, &record.ring, sealed.is_answer, sealed.is_theirs()),
+        };
         let accepted = open_one(&sealed.text, from, own).map(|(identity, token)| {
             let holders = identity.holders();
             offer::accept(&token, &giver, &identity.holder(&holders), &after.held, now)
         });
         match accepted {
             Some(Ok(held)) => after.held = offer::with(after.held, held, now),
-            Some(Err(OfferError::UnknownKey)) => after.sealed.push(sealed.clone()),
+            // One of a list is given again soon, and forged ones must not keep its place.
+            Some(Err(OfferError::UnknownKey)) if pinned.is_none() => after.sealed.push(sealed.clone()),
             Some(Err(_)) | None => {}
         }
     }

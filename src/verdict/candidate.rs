@@ -2,7 +2,7 @@
 //! the vendor, recipient, window, price. The used log knows the rest (revocation and grants by the user, earlier uses),
 //! so that goes out as a request. This module reads and writes nothing.
 
-use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey};
+use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey, only_owner, owner_of};
 use super::finding::Finding;
 use super::owner::Owner;
 use super::reason::Reason;
@@ -64,14 +64,45 @@ impl<'a> Candidate<'a> {
     }
 
     /// Returns the owner for whom the message is delivered: of the envelope's recipient, or else of the mailbox that
-    /// the stamp names.
-    fn owner(&self, stamp: &Stamp, envelope: &Envelope) -> Owner {
+    /// the stamp names. A list's stamp names the list, so there it is the only owner.
+    fn owner(&self, stamp: &Authentic, envelope: &Envelope) -> Owner {
         match &envelope.recipient {
-            Some(recipient) => self.mine(recipient).map(|mailbox| mailbox.owner_of(Some(recipient))),
-            None => mailbox_named(stamp, self, envelope).map(|(mailbox, address)| mailbox.owner_of(address.as_ref())),
+            Some(recipient) => owner_of(self.facts.mailboxes, recipient),
+            None if stamp.kind == IssuerKind::List => only_owner(self.facts.mailboxes),
+            None => {
+                let named = mailbox_named(&stamp.claims, self, envelope);
+                named.map(|(mailbox, address)| mailbox.owner_of(address.as_ref()))
+            }
         }
         .unwrap_or_default()
     }
+
+    /// Returns the owners for whom a delivery of the message may have asked about this stamp, and whether each is known
+    /// from the message. Several owners may have got one post to a list, each their own copy.
+    fn owners(&self, stamp: &Authentic) -> Vec<(Owner, bool)> {
+        if stamp.kind != IssuerKind::List {
+            return vec![(self.owner(stamp, &Envelope::default()), true)];
+        }
+        // Without an envelope, the owner was the only one, or the default.
+        let written = delivered_to(self.message, self.facts);
+        let mailboxes = self.facts.mailboxes.iter().filter(|it| it.owner.is_some() || !it.pattern.covers_many());
+        let all = mailboxes.filter(|_| written.is_none()).map(|mailbox| mailbox.owner_of(None));
+        let mut owners: Vec<(Owner, bool)> = written.map(|owner| (owner, true)).into_iter().collect();
+        for owner in all.chain([Owner::default()]) {
+            if owners.iter().all(|(known, _)| *known != owner) {
+                owners.push((owner, false));
+            }
+        }
+        owners
+    }
+}
+
+/// Returns the owner of the user's address in the first field in which a delivery wrote one. The delivery to the user
+/// was the last, and wrote above all others.
+pub(super) fn delivered_to(message: &Message<'_>, facts: &Facts<'_>) -> Option<Owner> {
+    let fields = message.fields().filter(|field| DELIVERED.iter().any(|name| field.name_is(name)));
+    let mut named = fields.take(16).flat_map(|field| addresses(&field.unfolded()));
+    named.find_map(|address| owner_of(facts.mailboxes, &address))
 }
 
 /// A stamp of which all is judged that does not depend on the recipient.
@@ -99,20 +130,28 @@ pub(super) fn judge(
     let mut finding = stamp.finding.clone();
     let question = stamp.authentic.as_ref().map(|stamp| {
         finding.reason = applies(stamp, case, envelope).err();
-        stamp.question(index, finding.reason, case, envelope)
+        stamp.question(index, finding.reason, case, case.owner(stamp, envelope))
     });
     (finding, question)
 }
 
-/// Returns the request that a delivery of the message made about the stamp `found`, if there was one.
-/// The log knows whether there was. The current time does not matter.
-pub(super) fn asked(found: &Found, case: &Candidate<'_>) -> Option<StoreQuestion> {
+/// Returns the requests that a delivery of the message made about the stamp `found`, if there was one: one for each
+/// owner to whom it may have been, with whether the owner is known. The log knows which were made. The current time
+/// does not matter.
+pub(super) fn asked(found: &Found, case: &Candidate<'_>) -> Vec<(StoreQuestion, bool)> {
+    let Some(stamp) = authentic_once(found, case) else { return Vec::new() };
+    let owners = case.owners(&stamp).into_iter();
+    owners.map(|(owner, is_known)| (stamp.question(0, None, case, owner), is_known)).collect()
+}
+
+/// Returns the stamp, if it was authentic at some time.
+fn authentic_once(found: &Found, case: &Candidate<'_>) -> Option<Authentic> {
     let signed = signed(found, &mut Finding::of(found.place), case.facts).ok()?;
     let kind = IssuerKind::of(&signed.issuer, case.facts);
     let holder = signed.claims.holder.as_ref();
     let proof = holder.map(|holder| proven(holder, &signed.token, kind, case, |_| true)).transpose().ok()?;
     let vendor = signed.issuer.vendor().to_owned();
-    Some(Authentic { vendor, kind, claims: signed.claims, proof }.question(0, None, case, &Envelope::default()))
+    Some(Authentic { vendor, kind, claims: signed.claims, proof })
 }
 
 /// Who issued a stamp.
@@ -325,6 +364,8 @@ fn mailbox_named<'a>(
 
 /// Fields that may name a recipient's own address.
 const ADDRESSED: [&str; 5] = ["To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To"];
+/// Those in which a delivery writes it.
+const DELIVERED: [&str; 3] = ["Delivered-To", "X-Original-To", "Envelope-To"];
 
 /// Paper, protocol step 4: B may check the window, and the window lets B forget old identifiers.
 fn window(stamp: &Authentic, facts: &Facts<'_>) -> Result<(), Reason> {
@@ -364,21 +405,19 @@ impl Authentic {
     /// Returns the request to the used log.
     /// A stamp with a flaw is only looked up. A grant covers it all the same, and a message accepted before its window
     /// ended is recognized when it comes again.
-    fn question(
-        &self,
-        finding: usize,
-        flaw: Option<Reason>,
-        case: &Candidate<'_>,
-        envelope: &Envelope,
-    ) -> StoreQuestion {
+    fn question(&self, finding: usize, flaw: Option<Reason>, case: &Candidate<'_>, owner: Owner) -> StoreQuestion {
         let facts = case.facts;
         let terms = if flaw.is_some() { Terms::LookUp } else { Terms::Spend };
+        let vendor = match self.kind {
+            IssuerKind::List => owner.status_name(&self.vendor),
+            IssuerKind::Vendor | IssuerKind::Own => self.vendor.clone(),
+        };
         let spend = SpendRequest {
-            vendor: self.vendor.clone(),
+            vendor,
             serial: self.claims.serial.clone(),
             expires: self.claims.expires,
             message: case.read().0,
-            owner: case.owner(&self.claims, envelope),
+            owner,
             from: case
                 .message
                 .authors()
@@ -396,7 +435,7 @@ impl Authentic {
         let question = |spend, accepted| StoreQuestion { finding, spend, accepted, correspondent: None, then: None };
         match &self.proof {
             Some(proof) if self.claims.many => {
-                let mut vendor = format!("{}#{}", spend.vendor, spend.serial);
+                let mut vendor = format!("{}#{}", self.vendor, spend.serial);
                 if self.kind == IssuerKind::List {
                     // Every subscriber gets the post, also those who share a log.
                     vendor.push_str(&format!("#{}", String::from(spend.owner)));

@@ -3,7 +3,7 @@
 
 use super::candidate::{self, Candidate, StoreQuestion, Verified};
 use super::class::Class;
-use super::facts::{Envelope, Facts};
+use super::facts::{Envelope, Facts, only_owner};
 use super::finding::{Finding, Verdict};
 use super::owner::Owner;
 use super::reason::Reason;
@@ -81,12 +81,16 @@ pub fn identify(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Finding> {
     locate(message).stamps.iter().map(|found| candidate::identify(found, facts)).collect()
 }
 
-/// What the used log may know of one authentic stamp on a received message.
+/// What the used log may know of one authentic stamp on a received message, for one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// The stamp's vendor.
+    /// Which stamp of the message it is.
+    pub stamp: usize,
+    /// The name under which the log has the stamp's status: its vendor, and of a list's stamp also the owner.
     pub vendor: String,
     pub serial: Serial,
+    /// Whether the message was delivered to this owner, if to any. Otherwise it may have been another.
+    pub is_owner_known: bool,
     /// The requests that a delivery of the message would have made.
     pub asked: Vec<SpendRequest>,
 }
@@ -95,13 +99,31 @@ pub struct Trace {
 #[must_use]
 pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
     let case = Candidate::new(message, facts);
-    let questions = locate(message).stamps.into_iter().filter_map(|found| candidate::asked(&found, &case));
-    let trace = |question: StoreQuestion| {
-        let (vendor, serial) = (question.spend.vendor.clone(), question.spend.serial.clone());
-        let asked = std::iter::once(question.spend).chain(question.then.map(|then| then.spend)).collect();
-        Trace { vendor, serial, asked }
-    };
-    questions.map(trace).collect()
+    let mut traces = Vec::new();
+    for (stamp, found) in locate(message).stamps.iter().enumerate() {
+        for (question, is_owner_known) in candidate::asked(found, &case) {
+            let (vendor, serial) = (question.spend.vendor.clone(), question.spend.serial.clone());
+            let asked = std::iter::once(question.spend).chain(question.then.map(|then| then.spend)).collect();
+            traces.push(Trace { stamp, vendor, serial, is_owner_known, asked });
+        }
+    }
+    traces
+}
+
+/// Returns the name under which the log has the status of an issuer's stamps for the owner of this message, or for
+/// `owner` if one is named. `None` if that is not known.
+#[must_use]
+pub fn status_name(
+    issuer: &str,
+    message: Option<&Message<'_>>,
+    owner: Option<Owner>,
+    facts: &Facts<'_>,
+) -> Option<String> {
+    if !issuer.contains('@') || !facts.keys.is_list(issuer) {
+        return Some(issuer.to_owned());
+    }
+    let owner = owner.or_else(|| message.and_then(|message| candidate::delivered_to(message, facts)));
+    owner.or_else(|| only_owner(facts.mailboxes)).map(|owner| owner.status_name(issuer))
 }
 
 impl Claim {

@@ -31,6 +31,13 @@ impl Owner {
         *self == Self::default()
     }
 
+    /// Returns the name under which the log has the status of a list's stamps for this owner. Each subscriber decides
+    /// for themselves, also where they share a log.
+    #[must_use]
+    pub fn status_name(&self, list: &str) -> String {
+        if self.is_default() { list.to_owned() } else { format!("{list}#{}", String::from(*self)) }
+    }
+
     fn hashed(kind: &str, name: &str) -> Self {
         let digest = Sha256::digest(format!("{kind}\0{name}"));
         let mut owner = [0; 8];

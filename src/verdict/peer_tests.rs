@@ -1,7 +1,8 @@
 //! Tests of stamps that an address issued: the user's own, and those of a mailing list.
 
-use super::examine::{Step, examine};
+use super::examine::{Step, examine, status_name, traces};
 use super::facts::{Envelope, Facts, KeyDirectory, KeyFact, KeyStatus, Mailbox, Policy, VendorKey};
+use super::owner::Owner;
 use super::reason::Reason;
 use super::spend::{SpendRequest, SpendResult};
 use crate::message::address::{Address, Pattern};
@@ -101,13 +102,12 @@ fn for_post(stamp: &Token, text: &str) -> Token {
     Proof::sign_post(stamp, &post, &nonce(), NOW, &holder())
 }
 
+fn mailbox(address: &str) -> Mailbox {
+    Mailbox { pattern: Pattern::parse(address).unwrap(), price: 3, owner: Some(address.to_owned()) }
+}
+
 /// Judges the message at `now` for this recipient, with a log that knows nothing. Returns the reason and the requests.
 fn judge_at(now: UnixTime, text: &str, recipient: Option<&str>) -> (Reason, Vec<SpendRequest>) {
-    let mailbox = |address: &str| Mailbox {
-        pattern: Pattern::parse(address).unwrap(),
-        price: 3,
-        owner: Some(address.to_owned()),
-    };
     let mailboxes = [mailbox(ME), mailbox(OTHER)];
     let facts = Facts { now, mailboxes: &mailboxes, policy: &Policy::default(), keys: &Keys };
     let recipient = recipient.map(|address| Address::parse(address).unwrap());
@@ -218,6 +218,33 @@ fn a_post_to_a_pinned_list_is_accepted_as_the_list_changed_it() {
     assert_eq!(reason(&text.replace("08:00", "08:01")), Reason::BadHolderProof);
     // A direct copy, for which the holder signed the whole message.
     assert_eq!(reason(&used(&of_list(), for_message)), Reason::Peer);
+}
+
+#[test]
+fn each_subscriber_decides_about_a_lists_stamp_alone() {
+    let text = used(&of_list(), for_post);
+    let statuses: Vec<String> =
+        [ME, OTHER].iter().map(|me| judge_at(NOW, &text, Some(me)).1[0].vendor.clone()).collect();
+    let named = [ME, OTHER].map(|owner| Owner::named(owner).status_name(LIST));
+    assert_eq!(statuses, named);
+    assert_eq!(judge_at(NOW, &text, None).1[0].vendor, LIST);
+    let mailboxes = [ME, OTHER].map(mailbox);
+    let facts = Facts { now: NOW, mailboxes: &mailboxes, policy: &Policy::default(), keys: &Keys };
+    let found = |text: &str| {
+        let traces = traces(&Message::parse(text.as_bytes()), &facts);
+        traces.into_iter().map(|it| (it.vendor, it.is_owner_known, it.stamp)).collect::<Vec<_>>()
+    };
+    // What is asked about a post later is what a delivery asked, for the owner to whom it was delivered.
+    let [me, other] = named.clone();
+    let list = LIST.to_owned();
+    assert_eq!(found(&text), [(me.clone(), false, 0), (other.clone(), false, 0), (list.clone(), false, 0)]);
+    let to_other = format!("Delivered-To: x@z.example\nDelivered-To: {OTHER}\nDelivered-To: {ME}\n{text}");
+    assert_eq!(found(&to_other), [(other.clone(), true, 0), (list, false, 0)]);
+    let name =
+        |issuer: &str, text: &str, owner| status_name(issuer, Some(&Message::parse(text.as_bytes())), owner, &facts);
+    assert_eq!(name(LIST, &to_other, None), Some(other));
+    assert_eq!(name(LIST, &to_other, Some(Owner::named(ME))), Some(me));
+    assert_eq!((name(LIST, &text, None), name(ME, &text, None)), (None, Some(ME.to_owned())));
 }
 
 #[test]

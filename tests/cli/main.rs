@@ -14,6 +14,8 @@ mod main_job;
 #[cfg(all(feature = "sender", feature = "vendor"))]
 mod peer_attacks;
 #[cfg(all(feature = "sender", feature = "vendor"))]
+mod peer_lists;
+#[cfg(all(feature = "sender", feature = "vendor"))]
 mod peers;
 mod plain_errors;
 mod replies;

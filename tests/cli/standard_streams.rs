@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 62] = [
+const COMMANDS: [(&str, i32, i32); 64] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -53,6 +53,8 @@ const COMMANDS: [(&str, i32, i32); 62] = [
     ("peer end bob@y.example", -1, 74),
     ("peer drop bob@y.example", -1, 74),
     ("peer give bob@y.example", -1, 74),
+    ("peer pin talk@lists.example k4.public.Kay64UG8yvCyLhqU000LxzYeUm0L_hLIl5S8kyKWbdc", -1, 74),
+    ("peer unpin talk@lists.example", -1, 74),
     ("peer extract", 74, 74),
     ("trust add -", 74, 74),
     ("directory list", 0, 74),

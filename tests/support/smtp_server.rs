@@ -127,7 +127,7 @@ impl SmtpServer {
             if input.read_line(&mut line)? == 0 {
                 return Ok(());
             }
-            let answer = match line.get(..4).unwrap_or_default() {
+            let answer = match &*line.get(..4).unwrap_or_default().to_ascii_uppercase() {
                 "MAIL" if mode == Mode::OnlyFromUsers && line.contains("<>") => "553 write a sender",
                 "RCPT" if mode == Mode::OnlyFromUsers && line.contains("<gone@") => "550 no such user",
                 "RCPT" if mode == Mode::Refuse || mode == Mode::Partly && line.contains("<gone@") => "550 no such user",

@@ -17,6 +17,7 @@ use crate::context::used_log;
 use crate::database::Host;
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
+use crate::directory::pinned_lists::Lists;
 use crate::directory::signing_key::SigningKey;
 use crate::message::address::{Address, LocalCase, Pattern};
 use crate::os::clock;
@@ -91,6 +92,9 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     let malformed = |(_, why): &&(PathBuf, IgnoredReason)| matches!(why, IgnoredReason::Malformed { .. });
     if let Some((file, why)) = vendors.unheeded.iter().find(malformed) {
         return Err(Failure::new(CONFIG, format!("{}: {}", file.display(), trust::ignored(why))));
+    }
+    if let Ok(state) = places.state() {
+        Lists::read(state).map_err(|error| Failure::new(CONFIG, error))?;
     }
     directory_sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {
@@ -204,6 +208,7 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("peers.enabled", json!(config.peers.enabled)),
         ("peers.give", json!(if config.peers.give == GiveMode::Ask { "ask" } else { "answered" })),
         ("peers.days", json!(config.peers.days)),
+        ("peers.list_days", json!(config.peers.list_days)),
         ("peers.max_uses_per_day", json!(config.peers.max_uses_per_day)),
         ("peers.nonce_retention", json!(policy.nonce_retention)),
         ("store.kind", json!(if config.store.is_some() { "postgres" } else { "redb" })),

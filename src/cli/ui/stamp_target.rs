@@ -1,14 +1,15 @@
 //! Selects stamps: those on a message, those of a Message-ID, or one by its serial.
 
-use super::exit_status::{DATA, Failure, NO_INPUT};
+use super::exit_status::{DATA, Failure, NO_INPUT, USAGE};
 use super::input;
 use crate::engine::judge::Engine;
 use crate::engine::result_header::LONGEST;
 use crate::log::verdict_log::{Entry, VerdictLog};
 use crate::mailbox::mbox::Messages;
-use crate::message::header::escape_untrusted;
+use crate::message::header::{escape_untrusted, readable};
 use crate::message::parse::Message;
 use crate::stamp::serial::Serial;
+use crate::verdict::facts::owner_named;
 
 /// Hint where a Message-ID names no stamp.
 const INSTEAD: &str = "pipe the message itself in, or name the stamp with --serial VENDOR/SERIAL";
@@ -23,6 +24,10 @@ pub struct Args {
     /// The stamp that decided the class of the message with this Message-ID, as the verdict log has it
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
+    /// The owner for whom a stamp of a mailing list is meant: a name, or an address; needed if the configuration has
+    /// several and the message does not tell
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
     /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
@@ -52,10 +57,10 @@ impl Args {
     /// Message-ID of several messages; 66 for a Message-ID that is not in the verdict log.
     pub fn resolve(&self, engine: &Engine) -> Result<Vec<Target>, Failure> {
         if let Some(text) = &self.serial {
-            return Ok(vec![named(text)?]);
+            return self.of_owner(vec![named(text)?], None, engine);
         }
         if let Some(id) = &self.message_id {
-            return logged(id, engine);
+            return self.of_owner(logged(id, engine)?, None, engine);
         }
         let input = input::message(engine.context.config.largest)?;
         let message = Message::parse(&input.bytes);
@@ -69,7 +74,7 @@ impl Args {
             .filter_map(|finding| Some(Target { vendor: finding.vendor.clone()?, serial: finding.serial.clone()? }))
             .collect();
         match (targets.is_empty(), findings.first().and_then(|finding| finding.reason)) {
-            (false, _) => Ok(targets),
+            (false, _) => self.of_owner(targets, Some(&message), engine),
             (true, None) => {
                 Err(Failure::new(DATA, "no stamp in this message").hint("name the stamp with --serial VENDOR/SERIAL"))
             }
@@ -78,6 +83,31 @@ impl Args {
                     .hint("name it with --serial VENDOR/SERIAL if you mean it all the same"))
             }
         }
+    }
+}
+
+impl Args {
+    /// Returns the stamps by the names under which the log has their statuses: of a list's stamp, each owner has their
+    /// own.
+    fn of_owner(
+        &self,
+        targets: Vec<Target>,
+        message: Option<&Message<'_>>,
+        engine: &Engine,
+    ) -> Result<Vec<Target>, Failure> {
+        let unknown = || Failure::new(DATA, "the configuration has several owners").hint("name one with --owner");
+        let owner = self.owner.as_deref().map(|name| {
+            owner_named(&engine.context.config.mailboxes, name).ok_or_else(|| {
+                let shown = readable(name.as_bytes(), 200);
+                Failure::new(USAGE, format!("--owner: {shown} is neither an owner nor one of your addresses"))
+            })
+        });
+        let owner = owner.transpose()?;
+        let named = targets.into_iter().map(|Target { vendor, serial }| {
+            let vendor = engine.status_name(&vendor, message, owner)?.ok_or_else(unknown)?;
+            Ok(Target { vendor, serial })
+        });
+        named.collect()
     }
 }
 

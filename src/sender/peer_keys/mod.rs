@@ -21,6 +21,7 @@ use crate::time::UnixTime;
 use data_encoding::BASE64URL_NOPAD;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,9 @@ pub struct OwnKey {
 #[derive(Debug)]
 pub struct Identity {
     pub address: Address,
+    /// Whether it is the address of a mailing list that the user runs. Its key makes stamps for members, and nothing
+    /// else.
+    pub is_list: bool,
     pub keys: Vec<OwnKey>,
 }
 
@@ -92,7 +96,14 @@ pub enum PeerKeyError {
 #[serde(deny_unknown_fields)]
 struct Kept {
     address: Address,
+    #[serde(default, skip_serializing_if = "is_false")]
+    list: bool,
     keys: Vec<KeptKey>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde wants.
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[derive(Serialize, Deserialize)]
@@ -260,7 +271,7 @@ impl Identity {
             status: key.status,
             next: key.next.map(|signature| BASE64URL_NOPAD.encode(&signature)),
         });
-        Kept { address: self.address.clone(), keys: keys.collect() }
+        Kept { address: self.address.clone(), list: self.is_list, keys: keys.collect() }
     }
 
     /// `None` if the text is malformed, or no address could have such keys.
@@ -277,15 +288,14 @@ impl Identity {
             });
         }
         let active = keys.iter().filter(|key| key.status == OwnKeyStatus::Active).count();
-        let identity = Self { address: kept.address, keys };
+        let identity = Self { address: kept.address, is_list: kept.list, keys };
         let last = identity.active()?;
         issuer(&identity.address, &last.secret.public())?;
         (active == 1 && identity.keys.len() <= KEYS_MAX).then_some(identity)
     }
 
-    fn public(&self) -> (Address, Vec<PublicOwnKey>) {
-        let keys = self.keys.iter().map(|key| PublicOwnKey { key: key.secret.public(), status: key.status });
-        (self.address.clone(), keys.collect())
+    fn public(&self) -> Vec<PublicOwnKey> {
+        self.keys.iter().map(|key| PublicOwnKey { key: key.secret.public(), status: key.status }).collect()
     }
 }
 
@@ -342,18 +352,18 @@ impl PeerKeys {
         addresses.iter().map(|address| self.get(address)).collect()
     }
 
-    /// Makes the first key of an address.
+    /// Makes the first key of an address, or of a mailing list that the user runs.
     ///
     /// # Errors
     /// [`PeerKeyError::Exists`] when it has one.
-    pub fn create(&self, address: &Address, now: UnixTime) -> Result<Identity, PeerKeyError> {
+    pub fn create(&self, address: &Address, is_list: bool, now: UnixTime) -> Result<Identity, PeerKeyError> {
         self.change(|| {
             if self.find(address)?.is_some() {
                 return Err(PeerKeyError::Exists(address.clone()));
             }
             let new = OwnKey::generate(now)?;
             issuer(address, &new.secret.public()).ok_or_else(|| PeerKeyError::Address(address.clone()))?;
-            Ok(Identity { address: address.clone(), keys: vec![new] })
+            Ok(Identity { address: address.clone(), is_list, keys: vec![new] })
         })
     }
 
@@ -421,6 +431,7 @@ impl PeerKeys {
         for new in new.ok_or_else(form)? {
             merged.push(match self.find(&new.address)? {
                 None => new,
+                Some(own) if own.is_list != new.is_list => return Err(PeerKeyError::Conflict(new.address)),
                 Some(mut own) => {
                     own.merge(new)?;
                     own
@@ -463,7 +474,12 @@ impl PeerKeys {
     /// Writes the public halves of all keys, those of `new` in the place of what their files have.
     fn publish(&self, new: &[Identity]) -> Result<(), PeerKeyError> {
         let old = self.list()?;
-        let public: OwnKeys = old.iter().chain(new).map(Identity::public).collect();
+        // The later one of an address counts.
+        let all: BTreeMap<String, &Identity> =
+            old.iter().chain(new).map(|own| (own.address.canonical(), own)).collect();
+        let (lists, addresses): (Vec<&Identity>, _) = all.into_values().partition(|own| own.is_list);
+        let mut public: OwnKeys = addresses.into_iter().map(|own| (own.address.clone(), own.public())).collect();
+        lists.into_iter().for_each(|list| public.add_list(&list.address, list.public()));
         let failed = |source| PeerKeyError::Write { path: own_keys::path(&self.folder), source };
         public.write(&self.folder).map_err(failed)
     }

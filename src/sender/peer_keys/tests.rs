@@ -1,6 +1,7 @@
 //! Keys in their files: made, replaced, revoked, carried.
 
 use super::*;
+use crate::peer::announcement::Announcement;
 use crate::verdict::facts::{KeyFact, KeyStatus};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,7 +31,7 @@ fn keys_are_files_that_only_the_user_can_read() {
     let (folder, keys) = home();
     let odd = address("a/b.%2Fc+d@x.example");
     for own in [&address("me@x.example"), &odd] {
-        let made = keys.create(own, NOW).unwrap();
+        let made = keys.create(own, false, NOW).unwrap();
         assert_eq!(keys.get(own).unwrap().to_text(), made.to_text());
         assert_eq!(mode(&keys.path(own)), 0o600);
         assert_eq!(keys.path(own).parent(), Some(folder.path().join("peer").as_path()));
@@ -39,18 +40,39 @@ fn keys_are_files_that_only_the_user_can_read() {
     let own = fs::read_to_string(folder.path().join("peer/own.json")).unwrap();
     assert!(!own.contains("secret") && own.matches("k4.public.").count() == 2, "{own}");
     assert_eq!(keys.list().unwrap().len(), 2);
-    assert!(matches!(keys.create(&odd, NOW), Err(PeerKeyError::Exists(_))));
-    assert!(matches!(keys.create(&address("\"b b\"@x.example"), NOW), Err(PeerKeyError::Address(_))));
+    assert!(matches!(keys.create(&odd, false, NOW), Err(PeerKeyError::Exists(_))));
+    assert!(matches!(keys.create(&address("\"b b\"@x.example"), false, NOW), Err(PeerKeyError::Address(_))));
     assert!(matches!(keys.get(&address("no@x.example")), Err(PeerKeyError::Absent(_))));
     fs::set_permissions(keys.path(&odd), fs::Permissions::from_mode(0o640)).unwrap();
     assert!(matches!(keys.get(&odd), Err(PeerKeyError::File(_))));
 }
 
 #[test]
+fn the_key_of_a_list_is_published_as_one_and_carried() {
+    let ((folder, keys), (_other, host)) = (home(), home());
+    let (me, list) = (address("me@x.example"), address("l@lists.example"));
+    keys.create(&me, false, NOW).unwrap();
+    keys.create(&list, true, NOW).unwrap();
+    keys.rotate(&list, false, NOW.plus(60)).unwrap();
+    let public = |keys: &PeerKeys| fs::read_to_string(own_keys::path(&keys.folder)).unwrap();
+    let published: OwnKeys = serde_json::from_str(&public(&keys)).unwrap();
+    assert!(published.is_list("l@lists.example") && published.is_personal("me@x.example"));
+    assert_eq!(published.list_keys(&list).count(), 2);
+    keys.export(&folder.path().join("one")).unwrap();
+    host.import(&folder.path().join("one")).unwrap();
+    assert_eq!(public(&host), public(&keys));
+    assert!(host.get(&list).unwrap().is_list && !host.get(&me).unwrap().is_list);
+    // A person and a list never have one key.
+    let (_third, stranger) = home();
+    stranger.create(&list, false, NOW).unwrap();
+    assert!(matches!(stranger.import(&folder.path().join("one")), Err(PeerKeyError::Conflict(_))));
+}
+
+#[test]
 fn a_file_under_another_name_is_refused() {
     let (_folder, keys) = home();
     let (one, two) = (address("one@x.example"), address("two@x.example"));
-    keys.create(&one, NOW).unwrap();
+    keys.create(&one, false, NOW).unwrap();
     fs::copy(keys.path(&one), keys.path(&two)).unwrap();
     assert!(matches!(keys.get(&two), Err(PeerKeyError::Form { .. })));
     for text in ["", "{}", "{\"address\":\"one@x.example\",\"keys\":[]}"] {
@@ -63,7 +85,7 @@ fn a_file_under_another_name_is_refused() {
 fn a_rotated_key_is_named_by_the_one_before() {
     let (_folder, keys) = home();
     let own = address("me@x.example");
-    let first = keys.create(&own, NOW).unwrap().active().unwrap().public();
+    let first = keys.create(&own, false, NOW).unwrap().active().unwrap().public();
     let after = keys.rotate(&own, false, NOW.plus(60)).unwrap();
     assert_eq!(keys.get(&own).unwrap().announcement().unwrap(), after.announcement().unwrap());
     let seen = announced(&after);
@@ -88,7 +110,7 @@ fn a_rotated_key_is_named_by_the_one_before() {
 fn keys_are_carried_to_another_host_and_follow_there() {
     let ((folder, keys), (_other, host)) = (home(), home());
     let own = address("me@x.example");
-    keys.create(&own, NOW).unwrap();
+    keys.create(&own, false, NOW).unwrap();
     let file = |name: &str| folder.path().join(name);
     assert_eq!(keys.export(&file("one")).unwrap(), std::slice::from_ref(&own));
     assert_eq!(mode(&file("one")), 0o600);
@@ -118,7 +140,7 @@ fn keys_are_carried_to_another_host_and_follow_there() {
     assert_eq!(host.get(&own).unwrap().to_text(), keys.get(&own).unwrap().to_text());
     // Two keys of one address that do not follow each other.
     let (_third, stranger) = home();
-    stranger.create(&own, NOW).unwrap();
+    stranger.create(&own, false, NOW).unwrap();
     let before = stranger.get(&own).unwrap().to_text();
     assert!(matches!(stranger.import(&file("two")), Err(PeerKeyError::Conflict(_))));
     assert_eq!(stranger.get(&own).unwrap().to_text(), before);
@@ -137,7 +159,7 @@ fn any_retired_key_can_be_revoked() {
     let (folder, keys) = home();
     let alice = address("alice@x.example");
     let id = |identity: &Identity, at: usize| key_id(&identity.keys[at].secret.public());
-    keys.create(&alice, NOW).unwrap();
+    keys.create(&alice, false, NOW).unwrap();
     keys.rotate(&alice, false, NOW).unwrap();
     let three = keys.rotate(&alice, false, NOW).unwrap();
     assert!(matches!(keys.revoke(&alice, &id(&three, 2), NOW), Err(PeerKeyError::Active(_))));

@@ -80,8 +80,17 @@ impl Person {
         self.classifies(arrived, &["--now", &at.to_string()])
     }
 
+    /// The same for another address of the configuration.
+    pub fn gets_for(&self, recipient: &str, arrived: &[u8]) -> String {
+        self.judges(recipient, arrived, &[])
+    }
+
     fn classifies(&self, arrived: &[u8], more: &[&str]) -> String {
-        let args = ["classify", "--recipient", self.address, "--sender", "x@mail.example"];
+        self.judges(self.address, arrived, more)
+    }
+
+    fn judges(&self, recipient: &str, arrived: &[u8], more: &[&str]) -> String {
+        let args = ["classify", "--recipient", recipient, "--sender", "x@mail.example"];
         self.home.run(args.iter().chain(more).copied(), arrived).text().trim_end().to_owned()
     }
 

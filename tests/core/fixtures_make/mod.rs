@@ -5,6 +5,7 @@
 mod accepted;
 mod case;
 mod fetched;
+mod lists;
 mod own;
 mod refused;
 mod ruled;
@@ -27,6 +28,7 @@ fn cases() -> Vec<Case> {
         ruled::cases(),
         sealed::cases(),
         own::cases(),
+        lists::cases(),
     ]
     .concat()
 }

@@ -1,6 +1,6 @@
 //! `mailstamp peer end` and `peer drop`: the user ends the exchange with a correspondent.
 
-use super::{Correspondent, shown};
+use super::{Correspondent, lists, shown};
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::context::Context;
@@ -47,7 +47,9 @@ fn leave(
     if log.peer(owner, &of.address)? == PeerRecord::default() {
         return Err(of.unknown());
     }
-    let revoked = peers::end(log.as_ref(), owner, &of.address, context.now, change)?;
+    let lists = lists(context)?;
+    let is_list = |address: &str| lists.is_list(address);
+    let revoked = peers::end(log.as_ref(), owner, &of.address, context.now, &is_list, change)?;
     output::line(&match of.common.json {
         true => json!({
             "schema": output::SCHEMA,

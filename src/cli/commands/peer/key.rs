@@ -1,10 +1,11 @@
 //! `mailstamp peer key`: makes, shows and replaces the user's own keys.
 
 use super::{Common, keys, shown};
-use crate::cli::ui::exit_status::{Failure, USAGE};
+use crate::cli::ui::exit_status::{CANNOT_CREATE, Failure, USAGE};
 use crate::cli::ui::output;
 use crate::context::Context;
 use crate::directory::own_keys::OwnKeyStatus;
+use crate::directory::pinned_lists::PinnedLists;
 use crate::message::address::Address;
 use crate::peer::announcement::Announcement;
 use crate::peer::key_id;
@@ -27,15 +28,21 @@ pub enum Command {
 ///
 /// Only you can read its file. With --compromised, the present key is revoked: all that it signed counts for nothing,
 /// stamps that are bound to it cannot be used, and your correspondents decide anew about the next key.
+///
+/// With --list, it is the key of a mailing list that you run: members pin it, and "peer give --list" gives them stamps.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp peer key new\n  \
     mailstamp peer key new alice@x.example\n  \
+    mailstamp peer key new --list talk@lists.example\n  \
     mailstamp peer key new --compromised alice@x.example")]
 pub struct NewArgs {
     /// Your address [default: the only one in the configuration]
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", conflicts_with = "list")]
     address: Option<Address>,
+    /// The address of a mailing list that you run; it need not be one of yours
+    #[arg(long, value_name = "LIST", conflicts_with = "compromised")]
+    list: Option<Address>,
     /// Replace a key that others may have
     #[arg(long)]
     compromised: bool,
@@ -99,9 +106,16 @@ impl Command {
 pub(super) fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
     let keys = keys(context)?;
     let identities = match command {
+        Command::New(NewArgs { list: Some(list), .. }) => {
+            if PinnedLists::read(context.places.state()?).is_ok_and(|pinned| pinned.contains(&list.canonical())) {
+                let failure = Failure::new(CANNOT_CREATE, format!("{}: a key of this list is pinned", shown(list)));
+                return Err(failure.hint("if you run it, first: mailstamp peer unpin"));
+            }
+            vec![keys.create(list, true, context.now)?]
+        }
         Command::New(NewArgs { address, compromised: false, .. }) => {
             let address = configured(address.as_ref(), context)?;
-            vec![keys.create(&address, context.now)?]
+            vec![keys.create(&address, false, context.now)?]
         }
         Command::New(NewArgs { address, .. }) => {
             vec![keys.rotate(&with_keys(address.as_ref(), &keys.list()?)?, true, context.now)?]
@@ -129,7 +143,11 @@ pub(super) fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
     if identities.is_empty() && !command.common().json {
         output::note("you have no key; make one with: mailstamp peer key new");
     }
-    if is_new && !context.config.peers.enabled {
+    let is_list = matches!(command, Command::New(NewArgs { list: Some(_), .. }));
+    if is_list && !command.common().json {
+        output::note("members accept its stamps after: mailstamp peer pin LIST KEY");
+    }
+    if is_new && !is_list && !context.config.peers.enabled {
         output::note("it is neither announced nor used until the configuration has: [peers] enabled = true");
     }
     Ok(0)
@@ -191,7 +209,9 @@ fn text(identity: &Identity, key: &OwnKey) -> String {
 fn object(identity: &Identity, key: &OwnKey) -> Result<Value, Failure> {
     let public = key.public();
     let is_active = key.status == OwnKeyStatus::Active;
-    let announcement = if is_active { Some(identity.announcement()?.as_str().to_owned()) } else { None };
+    // The key of a list is pinned, and never announced.
+    let announcement =
+        if is_active && !identity.is_list { Some(identity.announcement()?.as_str().to_owned()) } else { None };
     let since = match key.status {
         OwnKeyStatus::Revoked { since } => Some(since.to_string()),
         OwnKeyStatus::Active | OwnKeyStatus::Retired => None,
@@ -199,6 +219,7 @@ fn object(identity: &Identity, key: &OwnKey) -> Result<Value, Failure> {
     Ok(json!({
         "schema": output::SCHEMA,
         "address": identity.address,
+        "list": identity.is_list,
         "status": word(key.status),
         "created": key.created.to_string(),
         "revoked": since,

@@ -2,9 +2,10 @@
 
 use super::{Common, Correspondent, shown};
 use crate::cli::commands::correspondents::{owner_named, owner_text};
-use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::exit_status::{Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::context::Context;
+use crate::directory::pinned_lists::{PinnedKey, PinnedLists};
 use crate::message::header::readable;
 use crate::peer::key_id;
 use crate::peer::key_ring::{KeyState, PeerKey};
@@ -14,7 +15,8 @@ use crate::time::UnixTime;
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 
-/// List the correspondents whose keys are known, or who are known well enough to be told yours.
+/// List the correspondents whose keys are known, or who are known well enough to be told yours, and then the mailing
+/// lists whose keys are pinned.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp peer list\n  mailstamp peer list --json y.example")]
 pub struct ListArgs {
@@ -51,7 +53,15 @@ pub(super) fn list(args: &ListArgs, context: &Context) -> Result<u8, Failure> {
     for peer in &rows {
         output::line(&if args.common.json { object(peer, context).to_string() } else { line(peer, context) })?;
     }
-    if rows.is_empty() && !args.common.json {
+    let pinned = PinnedLists::read(context.places.state()?).map_err(|error| Failure::new(NO_INPUT, error))?;
+    let mut count = rows.len();
+    for (list, keys) in pinned.lists().filter(|(list, _)| wanted.as_ref().is_none_or(|text| list.contains(&**text))) {
+        for own in keys {
+            output::line(&if args.common.json { pinned_object(list, own) } else { pinned_line(list, own) })?;
+            count += 1;
+        }
+    }
+    if count == 0 && !args.common.json {
         output::note("no such correspondent is known");
     }
     Ok(0)
@@ -102,6 +112,22 @@ pub(super) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failure> {
     Ok(0)
 }
 
+fn pinned_line(list: &str, pinned: &PinnedKey) -> String {
+    let (list, since) = (readable(list.as_bytes(), 600), pinned.since);
+    format!("{list}  list, key {} pinned since {since}  {}", key_id(&pinned.key), pinned.key)
+}
+
+fn pinned_object(list: &str, pinned: &PinnedKey) -> String {
+    json!({
+        "schema": output::SCHEMA,
+        "list": list,
+        "id": key_id(&pinned.key),
+        "key": pinned.key.to_string(),
+        "since": pinned.since.to_string(),
+    })
+    .to_string()
+}
+
 /// Returns the word for what a correspondent is.
 fn state(record: &PeerRecord) -> &'static str {
     let has = |state| record.ring.keys().iter().any(|own| own.state == state);
@@ -111,6 +137,7 @@ fn state(record: &PeerRecord) -> &'static str {
         _ if has(KeyState::Changed) => "changed",
         _ if has(KeyState::Known) => "known",
         _ if has(KeyState::New) => "new",
+        _ if record.held.iter().any(|held| held.is_list) => "list",
         _ => "contact",
     }
 }

@@ -6,12 +6,15 @@ mod extract;
 mod give;
 mod key;
 mod list;
+mod list_gift;
+mod pin;
 mod transfer;
 
 use super::correspondents::owner_named;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
+use crate::directory::pinned_lists::Lists;
 use crate::message::address::Address;
 use crate::message::header::readable;
 use crate::sender::peer_keys::{PeerKeyError, PeerKeys};
@@ -33,8 +36,12 @@ pub enum Command {
     End(end::EndArgs),
     /// Forget a correspondent
     Drop(end::DropArgs),
-    /// Give a correspondent a stamp with your next message
+    /// Give a correspondent a stamp with your next message, or a member of your list one for posts to it
     Give(give::Args),
+    /// Accept the stamps of a mailing list
+    Pin(pin::PinArgs),
+    /// Accept the stamps of a mailing list no longer
+    Unpin(pin::UnpinArgs),
     /// Print the stamps that a message brought you
     Extract(extract::Args),
     /// Write your keys to a file, for your other host
@@ -91,6 +98,8 @@ impl Command {
             Self::End(args) => &args.of.common,
             Self::Drop(args) => &args.of.common,
             Self::Give(args) => &args.common,
+            Self::Pin(args) => &args.common,
+            Self::Unpin(args) => &args.common,
             Self::Extract(args) => &args.common,
             Self::Export(args) => &args.common,
             Self::Import(args) => &args.common,
@@ -118,6 +127,8 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::End(args) => end::end(args, &context),
         Command::Drop(args) => end::drop(args, &context),
         Command::Give(args) => give::run(args, &context),
+        Command::Pin(args) => pin::pin(args, &context),
+        Command::Unpin(args) => pin::unpin(args, &context),
         Command::Extract(args) => extract::run(args, &context),
         Command::Export(args) => transfer::export(args, &context),
         Command::Import(args) => transfer::import(args, &context),
@@ -127,6 +138,11 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
 /// Returns the user's keys.
 fn keys(context: &Context) -> Result<PeerKeys, Failure> {
     Ok(PeerKeys::new(context.places.state()?, context.config.wait))
+}
+
+/// Returns the lists whose stamps count.
+fn lists(context: &Context) -> Result<Lists, Failure> {
+    Lists::read(context.places.state()?).map_err(|error| Failure::new(NO_INPUT, error))
 }
 
 /// Returns an address as text for a terminal.
@@ -170,6 +186,7 @@ impl From<ExchangeError> for Failure {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Keys(error) => error.into(),
+            ExchangeError::Lists(error) => Self::new(NO_INPUT, error),
             ExchangeError::Paths(error) => error.into(),
             ExchangeError::Undecided(error) => error.into(),
             ExchangeError::Store(error) => error.into(),
