@@ -58,6 +58,11 @@ pub fn can_have_keys(address: &Address) -> bool {
     Issuer::new(&address.canonical(), "k").is_ok()
 }
 
+/// Whether a member of a record is left out where it is written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

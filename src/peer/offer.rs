@@ -2,8 +2,7 @@
 //! stamp, so an opened one counts only under a key of its issuer that the user knows.
 
 use super::key_ring::{KeyRing, KeyState, PeerKey};
-use super::record::is_default;
-use super::{issuer, key_id};
+use super::{is_default, issuer, key_id};
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::{ClaimError, Stamp};

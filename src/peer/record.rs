@@ -5,7 +5,7 @@ use super::gift::{self, Announced, Given};
 use super::key_ring::{Evidence, KeyRing, NEW_LIFETIME};
 use super::offer::{self, Held};
 use super::sealing::SEALED_MAX;
-use super::{SEALED_FIELD, SEALED_READ};
+use super::{SEALED_FIELD, SEALED_READ, is_default};
 use crate::message::parse::Message;
 use crate::stamp::extract::without_white_space;
 use crate::stamp::signing::PublicKey;
@@ -83,10 +83,6 @@ impl Sealed {
     pub fn is_theirs(&self) -> bool {
         self.is_private && self.evidence >= Evidence::Aligned
     }
-}
-
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// Returns the name of a message in a record: the first 16 bytes of SHA-256 over its Message-ID, in base64url. Angle
