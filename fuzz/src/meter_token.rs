@@ -24,7 +24,7 @@ pub fn run(input: &[u8]) {
 }
 
 fn check(token: &Token) {
-    // Nobody signed what comes from outside with this key.
+    // Input is never signed with this key.
     let is_signed = super::VENDOR_KEY.public().verify(token, Purpose::Meter);
     if let Ok(payment) = Payment::read(token.payload()) {
         assert!(payment.credits > 0);

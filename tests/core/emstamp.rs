@@ -259,7 +259,7 @@ fn lines() -> Vec<(&'static str, String)> {
         ("ID at another price", with_id("joe@example.org", PRICE + 1, END)),
         ("the last second of the ID", with_id("joe@example.org", PRICE, NOW)),
         ("ID that has ended", with_id("joe@example.org", PRICE, NOW.plus(-1))),
-        ("ID of nobody", line(&Serial::new("abc").unwrap(), "3", &payload.replacen(id.as_str(), "abc", 1), OURS)),
+        ("ID of no server", line(&Serial::new("abc").unwrap(), "3", &payload.replacen(id.as_str(), "abc", 1), OURS)),
         ("licence that has ended", of("ended")),
         ("licence too far ahead", of("far")),
         ("licence that is not listed", of("new")),

@@ -2,7 +2,7 @@
 //! own, and its footer names an agency and one of the licences that the agency gave out.
 //!
 //! - The message is bound by its fingerprint, which the receiver checks when it has the message.
-//! - Only the payee's account can clear the token, so a token that is copied on the way pays nobody else.
+//! - Only the payee's account can clear the token, so a token that is copied on the way pays no other account.
 //! - A payment is payer, mailbox and message (`accounting::meter`), whatever the ID: a receiver that takes a token and asks
 //!   for another one gets one of them cleared.
 //! - A token has two forms: text, as on the wire, and the bytes that this text encodes ([`to_bytes`]).
