@@ -19,15 +19,19 @@
 use crate::config::file::{self, FileError};
 use crate::message::address::Address;
 use crate::os::atomic_file::{self, Durability};
+use crate::os::{self, file_lock, safe_open};
 use crate::peer::key_id;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use crate::verdict::facts::{KeyFact, KeyStatus, VendorKey};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The public halves of all own keys, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +81,14 @@ pub fn folder(state: &Path) -> PathBuf {
 #[must_use]
 pub fn path(folder: &Path) -> PathBuf {
     folder.join("own.json")
+}
+
+/// Locks the folder of the user's keys for a change, and makes it where it is missing. `None` if another process had the
+/// lock for longer than `wait`.
+pub fn lock(folder: &Path, wait: Duration) -> io::Result<Option<File>> {
+    os::make_folder(folder, 0o700)?;
+    let lock = safe_open::file(&folder.join("lock"), OFlags::RDWR | OFlags::CREATE)?;
+    file_lock::lock_within(lock, wait)
 }
 
 impl OwnKeys {

@@ -16,13 +16,11 @@ use super::own_keys::{self, OwnKeys, OwnKeysError};
 use crate::config::file;
 use crate::message::address::Address;
 use crate::os::atomic_file::{self, Durability};
-use crate::os::{self, file_lock, safe_open};
 use crate::peer::key_id;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use crate::verdict::facts::{KeyFact, KeyStatus, VendorKey};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -155,11 +153,8 @@ impl PinnedLists {
     ) -> Result<T, PinError> {
         let path = path(state);
         let failed = |source| PinError::Write { path: path.clone(), source };
-        let folder = own_keys::folder(state);
-        os::make_folder(&folder, 0o700).map_err(failed)?;
-        let lock = safe_open::file(&folder.join("lock"), OFlags::RDWR | OFlags::CREATE);
-        let lock = lock.map_err(|errno| failed(errno.into()))?;
-        let _lock = file_lock::lock_within(lock, wait).map_err(failed)?.ok_or(PinError::Busy(wait.as_secs()))?;
+        let lock = own_keys::lock(&own_keys::folder(state), wait).map_err(failed)?;
+        let _lock = lock.ok_or(PinError::Busy(wait.as_secs()))?;
         let before = Self::read(state)?;
         let mut after = before.clone();
         let done = change(&mut after)?;

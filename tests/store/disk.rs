@@ -8,6 +8,7 @@ use mailstamp::store::StoreError;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::{ResidentLog, WalFile};
 use redb::StorageBackend;
+use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,25 @@ pub enum Plan {
     LoseJournalSyncs,
     /// Of the journal only the first file is read.
     ReadHalf,
+}
+
+impl Plan {
+    /// Returns the ways in which this operation fails: by each error of the system, and by a kill.
+    pub fn failures(at: usize) -> impl Iterator<Item = Self> {
+        let errors = [Errno::IO, Errno::NOSPC, Errno::ROFS].map(|errno| Self::FailAt(at, errno.raw_os_error()));
+        errors.into_iter().chain([Self::DieAt(at)])
+    }
+
+    /// Panics if the store says something else than the error of the system that this plan causes.
+    pub fn assert_named(self, error: &StoreError) {
+        let Self::FailAt(_, errno) = self else { return };
+        let is_right = match Errno::from_raw_os_error(errno) {
+            Errno::NOSPC => matches!(error, StoreError::Full { .. }),
+            Errno::ROFS => matches!(error, StoreError::ReadOnly { .. }),
+            _ => matches!(error, StoreError::Io { .. }),
+        };
+        assert!(is_right, "{self:?}: {error:?}");
+    }
 }
 
 /// The disk. Clones are the same disk.

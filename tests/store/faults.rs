@@ -43,8 +43,7 @@ fn at_every_operation<T: std::fmt::Debug>(
     let operations = count.lock().unwrap().all;
     assert!(operations > 8, "{operations}");
     for at in 0..operations {
-        let errors = [Errno::IO, Errno::NOSPC, Errno::ROFS].map(|errno| Plan::FailAt(at, errno.raw_os_error()));
-        for plan in errors.into_iter().chain([Plan::DieAt(at)]) {
+        for plan in Plan::failures(at) {
             let disk = before.copy();
             let result = disk.open(plan).and_then(|log| {
                 let result = job(&log);
@@ -53,13 +52,8 @@ fn at_every_operation<T: std::fmt::Debug>(
                 }
                 result
             });
-            if let (Err(error), Plan::FailAt(_, errno)) = (&result, plan) {
-                let right = match Errno::from_raw_os_error(errno) {
-                    Errno::NOSPC => matches!(error, StoreError::Full { .. }),
-                    Errno::ROFS => matches!(error, StoreError::ReadOnly { .. }),
-                    _ => matches!(error, StoreError::Io { .. }),
-                };
-                assert!(right, "{plan:?}: {error:?}");
+            if let Err(error) = &result {
+                plan.assert_named(error);
             }
             let log = disk.open(Plan::Work).unwrap();
             check(&log, result);

@@ -10,7 +10,7 @@ use crate::directory::own_keys::{self, OwnKeyStatus, OwnKeys, PublicOwnKey};
 use crate::message::address::Address;
 use crate::message::header::percent_encoded;
 use crate::os::atomic_file::{self, Durability};
-use crate::os::{self, file_lock, random, safe_open};
+use crate::os::{random, safe_open};
 use crate::peer::announcement::{Announcement, AnnouncementError, Keys, Link, STEPS_MAX};
 use crate::peer::offer::Holder;
 use crate::peer::sealing::SealSecret;
@@ -454,9 +454,8 @@ impl PeerKeys {
     fn lock(&self) -> Result<File, PeerKeyError> {
         let path = self.folder.join("lock");
         let failed = |source| PeerKeyError::Write { path: path.clone(), source };
-        os::make_folder(&self.folder, 0o700).map_err(failed)?;
-        let file = safe_open::file(&path, OFlags::RDWR | OFlags::CREATE).map_err(|errno| failed(errno.into()))?;
-        file_lock::lock_within(file, self.wait).map_err(failed)?.ok_or(PeerKeyError::Busy(self.wait.as_secs()))
+        let lock = own_keys::lock(&self.folder, self.wait).map_err(failed)?;
+        lock.ok_or(PeerKeyError::Busy(self.wait.as_secs()))
     }
 
     fn write(&self, identity: &Identity) -> Result<(), PeerKeyError> {

@@ -35,20 +35,11 @@ fn at_every_operation<T: std::fmt::Debug>(job: impl Fn(&Bank) -> Result<T, BankE
     let operations = count.lock().unwrap().all;
     assert!(operations > 8, "{operations}");
     for at in 0..operations {
-        let errors = [Errno::IO, Errno::NOSPC, Errno::ROFS].map(|errno| Plan::FailAt(at, errno.raw_os_error()));
-        for plan in errors.into_iter().chain([Plan::DieAt(at)]) {
+        for plan in Plan::failures(at) {
             let disk = before.copy();
             let result = disk.bank(plan).and_then(|bank| job(&bank));
-            if let (Err(error), Plan::FailAt(_, errno)) = (&result, plan) {
-                let error = error.store().unwrap_or_else(|| panic!("{plan:?}: {error:?}"));
-                assert!(
-                    match Errno::from_raw_os_error(errno) {
-                        Errno::NOSPC => matches!(error, StoreError::Full { .. }),
-                        Errno::ROFS => matches!(error, StoreError::ReadOnly { .. }),
-                        _ => matches!(error, StoreError::Io { .. }),
-                    },
-                    "{plan:?}: {error:?}"
-                );
+            if let (Err(error), Plan::FailAt(..)) = (&result, plan) {
+                plan.assert_named(error.store().unwrap_or_else(|| panic!("{plan:?}: {error:?}")));
             }
             let bank = disk.bank(Plan::Work).unwrap();
             sound(&bank);
