@@ -51,6 +51,9 @@ pub enum ConfigError {
     /// An error in the table `[submission]`.
     #[error("submission.{0}")]
     Submission(&'static str),
+    /// An error in the table `[gateway]`: the key, and what is wrong.
+    #[error("{0}")]
+    Gateway(String),
     /// One of the above, at its line and column.
     #[error("line {line}, column {column}: {source}")]
     At { line: usize, column: usize, source: Box<Self> },
@@ -74,7 +77,7 @@ impl ConfigError {
             Self::Folder(value) => syntax::locate(text, "watch", value),
             Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
             Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
-            Self::Boundary(what) | Self::Store(what) => syntax::place_of_key(text, key_of(what)),
+            Self::Boundary(what) | Self::Store(what) | Self::Gateway(what) => syntax::place_of_key(text, key_of(what)),
             Self::Submission(what) => syntax::place_of_key(text, &format!("submission.{}", key_of(what))),
             Self::Syntax(_) | Self::At { .. } => None,
         };

@@ -9,6 +9,7 @@ pub mod directory_sources;
 mod entry;
 mod error;
 pub mod file;
+pub mod gateway;
 pub mod paths;
 pub mod peers;
 mod ranges;
@@ -35,6 +36,7 @@ use boundary::{Boundary, BoundaryTable, MilterSettings};
 use deliver::{Deliver, DeliverTable, HeldTable};
 use entry::{AddressEntry, SealKeys, Syslog};
 pub use error::ConfigError;
+use gateway::{Gateway, GatewayTable};
 use peers::{Peers, PeersTable};
 use ranges::Number;
 use sender::{SenderSettings, SenderTable};
@@ -127,6 +129,8 @@ pub struct Config {
     pub boundary: Option<Boundary>,
     /// Settings of the submission server, if there is one.
     pub submission: Option<SubmissionServer>,
+    /// Settings of the gateway, if there is one.
+    pub gateway: Option<Gateway>,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -177,6 +181,7 @@ struct File {
     serve: ServeTable,
     boundary: Option<BoundaryTable>,
     submission: Option<SubmissionTable>,
+    gateway: Option<GatewayTable>,
 }
 
 /// Default limit on the size of a message that is read whole: 256 MiB.
@@ -217,6 +222,7 @@ impl Default for File {
             serve: ServeTable::default(),
             boundary: None,
             submission: None,
+            gateway: None,
         }
     }
 }
@@ -335,6 +341,7 @@ impl Config {
             sender: file.sender.settle(case)?,
             serve: file.serve.settle()?,
             submission: file.submission.map(|table| table.settle(&path)).transpose()?,
+            gateway: file.gateway.map(|table| table.settle(&path)).transpose()?,
         })
     }
 }

@@ -270,6 +270,9 @@ fn configuration_keys_are_those_of_the_manual() {
         ("BoundaryTable", "boundary."),
         ("StoreTable", "store."),
         ("SubmissionTable", "submission."),
+        ("GatewayTable", "gateway."),
+        ("InboundTable", "gateway.inbound."),
+        ("OutboundTable", "gateway.outbound."),
         ("RepliesTable", "replies."),
         ("DeliverTable", "deliver."),
         ("HeldTable", "held."),
@@ -301,6 +304,9 @@ fn configuration_keys_are_those_of_the_manual() {
         "boundary",
         "store",
         "submission",
+        "gateway",
+        "gateway.inbound",
+        "gateway.outbound",
     ] {
         assert!(known.remove(table), "{table}");
     }
@@ -327,6 +333,7 @@ fn documented_defaults_are_those_of_the_program() {
     let (milter, others): (Vec<_>, Vec<_>) = lines.partition(|(key, _)| key.starts_with("boundary."));
     let (submission, others): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|(key, _)| key.starts_with("submission."));
+    let (gateway, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|(key, _)| key.starts_with("gateway."));
     let (store, others): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|(key, _)| key.starts_with("store.") && key != "store.kind");
     let written = |keys: Vec<(String, String)>| -> String {
@@ -341,6 +348,8 @@ fn documented_defaults_are_those_of_the_program() {
     assert_eq!(parse(&(written(milter) + needed)), parse(needed));
     let needed = needed_beside("submission.");
     assert_eq!(parse(&(written(submission) + needed)), parse(needed));
+    let needed = needed_beside("gateway.inbound.").to_owned() + needed_beside("gateway.outbound.");
+    assert_eq!(parse(&(written(gateway) + &needed)), parse(&needed));
     if cfg!(feature = "postgres") {
         let needed = needed_beside("store.");
         assert_eq!(parse(&(written(store) + needed)), parse(needed));
@@ -351,6 +360,10 @@ fn documented_defaults_are_those_of_the_program() {
 fn needed_beside(key: &str) -> &'static str {
     if key.starts_with("submission.") {
         "\nsubmission.listen = \"127.0.0.1:1\"\nsubmission.user = \"a\"\nsubmission.password_file = \"/p\"\n"
+    } else if key.starts_with("gateway.inbound.") {
+        "\ngateway.inbound.listen = \"[::]:25\"\ngateway.inbound.inner = \"127.0.0.1:1\"\ngateway.inbound.help = \"a\"\n"
+    } else if key.starts_with("gateway.outbound.") {
+        "\ngateway.outbound.listen = \"unix:/s\"\ngateway.outbound.routes = { \"y.example\" = \"mx.y.example:25\" }\n"
     } else if key.starts_with("store.") {
         "\nstore.kind = \"postgres\"\nstore.hosts = [\"/run/postgresql\"]\n"
     } else {

@@ -8,6 +8,7 @@ use crate::cli::ui::output;
 use crate::config::boundary::{Boundary, Listen};
 use crate::config::directory_sources;
 use crate::config::file::{self, Content, FileErrorKind};
+use crate::config::gateway::{ClientAddress, Gateway, NullSender};
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
 use crate::config::store::SharedLog;
@@ -24,7 +25,7 @@ use crate::os::clock;
 use crate::peer::outgoing::GiveMode;
 use crate::policy::rule_set::Rules;
 #[cfg(feature = "sender")]
-use crate::server::tls::Certificate;
+use crate::server::tls::{Certificate, Files};
 use crate::verdict::class::Class;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -102,6 +103,11 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint(format!("write addresses = [\"you@your.example\"] into {}", place.display())));
     }
+    for (key, path, content) in config.gateway.iter().flat_map(Gateway::files) {
+        if is_readable(key, path, content)? && content == Content::Secret {
+            SigningKey::read_seal(path).map_err(|error| Failure::new(CONFIG, format!("{key}: {error}")))?;
+        }
+    }
     if let Some(path) = config.milter().and_then(|milter| milter.seal.as_deref())
         && is_readable("boundary.seal", path, Content::Secret)?
     {
@@ -128,6 +134,11 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     #[cfg(feature = "sender")]
     if let Some(tls) = config.submission.as_ref().and_then(|server| server.tls.as_ref()) {
         Certificate::read(&tls.into()).map_err(|error| Failure::new(CONFIG, error))?;
+    }
+    #[cfg(feature = "sender")]
+    if let Some((certificate, key)) = config.gateway.as_ref().and_then(|it| it.inbound.as_ref()?.tls.as_ref()) {
+        let files = Files { certificate: certificate.clone(), key: key.clone() };
+        Certificate::read(&files).map_err(|error| Failure::new(CONFIG, error))?;
     }
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
@@ -265,7 +276,8 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
     let settings = settings.chain(boundary).chain(store);
     let next = next(&sendmail.next).into_iter().map(|(key, value)| (key.to_owned(), value));
     let submission = submission(config).into_iter().map(|(key, value)| (key.to_owned(), value));
-    let settings = settings.chain(next).chain(submission).chain(by_class);
+    let gateway = config.gateway.iter().flat_map(gateway).map(|(key, value)| (key.to_owned(), value));
+    let settings = settings.chain(next).chain(submission).chain(gateway).chain(by_class);
     if as_json {
         let mut object: serde_json::Map<_, _> = settings.collect();
         object.insert("schema".to_owned(), json!(output::SCHEMA));
@@ -324,7 +336,7 @@ fn store(log: &SharedLog) -> Vec<(&'static str, Value)> {
 }
 
 /// Settings that are durations, in seconds.
-const DURATIONS: [&str; 16] = [
+const DURATIONS: [&str; 17] = [
     "stamps.skew",
     "stamps.max_window",
     "stamps.expiry_grace",
@@ -341,6 +353,7 @@ const DURATIONS: [&str; 16] = [
     "replies.per_sender",
     "held.keep",
     "sender.timeout",
+    "gateway.inbound.id_life",
 ];
 
 /// Returns the settings as a configuration file: what stands outside a table first. A setting without a value is left
@@ -401,6 +414,53 @@ fn submission(config: &Config) -> Vec<(&'static str, Value)> {
         ("submission.max_message_size", json!(server.largest)),
         ("submission.connections", json!(server.connections)),
     ]
+}
+
+/// Returns the settings of the gateway, of the halves that there are.
+fn gateway(gateway: &Gateway) -> Vec<(&'static str, Value)> {
+    let mut settings = vec![("gateway.name", json!(gateway.name))];
+    if let Some(it) = &gateway.inbound {
+        let (certificate, key) = it.tls.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
+        let client_address = match it.client_address {
+            ClientAddress::Xclient => "xclient",
+            ClientAddress::Proxy => "proxy",
+            ClientAddress::None => "none",
+        };
+        settings.extend([
+            ("gateway.inbound.listen", json!(it.listen.to_string())),
+            ("gateway.inbound.inner", json!(it.inner.to_string())),
+            ("gateway.inbound.client_address", json!(client_address)),
+            ("gateway.inbound.certificate", json!(certificate)),
+            ("gateway.inbound.key", json!(key)),
+            ("gateway.inbound.price", json!(it.price)),
+            ("gateway.inbound.help", json!(it.help)),
+            ("gateway.inbound.close_unaware", json!(it.closes_unaware)),
+            (
+                "gateway.inbound.null_sender",
+                json!(if it.null_sender == NullSender::Accept { "accept" } else { "refuse" }),
+            ),
+            ("gateway.inbound.id_life", json!(it.id_life)),
+            ("gateway.inbound.meter_exposure", json!(it.meter_exposure)),
+            ("gateway.inbound.seal", json!(it.seal)),
+            ("gateway.inbound.max_message_size", json!(it.largest)),
+            ("gateway.inbound.connections", json!(it.connections)),
+        ]);
+    }
+    if let Some(it) = &gateway.outbound {
+        let routes: BTreeMap<_, _> = it.routes.iter().map(|(domain, route)| (domain, route.to_string())).collect();
+        settings.extend([
+            ("gateway.outbound.listen", json!(it.listen.to_string())),
+            ("gateway.outbound.tls", json!(if it.verifies { "verified" } else { "off" })),
+            ("gateway.outbound.ca", json!(it.ca)),
+            ("gateway.outbound.max_price", json!(it.max_price)),
+            ("gateway.outbound.max_message", json!(it.max_message)),
+            ("gateway.outbound.max_day", json!(it.max_day)),
+            ("gateway.outbound.max_message_size", json!(it.largest)),
+            ("gateway.outbound.connections", json!(it.connections)),
+            ("gateway.outbound.routes", json!(routes)),
+        ]);
+    }
+    settings
 }
 
 /// Returns the receiver of the copies of `mailstamp sendmail`. Secrets are in files of their own.
