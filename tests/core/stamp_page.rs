@@ -5,6 +5,7 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use mailstamp::message::address::Address;
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::message::parse::Message;
+use mailstamp::message::post;
 use mailstamp::peer::announcement::Announcement;
 use mailstamp::peer::gift::{Recipient, give};
 use mailstamp::peer::sealing::{SealSecret, open, seal};
@@ -155,4 +156,33 @@ fn the_announcement_and_the_sealed_stamp_are_those_of_the_keys() {
     assert_eq!(stamp.footer(), value("own-footer").as_bytes());
     assert_eq!(open(&value("sealed"), &joe, &ann, &secret).unwrap(), stamp);
     assert_eq!(seal(&stamp, &joe, &ann, &secret.public(), &bytes_from(0x80)).unwrap(), value("sealed"));
+}
+
+#[test]
+fn the_use_of_a_lists_stamp_is_proven_for_the_post() {
+    let (list, ann) = (Address::parse("talk@lists.example").unwrap(), Address::parse("ann@example.net").unwrap());
+    let key = SecretKey::from_random(&bytes_from(0xc0));
+    assert_eq!(key.public().to_string(), value("list-key"));
+    let at = |text: &str| UnixTime::from_rfc3339(text).unwrap();
+    let member = Recipient { address: &ann, holder: &holder().public(), days: 14 };
+    let serial = Serial::new("member-1").unwrap();
+    let (_, stamp) = give(&list, &key, &member, serial, at("2026-11-21T12:00:00Z")).unwrap();
+    assert_eq!(stamp.payload(), value("list-payload").as_bytes());
+    assert_eq!(stamp.footer(), value("list-footer").as_bytes());
+    assert_eq!(stamp.as_str(), value("list-token"));
+
+    let lines = block("so uses the stamp on these lines").replace('\n', "\r\n");
+    assert_eq!(HEXLOWER.encode(&Sha256::digest(lines)), value("post-hash"));
+    let sent = message().replace("Subject: ", "Subject: [talk] ") + "-- \nthe list talk\n";
+    for text in [message(), &sent] {
+        let hash = post::hash(&Message::parse(text.as_bytes())).unwrap();
+        assert_eq!(hash.to_string(), value("post-hash"));
+        let used = Token::parse(&value("list-use-token")).unwrap();
+        assert_eq!(used.payload(), value("list-use-payload").as_bytes());
+        let proof = Proof::verify_post(&used, &stamp, &hash, &holder().public()).unwrap();
+        let nonce = Serial::new("post-1").unwrap();
+        assert_eq!((&proof.nonce, proof.issued), (&nonce, at("2026-11-21T12:00:30Z")));
+        assert!(Proof::verify(&used, &stamp, &hash, &holder().public()).is_err());
+        assert_eq!(Proof::sign_post(&stamp, &hash, &nonce, proof.issued, &holder()), used);
+    }
 }
