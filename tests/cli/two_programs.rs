@@ -125,6 +125,20 @@ fn the_whole_program_judges_alike() {
     run(at(tools, &home).arg("classify"), &message).exits(0).says("first-class again");
 }
 
+// The linker drops what is not used, so symbols show what a program can do.
+#[test]
+fn the_filter_has_no_client_of_a_network_and_opens_no_seal() {
+    let symbols = |of: &str| run(Command::new(program("nm", "binutils")).arg(of), b"").exits(0).text();
+    let (filter, tools) = (symbols(MAILSTAMP), symbols(MAILSTAMP_TOOLS));
+    let absent = ["hpke", "chacha20", "x25519", "tokio", "rustls", "ureq", "hickory", "axum"];
+    assert_eq!(absent.map(|name| filter.lines().find(|line| line.contains(name))), [None; 8]);
+    // Both have symbols, and that of a crate is found where it is linked.
+    assert!(filter.contains("ed25519_dalek"));
+    #[cfg(feature = "sender")]
+    assert!(["hpke", "chacha20", "x25519"].iter().all(|name| tools.contains(name)));
+    assert!(tools.contains("ed25519_dalek"));
+}
+
 #[test]
 fn doctor_sees_programs_of_two_releases() {
     let home = Home::new();
