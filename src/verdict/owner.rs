@@ -38,6 +38,13 @@ impl Owner {
         if self.is_default() { list.to_owned() } else { format!("{list}#{}", String::from(*self)) }
     }
 
+    /// Returns the list and the owner of a [`status_name`](Self::status_name); `None` for any other name in the log.
+    #[must_use]
+    pub fn of_status_name(name: &str) -> Option<(&str, Self)> {
+        let (list, owner) = name.rsplit_once('#')?;
+        Some((list, Self::try_from(owner.to_owned()).ok()?)).filter(|(list, _)| list.contains('@'))
+    }
+
     fn hashed(kind: &str, name: &str) -> Self {
         let digest = Sha256::digest(format!("{kind}\0{name}"));
         let mut owner = [0; 8];

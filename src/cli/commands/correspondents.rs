@@ -6,6 +6,7 @@ use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::address::{Address, in_letters};
 use crate::message::header::readable;
+use crate::stamp::serial::Serial;
 use crate::store::Correspondent;
 use crate::verdict::facts;
 use crate::verdict::owner::Owner;
@@ -129,4 +130,27 @@ pub(super) fn owner_text(context: &Context, owner: Owner) -> Option<String> {
     }
     let mut names = context.config.mailboxes.iter().filter_map(|mailbox| mailbox.owner.as_deref());
     Some(names.find(|name| Owner::named(name) == owner).map_or_else(|| owner.into(), str::to_owned))
+}
+
+/// A name under which the log has the status of a stamp, for display: the issuer, and of a list's stamp the owner.
+pub(super) struct StatusName<'a> {
+    pub(super) issuer: &'a str,
+    /// The owner's name, or else the number under which the log has it.
+    pub(super) owner: Option<String>,
+}
+
+impl<'a> StatusName<'a> {
+    pub(super) fn of(name: &'a str, context: &Context) -> Self {
+        match Owner::of_status_name(name) {
+            Some((issuer, owner)) => Self { issuer, owner: owner_text(context, owner) },
+            None => Self { issuer: name, owner: None },
+        }
+    }
+
+    /// Returns the stamp of this serial in one line of text.
+    pub(super) fn with_serial(&self, serial: &Serial) -> String {
+        let shown = |text: &str| readable(text.as_bytes(), 600);
+        let owner = self.owner.as_deref().map(|owner| format!(" of {}", shown(owner)));
+        format!("{}/{serial}{}", shown(self.issuer), owner.unwrap_or_default())
+    }
 }

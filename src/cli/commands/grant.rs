@@ -1,6 +1,7 @@
 //! `mailstamp grant`, `revoke` and `unrevoke`: the user's decisions about single stamps. Each command may be repeated,
 //! and reports what it did.
 
+use super::correspondents::StatusName;
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::stamp_target::{self, Target};
 use crate::cli::ui::{input, output};
@@ -196,14 +197,17 @@ fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, 
     let changes = change(engine, &Message::parse(&input.bytes), log.as_ref())?;
     let what = |changed: &StatusChange| if changed.is_change() { did } else { "left as it was" };
     if as_json {
-        let stamp =
-            |it: &StatusChange| json!({ "vendor": it.vendor, "serial": it.serial.as_str(), "result": what(it) });
+        let stamp = |it: &StatusChange| {
+            let StatusName { issuer, owner } = StatusName::of(&it.vendor, &engine.context);
+            json!({ "vendor": issuer, "owner": owner, "serial": it.serial.as_str(), "result": what(it) })
+        };
         let stamps: Vec<_> = changes.iter().map(stamp).collect();
         output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps }).to_string())?;
         return Ok(0);
     }
     for it in &changes {
-        output::line(&format!("{}/{}: {}", it.vendor, it.serial, what(it)))?;
+        let name = StatusName::of(&it.vendor, &engine.context).with_serial(&it.serial);
+        output::line(&format!("{name}: {}", what(it)))?;
     }
     Ok(0)
 }
@@ -227,13 +231,14 @@ fn apply(
         done.push(Changed { what: say(&before, &change(&before)), vendor, serial, known });
     }
     if as_json {
-        let stamps: Vec<_> = done.iter().map(Changed::json).collect();
+        let stamps: Vec<_> = done.iter().map(|changed| changed.json(engine)).collect();
         output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps }).to_string())?;
         return Ok(0);
     }
     for Changed { vendor, serial, what, known } in done {
         let note = if known { "" } else { "; never seen" };
-        output::line(&format!("{vendor}/{serial}: {what}{note}"))?;
+        let name = StatusName::of(&vendor, &engine.context).with_serial(&serial);
+        output::line(&format!("{name}: {what}{note}"))?;
     }
     Ok(0)
 }
@@ -248,7 +253,9 @@ struct Changed {
 }
 
 impl Changed {
-    fn json(&self) -> Value {
-        json!({ "vendor": self.vendor, "serial": self.serial.as_str(), "result": self.what, "known": self.known })
+    fn json(&self, engine: &Engine) -> Value {
+        let StatusName { issuer, owner } = StatusName::of(&self.vendor, &engine.context);
+        let (serial, result, known) = (self.serial.as_str(), self.what, self.known);
+        json!({ "vendor": issuer, "owner": owner, "serial": serial, "result": result, "known": known })
     }
 }

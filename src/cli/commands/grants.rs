@@ -1,5 +1,6 @@
 //! `mailstamp grants`: lists grants and revocations, and the senders that presented a revoked stamp again.
 
+use super::correspondents::StatusName;
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
@@ -55,9 +56,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let mut stdout = io::stdout().lock();
     for (vendor, serial, standing) in &rows {
         if args.json {
-            writeln!(stdout, "{}", to_json(vendor, serial, standing, context.now))?;
+            writeln!(stdout, "{}", to_json(&StatusName::of(vendor, &context), serial, standing, context.now))?;
         } else {
-            writeln!(stdout, "{}", to_text(vendor, serial, standing, context.now))?;
+            writeln!(stdout, "{}", to_text(&StatusName::of(vendor, &context), serial, standing, context.now))?;
         }
     }
     stdout.flush()?;
@@ -88,9 +89,9 @@ fn state(standing: &StampStatus, now: UnixTime) -> &'static str {
     }
 }
 
-fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime) -> String {
+fn to_text(name: &StatusName<'_>, serial: &Serial, standing: &StampStatus, now: UnixTime) -> String {
     let shown = |text: &str| readable(text.as_bytes(), 600);
-    let mut text = format!("{:<9}  {}/{serial}", state(standing, now), shown(vendor));
+    let mut text = format!("{:<9}  {}", state(standing, now), name.with_serial(serial));
     if let Some(grant) = &standing.grant {
         text.push_str(&format!("  {} since {}", grant.kind, UnixTime(grant.since)));
         if let Some(until) = grant.until {
@@ -120,12 +121,13 @@ fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime)
     text
 }
 
-fn to_json(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime) -> Value {
+fn to_json(name: &StatusName<'_>, serial: &Serial, standing: &StampStatus, now: UnixTime) -> Value {
     let time = |seconds: i64| UnixTime(seconds).to_string();
     let grant = standing.grant.as_ref();
     json!({
         "schema": output::SCHEMA,
-        "vendor": vendor,
+        "vendor": name.issuer,
+        "owner": name.owner,
         "serial": serial.as_str(),
         "state": state(standing, now),
         "kind": grant.map(|grant| grant.kind.as_str()),

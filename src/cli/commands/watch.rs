@@ -1,5 +1,6 @@
 //! `mailstamp watch`: revoke and unrevoke by moving messages between folders.
 
+use super::correspondents::StatusName;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL};
 use crate::cli::ui::output;
 use crate::cli::ui::progress::Progress;
@@ -10,6 +11,7 @@ use crate::os::without_numbers;
 use crate::server::watcher::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
 use crate::store::LearnOutcome;
+use crate::verdict::owner::Owner;
 use std::io::{self, Write};
 
 /// Watch mail folders and act on moved messages. A message moved to Junk or Trash has its stamps revoked; moved back,
@@ -41,8 +43,8 @@ pub struct Args {
 /// # Errors
 /// A failure when nothing is to be watched, or with `--once` when an action failed.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let mut report = Told { quiet: args.quiet, bar: None };
     let engines = || Engine::load(given, None).map_err(Deferral::from);
+    let mut report = Told { quiet: args.quiet, bar: None, engines: &engines };
     let done = if args.once { watcher::once(&engines, &mut report) } else { watcher::run(&engines, &mut report) };
     drop(report);
     done.map_err(failure)?;
@@ -62,15 +64,16 @@ fn failure(error: WatchError) -> Failure {
 }
 
 /// Reports changes on standard output, and progress on standard error on a terminal.
-struct Told {
+struct Told<'a> {
     quiet: bool,
     bar: Option<(Progress, usize)>,
+    engines: &'a dyn Fn() -> Result<Engine, Deferral>,
 }
 
 /// Messages from which a bar is shown. Fewer are done before it could be read.
 const WORTH_A_BAR: usize = 500;
 
-impl Told {
+impl Told<'_> {
     fn clear(&mut self) {
         if let Some((bar, _)) = &mut self.bar {
             bar.clear();
@@ -78,12 +81,17 @@ impl Told {
     }
 }
 
-impl Report for Told {
+impl Report for Told<'_> {
     fn changed(&mut self, vendor: &str, serial: &Serial, what: &str) {
         self.clear();
         if !self.quiet {
             // The change is made even if standard output is closed.
-            let _ = output::line(&format!("{vendor}/{serial}: {what}"));
+            let owners = Owner::of_status_name(vendor).and_then(|_| (self.engines)().ok());
+            let name = match &owners {
+                Some(engine) => StatusName::of(vendor, &engine.context).with_serial(serial),
+                None => format!("{vendor}/{serial}"),
+            };
+            let _ = output::line(&format!("{name}: {what}"));
         }
     }
 
