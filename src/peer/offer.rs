@@ -45,11 +45,15 @@ impl Held {
         self.audience == other.audience && self.holder == other.holder && self.signer() == other.signer()
     }
 
-    /// Whether it is known to come from its issuer, whose keys these are: since it came, or since its key is known.
-    /// `None` if it must not be used: its key ended, or is gone and was never known.
+    /// Whether it is known to come from its issuer, whose keys these are: since it came, or since its key is known. That
+    /// of a mailing list needs one of the keys that are `pinned`.
+    /// `None` if it must not be used: its key ended, or is gone and was never known, or is pinned no longer.
     #[must_use]
-    pub fn is_genuine(&self, ring: &KeyRing) -> Option<bool> {
+    pub fn is_genuine(&self, ring: &KeyRing, pinned: &[PublicKey]) -> Option<bool> {
         let signer = self.signer();
+        if self.is_list {
+            return pinned.iter().any(|key| signer.as_deref() == Some(&*key_id(key))).then_some(true);
+        }
         let own = ring.keys().iter().find(|own| signer.as_deref() == Some(&*key_id(&own.keys.signing)));
         match own.map(|own| own.state) {
             Some(KeyState::Known | KeyState::Past) => Some(true),
@@ -205,17 +209,17 @@ pub struct Choice<'a> {
 }
 
 /// Returns the stamp for a message to `recipient`, of those that one of the user's `keys` can still use: a genuine one
-/// first, and then the latest. What a key signed that ended is refused there.
+/// first, and then the latest. What a key signed that ended is refused there. `pinned` are the keys of a mailing list.
 #[must_use]
 pub fn choose<'a>(
     held: &'a [Held],
-    ring: &KeyRing,
+    (ring, pinned): (&KeyRing, &[PublicKey]),
     recipient: &Address,
     keys: &[PublicKey],
     now: UnixTime,
 ) -> Option<Choice<'a>> {
     let good = held.iter().filter(|own| own.audience == *recipient && own.expires > now && keys.contains(&own.holder));
-    let good = good.filter_map(|own| Some((own.is_genuine(ring)?, own)));
+    let good = good.filter_map(|own| Some((own.is_genuine(ring, pinned)?, own)));
     let (is_genuine, stamp) = good.max_by_key(|(is_genuine, own)| (*is_genuine, own.issued))?;
     Some(Choice { stamp, needs_another: !is_genuine })
 }
@@ -369,29 +373,29 @@ mod tests {
         let false_one = take(&gift_by(3, B, A, 1, NOW.plus(SKEW)), &[], false);
         let all = take(&good(), &false_one, true);
         assert_eq!(all.len(), 2);
-        let choice = choose(&all, &both, &b, &own, NOW).unwrap();
+        let choice = choose(&all, (&both, &[]), &b, &own, NOW).unwrap();
         assert_eq!((choice.stamp.stamp.as_str(), choice.needs_another), (good().as_str(), false));
         // The owner of the address is known once they used a stamp, and the other key is gone.
         let all = take(&good(), &false_one, false);
-        assert!(choose(&all, &both, &b, &own, NOW).unwrap().needs_another);
+        assert!(choose(&all, (&both, &[]), &b, &own, NOW).unwrap().needs_another);
         let known = both.confirm(&secret(2).public(), NOW).unwrap();
-        let choice = choose(&all, &known, &b, &own, NOW).unwrap();
+        let choice = choose(&all, (&known, &[]), &b, &own, NOW).unwrap();
         assert_eq!((choice.stamp.stamp.as_str(), choice.needs_another), (good().as_str(), false));
-        assert_eq!(choose(&false_one, &known, &b, &own, NOW), None);
+        assert_eq!(choose(&false_one, (&known, &[]), &b, &own, NOW), None);
     }
 
     #[test]
     fn a_stamp_is_chosen_for_its_issuer_and_an_unproven_one_does_not_go_alone() {
         let held = [kept_of_stranger(&ring())];
-        let choice = choose(&held, &ring(), &address(B), &[secret(1).public()], NOW).unwrap();
+        let choice = choose(&held, (&ring(), &[]), &address(B), &[secret(1).public()], NOW).unwrap();
         assert_eq!((choice.stamp, choice.needs_another), (&held[0], true));
         let (b, own, other) = (address(B), [secret(1).public()], [secret(3).public()]);
-        let choice = choose(&held, &known(), &b, &own, NOW).unwrap();
+        let choice = choose(&held, (&known(), &[]), &b, &own, NOW).unwrap();
         assert_eq!((choice.stamp, choice.needs_another), (&held[0], false));
-        assert_eq!(choose(&held, &known(), &address(A), &own, NOW), None);
-        assert_eq!(choose(&held, &known(), &b, &other, NOW), None);
-        assert_eq!(choose(&held, &known(), &b, &own, held[0].expires), None);
-        assert_eq!(choose(&held, &known().drop_all(NOW).unwrap(), &b, &own, NOW), None);
+        assert_eq!(choose(&held, (&known(), &[]), &address(A), &own, NOW), None);
+        assert_eq!(choose(&held, (&known(), &[]), &b, &other, NOW), None);
+        assert_eq!(choose(&held, (&known(), &[]), &b, &own, held[0].expires), None);
+        assert_eq!(choose(&held, (&known().drop_all(NOW).unwrap(), &[]), &b, &own, NOW), None);
     }
 
     #[test]
@@ -403,5 +407,24 @@ mod tests {
             accept(&stamp, &Giver::list(&list, &pinned), &me, &[], NOW).map(|held| (held.is_list, held.is_proven))
         };
         assert_eq!((kept(5), kept(2)), (Ok((true, true)), Err(OfferError::UnknownKey)));
+    }
+
+    // The list has two keys: the user holds a stamp of each, and unpins one of them, and then the other.
+    #[test]
+    fn a_stamp_of_a_list_is_used_while_its_key_is_pinned() {
+        let (list, a, own) = (address("l@lists.example"), address(A), [secret(1).public()]);
+        let (old, new) = (secret(5).public(), secret(6).public());
+        let take = |held: Vec<Held>, signer: u8, at: UnixTime| {
+            let stamp = gift_by(signer, "l@lists.example", A, 1, at);
+            let giver = [old, new];
+            let one = accept(&stamp, &Giver::list(&list, &giver), &Holder { address: &a, keys: &own }, &held, NOW);
+            with(held, one.unwrap(), NOW)
+        };
+        let held = take(take(Vec::new(), 5, NOW.plus(-60)), 6, NOW);
+        let ring = KeyRing::default();
+        let signer = |pinned: &[PublicKey]| choose(&held, (&ring, pinned), &list, &own, NOW)?.stamp.signer();
+        assert_eq!(signer(&[old, new]), Some(key_id(&new)));
+        assert_eq!(signer(&[old]), Some(key_id(&old)));
+        assert_eq!((signer(&[]), signer(&own)), (None, None));
     }
 }

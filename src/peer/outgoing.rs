@@ -28,8 +28,8 @@ pub struct Copy<'a> {
     pub from: &'a Address,
     /// The recipient of the envelope. No other address, such as one of Reply-To, is ever given anything.
     pub recipient: &'a Address,
-    /// Whether the recipient is a mailing list. All its readers would see what it is told.
-    pub is_list: bool,
+    /// The keys of the recipient that the user pinned, if it is a mailing list. All its readers would see what it is told.
+    pub list: Option<&'a [PublicKey]>,
     /// Whether a program sent it, or it has the null sender.
     pub is_automatic: bool,
     pub give: GiveMode,
@@ -56,8 +56,9 @@ impl<'a> Plan<'a> {
     pub fn new(record: &'a PeerRecord, copy: &Copy<'_>, is_bought: bool) -> Self {
         let none = Self { stamp: None, announce: None, give: Vec::new() };
         let Some(key) = copy.key.filter(|_| !copy.is_automatic && record.ended.is_none()) else { return none };
-        let stamp = offer::choose(&record.held, &record.ring, copy.recipient, copy.keys, copy.now);
-        if copy.is_list {
+        let issuers = (&record.ring, copy.list.unwrap_or_default());
+        let stamp = offer::choose(&record.held, issuers, copy.recipient, copy.keys, copy.now);
+        if copy.list.is_some() {
             return Self { stamp, ..none };
         }
         let is_contact = record.contact.is_some();
@@ -169,7 +170,7 @@ mod tests {
             now: NOW,
             from: &from,
             recipient: &recipient,
-            is_list: false,
+            list: None,
             is_automatic: false,
             give: GiveMode::Answered,
             key: Some(&key),
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn a_list_is_told_nothing() {
         let full = PeerRecord { held: vec![held(true)], ..record() };
-        assert_eq!(plan(&full, true, |copy| copy.is_list = true), (true, false, 0));
+        assert_eq!(plan(&full, true, |copy| copy.list = Some(&[])), (true, false, 0));
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
             now,
             from: &from,
             recipient: &recipient,
-            is_list: false,
+            list: None,
             is_automatic: false,
             give: GiveMode::Answered,
             key: Some(&key),

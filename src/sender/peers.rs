@@ -179,7 +179,8 @@ impl<'a> Exchange<'a> {
     /// Reads what is known of a recipient, and opens the stamps that came since.
     pub fn look(&self, store: &dyn Store, recipient: &Address) -> Result<Correspondent, ExchangeError> {
         let record = self.open_waiting(store, recipient)?;
-        let plan = Plan::new(&record, &self.copy(recipient), false);
+        let pinned = self.pinned(recipient);
+        let plan = Plan::new(&record, &self.copy(recipient, pinned.as_deref()), false);
         // Without a Date or a Message-ID, nothing of a post is the same for its readers.
         let usable = plan.stamp.filter(|choice| !choice.stamp.is_list || self.post.is_some());
         let stamp = usable.map(|choice| (choice.stamp.clone(), choice.needs_another));
@@ -200,7 +201,7 @@ impl<'a> Exchange<'a> {
             return Ok(record);
         }
         let (own, now) = (self.own()?, self.context.now);
-        let pinned = self.lists.is_list(&from.canonical()).then(|| self.lists.keys(from));
+        let pinned = self.pinned(from);
         let after = opened(&record, from, pinned.as_deref(), own, now);
         if after == record {
             return Ok(record);
@@ -219,12 +220,17 @@ impl<'a> Exchange<'a> {
         Ok(self.own.get_or_init(|| keys))
     }
 
-    fn copy<'b>(&'b self, recipient: &'b Address) -> Copy<'b> {
+    /// Returns the keys whose stamps of this mailing list count, if it is one.
+    fn pinned(&self, list: &Address) -> Option<Vec<PublicKey>> {
+        self.lists.is_list(&list.canonical()).then(|| self.lists.keys(list))
+    }
+
+    fn copy<'b>(&'b self, recipient: &'b Address, pinned: Option<&'b [PublicKey]>) -> Copy<'b> {
         Copy {
             now: self.context.now,
             from: &self.identity.address,
             recipient,
-            is_list: self.lists.is_list(&recipient.canonical()),
+            list: pinned,
             is_automatic: false,
             give: self.context.config.peers.give,
             key: self.holders.last(),
@@ -237,7 +243,8 @@ impl<'a> Exchange<'a> {
     pub fn prepare(&self, log: OpenLog<'_>, to: &Correspondent, is_bought: bool) -> Result<CopyFields, ExchangeError> {
         let now = self.context.now;
         let Some(active) = self.identity.active() else { return Ok(CopyFields::default()) };
-        let plan = Plan::new(&to.record, &self.copy(&to.address), is_bought);
+        let pinned = self.pinned(&to.address);
+        let plan = Plan::new(&to.record, &self.copy(&to.address, pinned.as_deref()), is_bought);
         let mut fields = Vec::new();
         let mut gifts = Vec::new();
         for keys in to.record.ring.takers().map(|own| &own.keys) {

@@ -127,6 +127,70 @@ fn the_lists_stamp_goes_before_the_wallet() {
 }
 
 #[test]
+fn a_held_stamp_of_an_unpinned_list_is_not_used() {
+    let list = MailingList::new();
+    let alice = list.member(ALICE);
+    let has_stamp = |id: &str| field(&alice.sends(LIST, id, None), "Digital-Stamp").is_some();
+    let held = || alice.knows(LIST)["held"][0]["proven"].clone();
+    assert!(has_stamp("1"));
+    alice.home.run(["peer", "unpin", LIST], b"").exits(0);
+    assert!(!has_stamp("2"));
+    let shown = alice.home.run(["peer", "show", LIST], b"").exits(0).text();
+    assert!(shown.contains("not used, since the key of the list that signed it is not pinned"), "{shown}");
+    assert_eq!(held(), false);
+    // Another key of the list does not bring it back.
+    let other = SecretKey::from_random(&[1; 32]).public().to_string();
+    alice.home.run(["peer", "pin", LIST, &other], b"").exits(0);
+    assert!(!has_stamp("3"));
+    alice.home.run(["peer", "pin", LIST, &list.key], b"").exits(0);
+    assert!(has_stamp("4"));
+    assert_eq!(held(), true);
+    // What came and was not opened waits as long.
+    alice.home.run(["peer", "unpin", LIST], b"").exits(0);
+    alice.gets(&list.gift(ALICE));
+    assert!(!has_stamp("5"));
+}
+
+#[cfg(feature = "daemon")]
+#[test]
+fn the_submission_server_uses_the_lists_stamp() {
+    use crate::support::submission::{Submission, configure};
+    let shop = Shop::open(10, &[]);
+    let list = MailingList::new();
+    let (alice, bob) = (list.member(ALICE), list.reader(BOB));
+    with_account(&alice.home, &shop);
+    let before = fs::read_to_string(alice.home.config()).unwrap();
+    configure(&alice.home, &before, "");
+    let server = Submission::start(&alice.home);
+    let post = |id: &str| {
+        format!(
+            "From: {ALICE}\nTo: {LIST}\nCc: {BOB}\nDate: Sat, 21 Nov 2026 12:00:00 +0000\nMessage-ID: <{id}@x.example>\n\
+             Subject: {id}\n\nhello\n"
+        )
+    };
+    let posted = |id: &str, to: &[&str]| {
+        let reply = server.send(ALICE, to, &post(id));
+        assert!(reply.starts_with("250"), "{reply}");
+        let mut calls = alice.next.calls();
+        calls.retain(|call| call.to() == LIST);
+        assert_eq!(calls.len(), 1);
+        calls.remove(0).copy.into_bytes()
+    };
+    let first = posted("1", &[LIST]);
+    assert_eq!(bob.gets(&as_list_sends(&first)), "first-class peer");
+    // The copy beside the post has a bought stamp, and the post none.
+    let second = posted("2", &[LIST, BOB]);
+    assert_eq!((field(&second, "Digital-Stamp"), shop.balance()), (field(&first, "Digital-Stamp"), 9));
+    assert_eq!(bob.gets(&as_list_sends(&second)), "first-class peer");
+    // It is told nothing, and without the pin it gets a bought stamp, as any other recipient.
+    assert_eq!(["Digital-Stamp-Key", "Digital-Stamp-Sealed"].map(|name| field(&second, name)), [None, None]);
+    alice.home.run(["peer", "unpin", LIST], b"").exits(0);
+    let third = posted("3", &[LIST]);
+    assert_eq!((field(&third, "Digital-Stamp") == field(&first, "Digital-Stamp"), shop.balance()), (false, 8));
+    server.end();
+}
+
+#[test]
 fn explain_and_doctor_speak_of_lists() {
     let list = MailingList::new();
     let (alice, bob) = (list.member(ALICE), list.reader(BOB));

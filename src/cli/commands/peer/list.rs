@@ -1,11 +1,11 @@
 //! `mailstamp peer list` and `peer show`: the correspondents who have keys of their own, and the stamps given and held.
 
-use super::{Common, Correspondent, shown};
+use super::{Common, Correspondent, lists, shown};
 use crate::cli::commands::correspondents::{owner_named, owner_text};
 use crate::cli::ui::exit_status::{Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::context::Context;
-use crate::directory::pinned_lists::{PinnedKey, PinnedLists};
+use crate::directory::pinned_lists::{Lists, PinnedKey, PinnedLists};
 use crate::message::header::readable;
 use crate::peer::key_id;
 use crate::peer::key_ring::{KeyState, PeerKey};
@@ -50,8 +50,9 @@ pub(super) fn list(args: &ListArgs, context: &Context) -> Result<u8, Failure> {
         }
         ControlFlow::Continue(())
     })?;
+    let lists = lists(context)?;
     for peer in &rows {
-        output::line(&if args.common.json { object(peer, context).to_string() } else { line(peer, context) })?;
+        output::line(&if args.common.json { object(peer, &lists, context).to_string() } else { line(peer, context) })?;
     }
     let pinned = PinnedLists::read(context.places.state()?).map_err(|error| Failure::new(NO_INPUT, error))?;
     let mut count = rows.len();
@@ -74,8 +75,9 @@ pub(super) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failure> {
         return Err(args.of.unknown());
     }
     let peer = Peer { owner, address: args.of.address.clone(), record };
+    let lists = lists(context)?;
     if args.of.common.json {
-        output::line(&object(&peer, context).to_string())?;
+        output::line(&object(&peer, &lists, context).to_string())?;
         return Ok(0);
     }
     output::line(&line(&peer, context))?;
@@ -93,10 +95,12 @@ pub(super) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failure> {
         let end = given.ended.map_or_else(|| format!("until {}", given.until), |at| format!("ended {at}"));
         output::line(&format!("  given {}  for mail to {}, {end}", given.serial, shown(&given.issuer)))?;
     }
+    let pinned = lists.keys(&peer.address);
     for held in &record.held {
-        let note = match held.is_genuine(&record.ring) {
+        let note = match held.is_genuine(&record.ring, &pinned) {
             Some(true) => "",
             Some(false) => "; not proven yet, so a bought stamp goes beside it",
+            None if held.is_list => "; not used, since the key of the list that signed it is not pinned",
             None => "; not used, since nothing shows whose key signed it any more",
         };
         output::line(&format!(
@@ -171,7 +175,7 @@ fn line(Peer { owner, address, record }: &Peer, context: &Context) -> String {
     )
 }
 
-fn object(Peer { owner, address, record }: &Peer, context: &Context) -> Value {
+fn object(Peer { owner, address, record }: &Peer, lists: &Lists, context: &Context) -> Value {
     let time = |at: Option<UnixTime>| at.map(|at| at.to_string());
     let key = |own: &PeerKey| {
         json!({
@@ -194,6 +198,7 @@ fn object(Peer { owner, address, record }: &Peer, context: &Context) -> Value {
             })
         })
         .collect();
+    let pinned = lists.keys(address);
     let held: Vec<Value> = record
         .held
         .iter()
@@ -202,7 +207,7 @@ fn object(Peer { owner, address, record }: &Peer, context: &Context) -> Value {
                 "serial": held.serial.as_str(),
                 "audience": held.audience.canonical(),
                 "until": held.expires.to_string(),
-                "proven": held.is_genuine(&record.ring) == Some(true),
+                "proven": held.is_genuine(&record.ring, &pinned) == Some(true),
             })
         })
         .collect();
