@@ -71,7 +71,7 @@ impl Engine {
         {
             return self.keep_of_list(log.store()?, owner, list, evidence(message, &letter, list), &sealed);
         }
-        let is_post = is_from_list(message) || used_issuer(decision).is_some_and(|issuer| !self.is_mine(issuer));
+        let is_post = is_from_list(message) || address_issuer(decision).is_some_and(|issuer| !self.is_mine(issuer));
         if is_automatic(message) || is_post || is_bounce(message, envelope) {
             return Ok(());
         }
@@ -173,15 +173,15 @@ impl Engine {
 
 /// Returns the holder's key and address of the stamp from an address that the message validly used.
 fn used(decision: &Decision) -> Option<(PublicKey, Address)> {
-    let finding = decision.verdict.stamp().filter(|_| used_issuer(decision).is_some())?;
-    finding.holder.zip(finding.sender.clone())
+    let finding = decision.verdict.stamp().filter(|_| address_issuer(decision).is_some())?;
+    let is_use = matches!(finding.reason, Some(Reason::Peer | Reason::Again));
+    finding.holder.zip(finding.sender.clone()).filter(|_| is_use)
 }
 
-/// Returns the address whose stamp the message validly used.
-fn used_issuer(decision: &Decision) -> Option<&str> {
-    let finding = decision.verdict.stamp()?;
-    let is_use = matches!(finding.reason, Some(Reason::Peer | Reason::Again));
-    finding.vendor.as_deref().filter(|vendor| is_use && vendor.contains('@'))
+/// Returns the address whose stamp let the message through, by a use or by a grant.
+fn address_issuer(decision: &Decision) -> Option<&str> {
+    let finding = decision.verdict.stamp().filter(|_| decision.verdict.class() == Class::FirstClass)?;
+    finding.vendor.as_deref().filter(|vendor| vendor.contains('@'))
 }
 
 /// Whether the message came through a mailing list. A list that writes under its own address must be no contact: all who

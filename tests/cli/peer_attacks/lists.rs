@@ -16,7 +16,7 @@ const BOB: &str = "bob@y.example";
 const CAROL: &str = "carol@z.example";
 
 /// A list with Alice, who has a stamp, and Bob, who reads it.
-fn alice_and_bob() -> (MailingList, Person, Person) {
+pub fn alice_and_bob() -> (MailingList, Person, Person) {
     let list = MailingList::new();
     let (alice, bob) = (list.member(ALICE), list.reader(BOB));
     (list, alice, bob)
@@ -137,9 +137,14 @@ fn a_post_teaches_nothing_and_tells_nothing() {
     let forged = forged.replace("List-Id: <talk.lists.example>\n", "");
     let forged = signed(forged.as_bytes(), domain(ALICE), COVERED);
     assert_eq!(bob.gets(&forged), "first-class peer");
-    for address in [ALICE, "dave@x.example", LIST] {
-        assert!(bob.knows(address).is_null(), "{address}");
-    }
+    let knows_none = || [ALICE, "dave@x.example", LIST].iter().all(|address| bob.knows(address).is_null());
+    assert!(knows_none());
+    // Nor does one that the user let through by a grant.
+    bob.home.run(["grant"], &post).exits(0);
+    let granted = String::from_utf8(alice.sends(LIST, "2", None)).unwrap().replace("From: alice@", "From: dave@");
+    let granted = signed(granted.as_bytes(), domain(ALICE), COVERED);
+    assert_eq!(bob.gets(&granted), "first-class multi-use");
+    assert!(knows_none());
 }
 
 // The owner ends a member: no more stamps, and the last one is refused where the list is judged.
@@ -198,7 +203,15 @@ fn junk_ends_a_members_stamp_for_its_reader_alone() {
     let third = as_list_sends(&alice.sends(LIST, "4", None));
     assert_eq!(classes(&third), ["first-class peer", "first-class peer"]);
     // By command, for one of them.
-    both.home.run(["revoke", "--owner", "carol"], &third).exits(0);
+    let said = both.home.run(["revoke", "--owner", "carol"], &third).exits(0).text();
+    assert!(said.starts_with(&format!("{LIST}/")) && said.ends_with(" of carol: revoked\n"), "{said}");
     let fourth = as_list_sends(&alice.sends(LIST, "5", None));
     assert_eq!(classes(&fourth), ["first-class peer", "revoked by-recipient"]);
+    // Each status is shown under the name of its owner.
+    let grants =
+        |text: &[&str]| both.home.run(["grants", "--revoked"].iter().chain(text).copied(), b"").exits(0).text();
+    let (said, of_carol) = (grants(&[]), grants(&["--json"]));
+    assert!(said.contains(&format!("revoked    {LIST}/")) && said.contains(" of carol  revoked "), "{said}");
+    let of_carol: serde_json::Value = serde_json::from_str(of_carol.trim()).unwrap();
+    assert_eq!((&of_carol["vendor"], &of_carol["owner"]), (&LIST.into(), &"carol".into()));
 }

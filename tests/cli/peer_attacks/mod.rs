@@ -2,6 +2,7 @@
 //! can change and repeat it, and has keys, stamps and an address of its own.
 
 mod ends;
+mod extremes;
 mod lists;
 mod losses;
 pub mod person;
