@@ -6,7 +6,7 @@
 //! - [`plan`]: from the recipients' decisions to what is done with the one message that they share.
 //! - [`recipient`]: which recipients are judged, and as which address.
 //! - [`changes`]: from edits of a message to the changes that a milter may ask for.
-//! - [`seal`]: results that hosts behind the boundary believe.
+//! - [`seal`]: results that hosts behind the boundary believe. [`paid`]: those of messages that were paid for.
 //! - [`opensmtpd`]: the filter protocol of OpenSMTPD, for all sessions of a mail system.
 //!
 //! Pure: bytes go in and out. `server/milter` and `server/opensmtpd.rs` have sockets, threads, time limits and the
@@ -16,6 +16,7 @@
 
 pub mod changes;
 pub mod opensmtpd;
+pub mod paid;
 pub mod plan;
 pub mod recipient;
 pub mod seal;

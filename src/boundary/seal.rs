@@ -164,6 +164,11 @@ impl Visible {
         Self { case, spelled: all.map(|address| spelled(&address, case)).collect() }
     }
 
+    /// Adds an address that every reader of this copy knows, since it goes to that one alone.
+    pub fn add(&mut self, address: &Address) {
+        self.spelled.insert(spelled(address, self.case));
+    }
+
     /// Returns whether the address stands there.
     #[must_use]
     pub fn has(&self, address: &Address) -> bool {

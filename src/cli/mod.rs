@@ -113,6 +113,9 @@ enum Command {
     Unrevoke(commands::grant::UnrevokeArgs),
     /// List grants and revocations
     Grants(commands::grants::Args),
+    /// Show or set what your mailbox asks of senders
+    #[command(subcommand)]
+    Price(commands::price::Command),
     /// Revoke and unrevoke by moving messages between folders
     Watch(commands::watch::Args),
     /// Run the daemon
@@ -284,6 +287,7 @@ impl Cli {
             Command::Revoke(args) => commands::grant::revoke(&args, &of(args.target.user.clone())),
             Command::Unrevoke(args) => commands::grant::unrevoke(&args, &of(args.target.user.clone())),
             Command::Grants(args) => commands::grants::run(&args, &of(args.user.clone())),
+            Command::Price(command) => commands::price::run(&command, &given(None)),
             Command::Watch(args) => commands::watch::run(&args, &of(args.user.clone())),
             #[cfg(feature = "daemon")]
             Command::Serve(args) => commands::serve::run(&args, &given(None)),

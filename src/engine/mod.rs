@@ -8,7 +8,7 @@
 //!   due.
 //! - [`peers`]: what a message teaches of its sender's own keys. [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
 //!   again. [`retention`]: removes what has ended.
-//! - [`remote`]: judging in the daemon.
+//! - [`prices`]: prices that users set for their mailboxes. [`remote`]: judging in the daemon.
 
 pub mod allow_list;
 pub mod auto_reply;
@@ -21,6 +21,7 @@ pub mod judge;
 pub mod maildir_write;
 pub mod marking;
 pub mod peers;
+pub mod prices;
 pub mod quarantine;
 pub mod remote;
 pub mod rescan;

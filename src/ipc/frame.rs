@@ -44,6 +44,8 @@ kinds! {
     Acquire = 3;
     /// Return the daemon's status.
     Status = 4;
+    /// Show or set the prices of the client's mailboxes.
+    Price = 5;
     /// The verdict.
     Verdict = 65;
     /// The log's answer.
@@ -52,6 +54,8 @@ kinds! {
     Acquired = 67;
     /// The status.
     StatusReply = 68;
+    /// The prices.
+    PriceReply = 69;
     /// The body is needed; repeat the request with it.
     BodyNeeded = 80;
     /// Not served here; judge or retry locally.

@@ -22,6 +22,7 @@ pub mod memory;
 mod peers;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod prices;
 pub mod redb;
 mod reply_log;
 pub mod resident;

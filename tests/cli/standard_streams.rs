@@ -44,6 +44,9 @@ const COMMANDS: [(&str, i32, i32); 64] = [
     ("bank balance", -1, 74),
     ("bank statement", -1, 74),
     ("bank audit", -1, 74),
+    ("price show --config prices.toml", 0, 74),
+    ("price set 5 --address a@x.example --config prices.toml", 0, 74),
+    ("price unset --address a@x.example --config prices.toml", 0, 74),
     ("peer key show", 0, 74),
     ("peer key new alice@x.example", -1, 74),
     ("peer key revoke AAAAAAAAAAA", -1, 74),
@@ -82,6 +85,12 @@ fn home() -> Home {
     let home = Home::new();
     fs::write(home.file("message"), home.stamped(&letter("1"))).unwrap();
     fs::write(home.file("stamp"), home.issue(ALICE, [])).unwrap();
+    let gateway = format!(
+        "addresses = [\"*@x.example\"]\n[gateway.inbound]\nlisten = \"127.0.0.1:2525\"\ninner = \"127.0.0.1:2526\"\n\
+         help = \"https://x.example/mail\"\nprices = {:?}\n",
+        home.file("prices")
+    );
+    fs::write(home.file("prices.toml"), gateway).unwrap();
     home
 }
 

@@ -29,6 +29,7 @@ pub(super) mod log;
 pub(super) mod opensmtpd_filter;
 #[cfg(feature = "sender")]
 pub(super) mod peer;
+pub(super) mod price;
 pub(super) mod purge;
 pub(super) mod reply;
 pub(super) mod rules;

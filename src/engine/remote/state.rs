@@ -132,6 +132,13 @@ impl DaemonState {
         }
     }
 
+    /// Returns the current configuration, for this user if it differs from user to user.
+    pub fn config(&self, user: Option<&str>) -> Result<Arc<Config>, Deferral> {
+        let user = user.map(str::to_owned).or_else(|| self.given.user.clone());
+        let mailbox = self.mailbox(&CliOverrides { user, ..self.given.clone() })?;
+        Ok(Arc::clone(&mailbox.config))
+    }
+
     /// Returns an engine with the user's current settings.
     pub fn engine(&self) -> Result<Engine, Deferral> {
         let mailbox = self.mailbox(&self.given)?;

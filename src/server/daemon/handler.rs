@@ -2,6 +2,8 @@
 
 use super::metrics::Metrics;
 use super::peer_credentials::{Access, AccessControl};
+use crate::engine::prices::{self, Party, PriceProblem, PriceQuestion};
+use crate::engine::remote::prices::PriceResponse;
 use crate::engine::remote::protocol::{JudgeRequest, LARGEST};
 use crate::engine::remote::state::{DaemonState, Response};
 use crate::ipc::frame::{Frame, HEAD_MAX, Kind, Limits};
@@ -71,12 +73,33 @@ impl Handler {
         let answered = catch_unwind(AssertUnwindSafe(|| match frame.kind {
             Kind::Judge => self.judge(frame, peer, &mut once),
             Kind::Status => once(Kind::StatusReply, &self.numbers.status(&self.warm, &frame.head)),
+            Kind::Price => once(Kind::PriceReply, &self.price(frame, peer)),
             _ => once(Kind::UnknownRequest, b"{}"),
         }));
         if answered.is_err() {
             let (kind, head) = encode_deferral("internal error in the daemon", None);
             once(kind, &head);
         }
+    }
+
+    /// Shows or changes prices of the client's mailboxes.
+    fn price(&self, frame: &Frame, peer: &Access) -> Vec<u8> {
+        let party = match peer {
+            Access::AnyMailbox => Party::Administrator,
+            Access::User(name) => Party::User(name),
+        };
+        let answered = || {
+            let question: PriceQuestion =
+                serde_json::from_slice(&frame.head).map_err(|error| (PriceProblem::Question, error.to_string()))?;
+            let user = if let Party::User(name) = party { Some(name) } else { None };
+            let config = self.warm.config(user).map_err(|error| (PriceProblem::System, error.to_string()))?;
+            prices::answer(&config, party, &question).map_err(|error| (error.problem(), error.to_string()))
+        };
+        let response = match answered() {
+            Ok(prices) => PriceResponse::Prices(prices),
+            Err((problem, what)) => PriceResponse::Refused { problem, what },
+        };
+        serde_json::to_vec(&response).unwrap_or_default()
     }
 
     fn judge(&self, frame: &Frame, peer: &Access, send: &mut dyn FnMut(Kind, &[u8])) {
