@@ -11,7 +11,10 @@ use std::num::{IntErrorKind, ParseIntError};
 const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Receive mail",
-        &["classify", "filter", "deliver", "explain", "show", "grant", "revoke", "unrevoke", "grants", "price", "watch", "scan"],
+        &[
+            "classify", "filter", "deliver", "explain", "show", "grant", "revoke", "unrevoke", "grants", "price",
+            "watch", "scan",
+        ],
     ),
     ("Unstamped mail", &["rules", "held", "learn-sent", "learn-contacts", "correspondents", "reply"]),
     ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail", "bank", "peer"]),

@@ -39,6 +39,8 @@ pub struct GatewayInbound {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// The credits that a mailbox asks unless its owner says otherwise.
     pub price: u64,
+    /// The file of what mailboxes ask otherwise.
+    pub prices: Option<PathBuf>,
     /// What a sender who cannot pay is told to see.
     pub help: String,
     /// Whether a client that cannot pay is sent away, in place of a refusal of the recipient.
@@ -159,6 +161,7 @@ struct InboundTable {
     key: Option<String>,
     #[serde(default = "free")]
     price: Number<0, VALUE_MAX>,
+    prices: Option<String>,
     help: String,
     #[serde(default)]
     close_unaware: bool,
@@ -275,6 +278,7 @@ impl InboundTable {
             client_address: self.client_address,
             tls,
             price: self.price.0,
+            prices: path("gateway.inbound.prices", self.prices)?,
             help: self.help.trim().to_owned(),
             closes_unaware: self.close_unaware,
             null_sender: self.null_sender,

@@ -1,5 +1,5 @@
 //! Prices that users set for their own mailboxes, which the gateway then asks of senders (mailstamp-gateway(8)). The
-//! administrator's configuration says which mailboxes there are, whose they are, and what they cost otherwise.
+//! administrator's configuration says whose mailboxes they are, and what they cost otherwise.
 //!
 //! A user may set the price of an address whose `owner` is the user's login name, and of the address with that name in
 //! a domain of which every address is listed (`*@x.example`) without an owner.
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 /// Whose mailboxes they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party<'a> {
-    /// Of anyone: the administrator asks.
-    Administrator,
+    /// Every mailbox of the configuration: the administrator asks, or a user to whom alone it applies.
+    All,
     /// Of the user with this login name.
     User(&'a str),
 }
@@ -50,7 +50,7 @@ pub struct MailboxPrice {
     pub address: String,
     /// In credits.
     pub price: u64,
-    /// What the configuration says.
+    /// The administrator's price.
     pub default: u64,
     /// Whether the price was set for this mailbox.
     pub is_set: bool,
@@ -62,7 +62,7 @@ pub struct MailboxPrice {
 pub enum PriceProblem {
     /// No prices of users here.
     Off,
-    /// A mailbox of somebody else.
+    /// A mailbox of another user.
     Foreign,
     /// The question needs another form.
     Question,
@@ -105,17 +105,15 @@ impl PriceError {
 ///
 /// # Errors
 /// [`PriceError`]; nothing is changed then.
-pub fn answer(
-    config: &Config,
-    party: Party<'_>,
-    question: &PriceQuestion,
-) -> Result<Vec<MailboxPrice>, PriceError> {
-    let path = config.gateway.as_ref().and_then(|gateway| gateway.inbound.as_ref()?.prices.as_deref());
-    answer_in(path.ok_or(PriceError::Off)?, &config.mailboxes, party, question)
+pub fn answer(config: &Config, party: Party<'_>, question: &PriceQuestion) -> Result<Vec<MailboxPrice>, PriceError> {
+    let inbound = config.gateway.as_ref().and_then(|gateway| gateway.inbound.as_ref());
+    let (inbound, path) = inbound.and_then(|it| Some((it, it.prices.as_deref()?))).ok_or(PriceError::Off)?;
+    answer_in(path, inbound.price, &config.mailboxes, party, question)
 }
 
 fn answer_in(
     path: &Path,
+    default: u64,
     mailboxes: &[Mailbox],
     party: Party<'_>,
     question: &PriceQuestion,
@@ -126,7 +124,7 @@ fn answer_in(
     let address = match (&question.address, question.change) {
         (Some(address), _) if of_party(mailboxes, party, address) => address.clone(),
         (Some(address), _) => return Err(PriceError::Foreign(address.clone())),
-        (None, None) => return Ok(known.iter().map(|(name, address)| shown(mailboxes, &list, name, address)).collect()),
+        (None, None) => return Ok(known.into_keys().map(|name| shown(default, &list, name)).collect()),
         (None, Some(_)) => {
             let mut all = known.into_iter();
             match (all.next(), all.next()) {
@@ -153,14 +151,14 @@ fn answer_in(
             None => list.remove(&address.canonical()),
         };
     }
-    Ok(vec![shown(mailboxes, &list, &address.canonical(), &address)])
+    Ok(vec![shown(default, &list, address.canonical())])
 }
 
 /// Returns whether the address is one of the party's mailboxes.
 fn of_party(mailboxes: &[Mailbox], party: Party<'_>, address: &Address) -> bool {
     let Some(mailbox) = mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address)) else { return false };
     match (party, &mailbox.owner) {
-        (Party::Administrator, _) => true,
+        (Party::All, _) => true,
         (Party::User(user), Some(owner)) => owner == user,
         (Party::User(user), None) => {
             mailbox.pattern.covers_many()
@@ -187,16 +185,9 @@ fn named(user: &str, domain: &str) -> Option<Address> {
     if user.contains('@') { None } else { Address::parse(&format!("{user}@{domain}")).ok() }
 }
 
-fn shown(mailboxes: &[Mailbox], list: &PriceList, name: &str, address: &Address) -> MailboxPrice {
-    let default = default_price(mailboxes, address);
-    let set = list.get(name).copied();
-    MailboxPrice { address: name.to_owned(), price: set.unwrap_or(default), default, is_set: set.is_some() }
-}
-
-/// Returns the administrator's price of a mailbox: that of the first pattern that matches, or 0.
-#[must_use]
-pub fn default_price(mailboxes: &[Mailbox], address: &Address) -> u64 {
-    mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address)).map_or(0, |mailbox| mailbox.price)
+fn shown(default: u64, list: &PriceList, address: String) -> MailboxPrice {
+    let set = list.get(&address).copied();
+    MailboxPrice { price: set.unwrap_or(default), default, is_set: set.is_some(), address }
 }
 
 #[cfg(test)]
@@ -205,17 +196,17 @@ mod tests {
     use crate::message::address::Pattern;
 
     fn mailboxes() -> Vec<Mailbox> {
-        let mailbox = |pattern: &str, price, owner: Option<&str>| Mailbox {
+        let mailbox = |pattern: &str, owner: Option<&str>| Mailbox {
             pattern: Pattern::parse(pattern).unwrap(),
-            price,
+            price: 1,
             owner: owner.map(str::to_owned),
         };
         vec![
-            mailbox("sales@x.example", 1, Some("alice")),
-            mailbox("boss@x.example", 9, Some("bob")),
-            mailbox("shared@x.example", 2, None),
-            mailbox("*@x.example", 3, None),
-            mailbox("/^dora@y\\.example$/", 4, Some("dora")),
+            mailbox("sales@x.example", Some("alice")),
+            mailbox("boss@x.example", Some("bob")),
+            mailbox("shared@x.example", None),
+            mailbox("*@x.example", None),
+            mailbox("/^dora@y\\.example$/", Some("dora")),
         ]
     }
 
@@ -230,7 +221,7 @@ mod tests {
         change: Option<PriceChange>,
     ) -> Result<Vec<(String, u64, bool)>, String> {
         let question = PriceQuestion { address: of.map(address), change };
-        let answer = answer_in(path, &mailboxes(), party, &question).map_err(|error| error.to_string())?;
+        let answer = answer_in(path, 3, &mailboxes(), party, &question).map_err(|error| error.to_string())?;
         Ok(answer.into_iter().map(|it| (it.address, it.price, it.is_set)).collect())
     }
 
@@ -241,7 +232,7 @@ mod tests {
         let path = &folder.path().join("prices");
         let alice = Party::User("alice");
         let row = |name: &str, price, set| (name.to_owned(), price, set);
-        let own = [row("alice@x.example", 3, false), row("sales@x.example", 1, false)];
+        let own = [row("alice@x.example", 3, false), row("sales@x.example", 3, false)];
         assert_eq!(ask(path, alice, None, None).unwrap(), own);
         let set = |of, price| ask(path, alice, of, Some(PriceChange::Set(price)));
         assert_eq!(set(None, 5).unwrap_err(), "several mailboxes: alice@x.example, sales@x.example");
@@ -277,7 +268,7 @@ mod tests {
         // A login name of a directory service is none of this domain.
         assert!(set("news@corp.example", "news@x.example").is_err());
         assert!(ask(path, Party::User("news@corp.example"), None, Some(PriceChange::Set(1))).is_err());
-        let administrator = |of| ask(path, Party::Administrator, Some(of), Some(PriceChange::Set(1)));
-        assert!(administrator("shared@x.example").is_ok() && administrator("a@z.example").is_err());
+        let all = |of| ask(path, Party::All, Some(of), Some(PriceChange::Set(1)));
+        assert!(all("shared@x.example").is_ok() && all("a@z.example").is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 64] = [
+const COMMANDS: [(&str, i32, i32); 67] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),

@@ -4,10 +4,13 @@
 use crate::support::programs::{PATIENCE, eventually, program};
 use crate::support::{Home, run};
 use data_encoding::HEXLOWER;
+use mailstamp::engine::prices::{MailboxPrice, PriceChange, PriceProblem, PriceQuestion};
+use mailstamp::engine::remote::prices::PriceResponse;
 use mailstamp::engine::remote::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
 use mailstamp::engine::result_header::HeaderContext;
 use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::{self, Frame, HEAD_MAX, Kind, Limits, VERSION};
+use mailstamp::message::address::Address;
 use mailstamp::os::unix_socket;
 use mailstamp::policy::action::Action;
 use mailstamp::policy::decision::Decision;
@@ -142,6 +145,19 @@ fn the_members_are_those_of_the_page() {
             shown.replace(":1}", ":time}").replace(":1,", ":time,").replace("\"times\":time", "\"times\":number");
         assert!(page.contains(&format!(".Ql {shown}")), "{shown}");
     }
+    let question = PriceQuestion { address: Address::parse("a@x.example").ok(), change: Some(PriceChange::Set(5)) };
+    let question = serde_json::to_value(question).unwrap();
+    assert_eq!(members("Price"), keys(&question));
+    assert_eq!((&question["change"], json!(PriceChange::Unset)), (&json!({ "set": 5 }), json!("unset")));
+    let price = MailboxPrice { address: "a@x.example".into(), price: 5, default: 0, is_set: true };
+    let answer = serde_json::to_value(PriceResponse::Prices(vec![price])).unwrap();
+    assert!(keys(&answer["prices"][0]).is_subset(&words("Price")), "{answer}");
+    for problem in [PriceProblem::Off, PriceProblem::Foreign, PriceProblem::Question, PriceProblem::System] {
+        let refused = serde_json::to_value(PriceResponse::Refused { problem, what: "x".into() }).unwrap();
+        let word = refused["refused"]["problem"].as_str().unwrap();
+        assert!(section("Price").lines().any(|line| line.starts_with(&format!(".Ql {word}"))), "{word}");
+    }
+
     let trouble = serde_json::to_value(ErrorReply { what: "x".into(), hint: Some("x".into()) }).unwrap();
     assert_eq!(members("Defer"), keys(&trouble));
 }
@@ -272,7 +288,7 @@ fn what_is_no_question_is_answered_as_the_page_says() {
     for kind in [Kind::Spend, Kind::Acquire, Kind::StatusReply] {
         assert_eq!(answer("socket", &question(kind)), refused, "{kind:?}");
     }
-    for kind in [Kind::Spend, Kind::Judge, Kind::Status] {
+    for kind in [Kind::Spend, Kind::Judge, Kind::Status, Kind::Price] {
         assert_eq!(answer("used.redb.socket", &question(kind)), refused, "{kind:?}");
     }
     assert_eq!(answer("used.redb.socket", &question(Kind::Acquire)), Some((Kind::Acquired, b"{}".to_vec())));

@@ -433,6 +433,7 @@ fn gateway(gateway: &Gateway) -> Vec<(&'static str, Value)> {
             ("gateway.inbound.certificate", json!(certificate)),
             ("gateway.inbound.key", json!(key)),
             ("gateway.inbound.price", json!(it.price)),
+            ("gateway.inbound.prices", json!(it.prices)),
             ("gateway.inbound.help", json!(it.help)),
             ("gateway.inbound.close_unaware", json!(it.closes_unaware)),
             (

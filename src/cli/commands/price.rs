@@ -71,7 +71,7 @@ struct Of {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure that says whose mailbox it is not, or that nobody answers.
+/// A failure that says whose mailbox it is not, or that no daemon answers.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let (of, change) = match command {
         Command::Show(args) => (&args.of, None),
@@ -86,8 +86,7 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
 /// Answers from the configuration that was named.
 fn own(given: &CliOverrides, question: &PriceQuestion) -> Result<Vec<MailboxPrice>, Failure> {
     let (config, _): (Config, Paths) = Paths::read(given)?;
-    prices::answer(&config, Party::Administrator, question)
-        .map_err(|error| Failure::new(code(error.problem()), error))
+    prices::answer(&config, Party::All, question).map_err(|error| Failure::new(code(error.problem()), error))
 }
 
 /// Asks the daemon.

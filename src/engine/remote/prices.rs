@@ -20,7 +20,10 @@ const WAIT: Duration = Duration::from_secs(10);
 pub enum PriceResponse {
     Prices(Vec<MailboxPrice>),
     /// Nothing was changed, for this reason.
-    Refused { problem: PriceProblem, what: String },
+    Refused {
+        problem: PriceProblem,
+        what: String,
+    },
 }
 
 /// The outcome of a question.

@@ -132,11 +132,11 @@ impl DaemonState {
         }
     }
 
-    /// Returns the current configuration, for this user if it differs from user to user.
-    pub fn config(&self, user: Option<&str>) -> Result<Arc<Config>, Deferral> {
+    /// Returns the current configuration, and whether it is that of this user alone.
+    pub fn config(&self, user: Option<&str>) -> Result<(Arc<Config>, bool), Deferral> {
         let user = user.map(str::to_owned).or_else(|| self.given.user.clone());
         let mailbox = self.mailbox(&CliOverrides { user, ..self.given.clone() })?;
-        Ok(Arc::clone(&mailbox.config))
+        Ok((Arc::clone(&mailbox.config), mailbox.places.by_user))
     }
 
     /// Returns an engine with the user's current settings.

@@ -84,15 +84,16 @@ impl Handler {
 
     /// Shows or changes prices of the client's mailboxes.
     fn price(&self, frame: &Frame, peer: &Access) -> Vec<u8> {
-        let party = match peer {
-            Access::AnyMailbox => Party::Administrator,
-            Access::User(name) => Party::User(name),
+        let user = match peer {
+            Access::AnyMailbox => None,
+            Access::User(name) => Some(name.as_str()),
         };
         let answered = || {
             let question: PriceQuestion =
                 serde_json::from_slice(&frame.head).map_err(|error| (PriceProblem::Question, error.to_string()))?;
-            let user = if let Party::User(name) = party { Some(name) } else { None };
-            let config = self.warm.config(user).map_err(|error| (PriceProblem::System, error.to_string()))?;
+            let (config, is_users) =
+                self.warm.config(user).map_err(|error| (PriceProblem::System, error.to_string()))?;
+            let party = user.filter(|_| !is_users).map_or(Party::All, Party::User);
             prices::answer(&config, party, &question).map_err(|error| (error.problem(), error.to_string()))
         };
         let response = match answered() {

@@ -2,6 +2,7 @@
 //! systemd-socket-activate(1) replaces systemd, with a socket that receives the notifications for a service manager.
 
 mod notify;
+mod prices;
 mod signals;
 mod units;
 mod users;

@@ -14,19 +14,19 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Users of every Debian: the user of the service, a user with mail, and a user without.
-const MAIL: (u32, &str) = (8, "mail");
-const GAMES: (u32, &str) = (5, "games");
-const NEWS: (u32, &str) = (9, "news");
+pub const MAIL: (u32, &str) = (8, "mail");
+pub const GAMES: (u32, &str) = (5, "games");
+pub const NEWS: (u32, &str) = (9, "news");
 /// The user id that the kernel reports for an id that it cannot map.
 const NOBODY: u32 = 65_534;
 
 /// A folder that all users can enter, with the program in it, and the socket as systemd makes it: root's.
-struct System {
-    home: Home,
+pub struct System {
+    pub home: Home,
 }
 
 impl System {
-    fn new() -> Self {
+    pub fn new() -> Self {
         assert!(fs::metadata("/proc/self").is_ok() && is_root(), "needs root, to be other users");
         let home = Home::new();
         chmod(home.path(), 0o755);
@@ -36,12 +36,12 @@ impl System {
         Self { home }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.home.file("run/socket")
     }
 
     /// Runs the program as this user, at home in this folder.
-    fn command(&self, uid: u32, home: &str, args: &[&str]) -> Command {
+    pub fn command(&self, uid: u32, home: &str, args: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &uid.to_string(), "--regid", &uid.to_string(), "--clear-groups"]);
         command.arg(self.home.file("bin/mailstamp")).args(args);
@@ -64,7 +64,7 @@ impl System {
     }
 
     /// A service of this user behind the socket.
-    fn serve(&self, uid: u32, home: &str, args: &[&str]) -> Service {
+    pub fn serve(&self, uid: u32, home: &str, args: &[&str]) -> Service {
         self.serve_by(Command::new("systemd-socket-activate"), uid, home, args)
     }
 
