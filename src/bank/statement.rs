@@ -54,6 +54,12 @@ pub struct Line {
     pub credits: u64,
     /// What the bank has more after it; negative when it has less.
     pub change: i64,
+    /// Credits of payments whose message is known to have been delivered by it; negative if one is taken back.
+    pub paid: i64,
+    /// Credits that came with a delivered message.
+    pub received: u64,
+    /// Credits that were bought; negative if they were redeemed.
+    pub bought: i64,
 }
 
 /// Reads what the bank has.
@@ -141,8 +147,17 @@ pub(super) fn lines(
             }
             _ => None,
         };
+        let signed = i64::try_from(credits).unwrap_or(i64::MAX);
+        let (paid, received) = match &entry.event {
+            // The payee delivers a message before it clears its token.
+            Event::Settled { .. } | Event::Cleared { settled: false, .. } => (signed, 0),
+            Event::Released { settled: true, .. } => (-signed, 0),
+            Event::Received { .. } => (0, credits),
+            _ => (0, 0),
+        };
+        let bought = if matches!(entry.event, Event::Checkpoint { .. }) { change } else { 0 };
         let (entry, at, event) = (entry.number, entry.at, entry.event.name());
-        if !to(Line { entry, at, event, peer, credits, change }) {
+        if !to(Line { entry, at, event, peer, credits, change, paid, received, bought }) {
             break;
         }
     }

@@ -93,6 +93,32 @@ fn balance_and_statement_say_what_came_and_went() {
     assert_eq!(home.run(["bank", "statement", "--since", "2100-01-01", "--json"], b"").exits(0).text(), "");
 }
 
+#[test]
+fn stats_show_what_a_gateway_paid_and_received() {
+    let home = home();
+    let none = told(Home::new().run(["stats", "--json"], b""));
+    assert_eq!(none["gateway"], serde_json::Value::Null);
+    work(&bank(&home));
+    let has = &told(home.run(["stats", "--json"], b""))["gateway"];
+    let sums = |of: &serde_json::Value| ["bought", "received", "paid"].map(|name| of[name].as_i64().unwrap());
+    assert_eq!((sums(has), &has["balance"]), ([1_000, 5, 3], &1_005.into()));
+    assert_eq!(sums(&has["peers"]["far@agency.example"]), [0, 0, 3]);
+    assert_eq!(sums(&has["peers"]["m9"]), [0, 5, 0]);
+    let periods = has["periods"].as_array().unwrap();
+    let all = periods.iter().map(sums).fold([0; 3], |sum, each| std::array::from_fn(|at| sum[at] + each[at]));
+    assert_eq!(all, [1_000, 5, 3], "{periods:?}");
+    let text = home.run(["stats"], b"").exits(0).text();
+    let row = |what: &str| text.lines().find(|line| line.starts_with(what)).unwrap().to_owned();
+    assert!(row("in the bank now").ends_with(" 1,005") && row("far@agency.example").ends_with(" 3"), "{text}");
+    let page = home.run(["stats", "--html", "-"], b"").exits(0).text();
+    for part in ["<table id=\"credits\">", "<table id=\"credit-peers\">", "<table id=\"credit-periods\">"] {
+        assert_eq!(page.matches(part).count(), 1, "{part}");
+    }
+    assert!(page.contains("<th scope=\"row\">in the bank now</th><td>1,005</td>"), "{page}");
+    let since = told(home.run(["stats", "--json", "--since", "2100-01-01"], b""));
+    assert_eq!((sums(&since["gateway"]), &since["gateway"]["balance"]), ([0; 3], &1_005.into()));
+}
+
 // E21
 #[test]
 fn an_audit_by_command_tells_what_was_changed() {

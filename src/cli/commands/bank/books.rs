@@ -153,14 +153,10 @@ pub(super) fn statement(args: &Statement, context: &Context, bank: &Bank) -> Res
 }
 
 fn by_peer(args: &Statement, since: Option<UnixTime>, bank: &Bank) -> Result<u8, Failure> {
-    let mut sums: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<String, (i64, u64)> = BTreeMap::new();
     bank.statement(since, &mut |line| {
         let sum = sums.entry(line.peer.unwrap_or_default()).or_default();
-        match line.event {
-            "settled" => sum.0 = sum.0.saturating_add(line.credits),
-            "received" => sum.1 = sum.1.saturating_add(line.credits),
-            _ => {}
-        }
+        *sum = (sum.0.saturating_add(line.paid), sum.1.saturating_add(line.received));
         true
     })?;
     sums.retain(|_, sum| *sum != (0, 0));

@@ -52,6 +52,25 @@ impl By {
         }
     }
 
+    /// Combines the counts of days, and fills in empty periods between them.
+    pub fn combined<T: Default>(self, days: &BTreeMap<Date, T>, merge: impl Fn(&mut T, &T)) -> BTreeMap<Date, T> {
+        let mut periods: BTreeMap<Date, T> = BTreeMap::new();
+        for (day, counted) in days {
+            merge(periods.entry(self.begin(*day)).or_default(), counted);
+        }
+        if let (Some((&first, _)), Some((&last, _))) = (periods.first_key_value(), periods.last_key_value()) {
+            let mut begin = last;
+            for _ in 0..FILLED {
+                match self.before(begin).filter(|before| *before > first) {
+                    Some(before) => begin = before,
+                    None => break,
+                }
+                periods.entry(begin).or_default();
+            }
+        }
+        periods
+    }
+
     /// Returns the first day of the previous period.
     fn before(self, begin: Date) -> Option<Date> {
         let day = begin.yesterday().ok()?;
@@ -207,21 +226,7 @@ impl Counting {
         figures.broken += broken;
         let days = figures.span.map_or(0, |(first, last)| last.since(first) / 86_400);
         let by = by.unwrap_or(By::fitting(days));
-        let mut periods: BTreeMap<Date, Period> = BTreeMap::new();
-        for (day, counted) in &figures.periods {
-            periods.entry(by.begin(*day)).or_default().merge(counted);
-        }
-        if let (Some((&first, _)), Some((&last, _))) = (periods.first_key_value(), periods.last_key_value()) {
-            let mut begin = last;
-            for _ in 0..FILLED {
-                match by.before(begin).filter(|before| *before > first) {
-                    Some(before) => begin = before,
-                    None => break,
-                }
-                periods.entry(begin).or_default();
-            }
-        }
-        figures.periods = periods;
+        figures.periods = by.combined(&figures.periods, Period::merge);
         (figures, by)
     }
 
@@ -255,7 +260,9 @@ pub fn leading(figures: &Figures, most: usize) -> (Vec<String>, impl Fn(&Period)
     (names, counts)
 }
 
-fn day(time: UnixTime) -> Option<Date> {
+/// Returns the day of a time, in UTC; `None` outside the calendar.
+#[must_use]
+pub fn day(time: UnixTime) -> Option<Date> {
     Some(Timestamp::from_second(time.0).ok()?.to_zoned(TimeZone::UTC).date())
 }
 

@@ -3,6 +3,8 @@
 
 mod chart;
 mod count;
+#[cfg(feature = "sender")]
+mod credits;
 mod page;
 mod plot;
 
@@ -63,16 +65,25 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         ControlFlow::Continue(())
     })?;
     let (figures, by) = counting.finish(args.by, broken);
+    #[cfg(feature = "sender")]
+    let credits = credits::Credits::read(&context, since)?.map(|credits| credits.finish(by));
     if args.json {
-        output::line(&to_json(&figures, by, since).to_string())
-            .map_err(|error| Failure::output(exit_status::IO, &error))?;
+        let value = to_json(&figures, by, since);
+        #[cfg(feature = "sender")]
+        let value = credits::with_json(value, credits.as_ref());
+        output::line(&value.to_string()).map_err(|error| Failure::output(exit_status::IO, &error))?;
         return Ok(0);
     }
     if let Some(path) = &args.html {
-        return write_page(path, &page::page(&figures, by, since, context.now));
+        let more = String::new();
+        #[cfg(feature = "sender")]
+        let more = credits.map(|credits| credits.html(by)).unwrap_or(more);
+        return write_page(path, &page::page(&figures, &more, by, since, context.now));
     }
     let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
     let text = plot::all(&figures, by, plot::Look { width, ascii: args.ascii });
+    #[cfg(feature = "sender")]
+    let text = credits.map(|credits| credits.text()).into_iter().fold(text, |text, more| text + "\n" + &more);
     print(&figures, since, &text).map_err(|error| Failure::output(exit_status::IO, &error))?;
     Ok(0)
 }

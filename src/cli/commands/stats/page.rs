@@ -6,6 +6,8 @@ use super::count::{By, Figures, Period, leading};
 use crate::cli::ui::counts::{OTHERS, grouped, share};
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
+use jiff::civil::Date;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Periods in a chart, the last ones. The tables hold them all.
@@ -15,11 +17,14 @@ const COLOURS: usize = 5;
 /// Vendors in the table of vendors.
 const VENDORS: usize = 50;
 
+/// Counts by the first days of periods.
+pub(super) type Periods<P> = BTreeMap<Date, P>;
+
 const STYLE: &str = include_str!("page.css");
 
-/// Returns the page.
+/// Returns the page. `more` is HTML for further sections.
 #[must_use]
-pub fn page(figures: &Figures, by: By, since: Option<UnixTime>, now: UnixTime) -> String {
+pub fn page(figures: &Figures, more: &str, by: By, since: Option<UnixTime>, now: UnixTime) -> String {
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -38,6 +43,7 @@ pub fn page(figures: &Figures, by: By, since: Option<UnixTime>, now: UnixTime) -
         vendors(&mut out, figures, by);
     }
     grants(&mut out, figures, by);
+    out.push_str(more);
     if figures.broken > 0 {
         let _ = writeln!(
             out,
@@ -81,13 +87,13 @@ fn cards(out: &mut String, figures: &Figures) {
 }
 
 /// Returns the periods that fit into a chart.
-fn columns(figures: &Figures, numbers: impl Fn(&Period) -> Vec<u64>) -> Vec<(String, Vec<u64>)> {
-    let skipped = figures.periods.len().saturating_sub(SHOWN);
-    figures.periods.iter().skip(skipped).map(|(begin, period)| (begin.to_string(), numbers(period))).collect()
+pub(super) fn columns<P>(periods: &Periods<P>, numbers: impl Fn(&P) -> Vec<u64>) -> Vec<(String, Vec<u64>)> {
+    let skipped = periods.len().saturating_sub(SHOWN);
+    periods.iter().skip(skipped).map(|(begin, period)| (begin.to_string(), numbers(period))).collect()
 }
 
-fn heading(out: &mut String, title: &str, figures: &Figures, by: By) {
-    let before = figures.periods.len().saturating_sub(SHOWN);
+pub(super) fn heading<P>(out: &mut String, title: &str, periods: &Periods<P>, by: By) {
+    let before = periods.len().saturating_sub(SHOWN);
     let _ = writeln!(out, "<section>\n<h2>{title} by {}</h2>", by.as_str());
     if before > 0 {
         let _ = writeln!(out, "<p class=\"soft\">The last {SHOWN}; the table goes back further.</p>");
@@ -95,7 +101,13 @@ fn heading(out: &mut String, title: &str, figures: &Figures, by: By) {
 }
 
 /// Writes a collapsed table of periods, latest first.
-fn details(out: &mut String, id: &str, head: &[String], figures: &Figures, numbers: impl Fn(&Period) -> Vec<u64>) {
+pub(super) fn details<P>(
+    out: &mut String,
+    id: &str,
+    head: &[String],
+    periods: &Periods<P>,
+    numbers: impl Fn(&P) -> Vec<String>,
+) {
     let _ = write!(
         out,
         "<details>\n<summary>The numbers as a table</summary>\n<div class=\"wide\"><table id=\"{id}\">\n<thead><tr>"
@@ -104,10 +116,10 @@ fn details(out: &mut String, id: &str, head: &[String], figures: &Figures, numbe
         let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(cell));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
-    for (begin, period) in figures.periods.iter().rev() {
+    for (begin, period) in periods.iter().rev() {
         let _ = write!(out, "<tr><th scope=\"row\">{begin}</th>");
         for number in numbers(period) {
-            let _ = write!(out, "<td>{}</td>", grouped(number));
+            let _ = write!(out, "<td>{number}</td>");
         }
         out.push_str("</tr>\n");
     }
@@ -117,7 +129,7 @@ fn details(out: &mut String, id: &str, head: &[String], figures: &Figures, numbe
 fn messages(out: &mut String, figures: &Figures, by: By) {
     let kinds: Vec<Class> = Class::ALL.into_iter().filter(|class| figures.tally.classes.of(*class) > 0).collect();
     let numbers = |period: &Period| kinds.iter().map(|class| period.classes.of(*class)).collect::<Vec<_>>();
-    heading(out, "Messages", figures, by);
+    heading(out, "Messages", &figures.periods, by);
     let chart = Chart {
         id: "messages",
         title: "Messages by class over time",
@@ -127,13 +139,15 @@ fn messages(out: &mut String, figures: &Figures, by: By) {
             grouped(figures.tally.classes.of(Class::FirstClass))
         ),
         series: kinds.iter().map(|class| (class.to_string(), class.to_string())).collect(),
-        columns: columns(figures, numbers),
+        columns: columns(&figures.periods, numbers),
         stacked: true,
     };
     out.push_str(&chart.html());
     let mut head = vec![by.as_str().to_owned()];
     head.extend(Class::ALL.iter().map(Class::to_string));
-    details(out, "periods", &head, figures, |period| period.classes.each().map(|(_, count)| count).collect());
+    details(out, "periods", &head, &figures.periods, |period| {
+        period.classes.each().map(|(_, count)| grouped(count)).collect()
+    });
 }
 
 fn classes(out: &mut String, figures: &Figures) {
@@ -205,20 +219,20 @@ fn vendors(out: &mut String, figures: &Figures, by: By) {
     if rest {
         series.push((OTHERS.to_owned(), "rest".to_owned()));
     }
-    heading(out, "First-class mail of each vendor", figures, by);
+    heading(out, "First-class mail of each vendor", &figures.periods, by);
     let chart = Chart {
         id: "first-class",
         title: "First-class messages by vendor over time",
         description: format!("The vendors with the most: {}. The table below holds the numbers.", names.join(", ")),
         series,
-        columns: columns(figures, &counts),
+        columns: columns(&figures.periods, &counts),
         stacked: true,
     };
     out.push_str(&chart.html());
     let mut head = vec![by.as_str().to_owned()];
     head.extend(names);
     head.push(OTHERS.to_owned());
-    details(out, "vendor-periods", &head, figures, counts);
+    details(out, "vendor-periods", &head, &figures.periods, |period| shown(&counts(period)));
 }
 
 fn grants(out: &mut String, figures: &Figures, by: By) {
@@ -242,7 +256,7 @@ fn grants(out: &mut String, figures: &Figures, by: By) {
     let numbers = |period: &Period| vec![period.given, period.revoked, period.refused];
     let names = ["granted", "revoked", "refused"];
     let colours = ["first-class", "revoked", "underpaid"];
-    heading(out, "Grants and revocations", figures, by);
+    heading(out, "Grants and revocations", &figures.periods, by);
     let chart = Chart {
         id: "standings",
         title: "Grants and revocations over time",
@@ -253,13 +267,17 @@ fn grants(out: &mut String, figures: &Figures, by: By) {
             grouped(grants.refused)
         ),
         series: names.iter().zip(colours).map(|(name, class)| ((*name).to_owned(), class.to_owned())).collect(),
-        columns: columns(figures, numbers),
+        columns: columns(&figures.periods, numbers),
         stacked: false,
     };
     out.push_str(&chart.html());
     let mut head = vec![by.as_str().to_owned()];
     head.extend(names.map(str::to_owned));
-    details(out, "grant-periods", &head, figures, numbers);
+    details(out, "grant-periods", &head, &figures.periods, |period| shown(&numbers(period)));
+}
+
+fn shown(numbers: &[u64]) -> Vec<String> {
+    numbers.iter().copied().map(grouped).collect()
 }
 
 /// Returns a bar of parts, whose full width is `most`. The number stands beside it.
