@@ -7,9 +7,14 @@ use super::request::{Journal, Journalled, Outcome};
 use crate::accounting::bank::books::LicenseState;
 use crate::accounting::hash::Hash;
 use crate::accounting::meter;
+use crate::config::paths::PathsError;
+use crate::context::Context;
+use crate::context::error::Deferral;
+use crate::directory::key_directory::Directory;
+use crate::directory::pinned::{self, FolderError};
 use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::os::random;
-use crate::sender::account::Account;
+use crate::sender::account::{Account, AccountError, Accounts};
 use crate::sender::error::SupplyError;
 use crate::sender::vendor_client::{self, ReceiptError};
 use crate::stamp::token::{Issuer, Token};
@@ -57,6 +62,18 @@ pub enum AgencyError {
     Vendor(#[from] SupplyError),
     #[error(transparent)]
     Key(#[from] SecretError),
+    /// The clock is wrong.
+    #[error(transparent)]
+    Context(#[from] Deferral),
+    /// A folder is not there.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    /// The account cannot be read.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// The keys of vendors cannot be read.
+    #[error(transparent)]
+    Directory(#[from] FolderError),
     /// The account is not at the agency of the bank.
     #[error("account {account:?} is at {vendor:?}, and the bank is at {agency:?}")]
     OtherAgency { account: String, vendor: String, agency: String },
@@ -77,6 +94,33 @@ pub enum AgencyError {
     Earlier,
     #[error("no random numbers from the system: {0}")]
     Random(std::io::Error),
+}
+
+/// The account at the agency, and the keys of trusted vendors, as their files have them.
+#[allow(missing_debug_implementations, reason = "the account has a secret")]
+pub struct AgencyFiles {
+    pub account: Account,
+    pub directory: Directory,
+    timeout: Duration,
+}
+
+impl AgencyFiles {
+    /// Reads the files for the bank, at the context's time.
+    ///
+    /// # Errors
+    /// [`AgencyError`]: the clock is wrong, or a file cannot be used.
+    pub fn read(context: &Context, bank: &Bank) -> Result<Self> {
+        context.is_clock_right()?;
+        let account = Accounts::new(context.places.state()?).get(&bank.balance()?.account)?;
+        let directory = pinned::read(context.places.vendors()?, context.places.directories.as_deref(), context.now)?;
+        Ok(Self { account, directory: directory.directory, timeout: context.config.sender.timeout })
+    }
+
+    /// Returns the agency of the bank.
+    #[must_use]
+    pub fn agency<'a>(&'a self, bank: &'a Bank) -> Agency<'a> {
+        Agency { bank, account: &self.account, directory: &self.directory, timeout: self.timeout }
+    }
 }
 
 type Result<T, E = AgencyError> = std::result::Result<T, E>;

@@ -8,6 +8,7 @@ use super::histogram::Latency;
 use crate::engine::remote::state::DaemonState;
 use crate::engine::remote::status::{self, Status, StatusRequest};
 use crate::os::clock;
+use crate::server::http::metrics_endpoint::MetricsSource;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
@@ -213,24 +214,6 @@ impl Metrics {
         self.failed_logins.inc();
     }
 
-    /// Returns whether the log answers.
-    #[must_use]
-    pub fn is_healthy(&self, warm: &Arc<DaemonState>) -> bool {
-        self.measuring.collect(warm, ASKED).log.is_some()
-    }
-
-    /// Formats all numbers as OpenMetrics text.
-    ///
-    /// # Errors
-    /// When they cannot be formatted.
-    pub fn text(&self, warm: &Arc<DaemonState>) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        text::encode_registry(&mut text, &self.registry)?;
-        text::encode_registry(&mut text, &self.found(warm, &self.measuring.collect(warm, SCRAPED)))?;
-        text::encode_eof(&mut text)?;
-        Ok(text)
-    }
-
     /// Returns the measured metrics. An unknown value is left out, not reported as 0.
     fn found(&self, warm: &DaemonState, found: &Snapshot) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
@@ -309,6 +292,28 @@ impl Metrics {
     /// Waits until no measurement runs.
     pub(super) fn end(&self) {
         self.measuring.end();
+    }
+}
+
+/// The numbers of a daemon, counted and measured.
+pub(super) struct MeasuredMetrics {
+    pub numbers: Arc<Metrics>,
+    pub warm: Arc<DaemonState>,
+}
+
+impl MetricsSource for MeasuredMetrics {
+    fn text(&self) -> Result<String, fmt::Error> {
+        let Self { numbers, warm } = self;
+        let mut text = String::new();
+        text::encode_registry(&mut text, &numbers.registry)?;
+        text::encode_registry(&mut text, &numbers.found(warm, &numbers.measuring.collect(warm, SCRAPED)))?;
+        text::encode_eof(&mut text)?;
+        Ok(text)
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        let answers = self.numbers.measuring.collect(&self.warm, ASKED).log.is_some();
+        (!answers).then_some("the log does not answer")
     }
 }
 

@@ -38,7 +38,7 @@ use crate::server::diagnostics::log_stderr;
 use crate::store::resident::ResidentLog;
 use handler::Handler;
 use listenfd::ListenFd;
-use metrics::Metrics;
+use metrics::{MeasuredMetrics, Metrics};
 use peer_credentials::AccessControl;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -146,7 +146,10 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let warm = Arc::new(DaemonState::new(given.clone(), options.system)?);
     let Settings { serve, boundary, submission, largest } = settings(given, &warm)?;
     let numbers = Arc::new(Metrics::new());
-    let begin = |address| MetricsEndpoint::begin(address, &numbers, &warm);
+    let begin = |address| {
+        let source = MeasuredMetrics { numbers: Arc::clone(&numbers), warm: Arc::clone(&warm) };
+        MetricsEndpoint::begin(address, Arc::new(source))
+    };
     let metrics = serve.metrics;
     let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
     let mut tried = Instant::now();

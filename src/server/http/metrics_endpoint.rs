@@ -1,12 +1,10 @@
-//! Metrics endpoint of the daemon: `/metrics` for Prometheus, and `/healthz`, which reports whether the log answers. It
-//! listens on this machine only.
+//! Metrics endpoint of a long-running process: `/metrics` for Prometheus, and `/healthz`. It listens on this machine
+//! only.
 //!
 //! It runs on one thread, and only when the configuration sets its address. It reads nothing of a request but the path,
 //! and never blocks on a client.
 
 use super::listener::{HttpListener, Limits, PlainTcp};
-use crate::engine::remote::state::DaemonState;
-use crate::server::daemon::metrics::Metrics;
 use crate::server::diagnostics::log_stderr;
 use axum::Router;
 use axum::extract::State;
@@ -15,6 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::metrics::gauge::Gauge;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,15 +45,20 @@ pub(crate) struct MetricsEndpoint {
     thread: JoinHandle<()>,
 }
 
-#[derive(Clone)]
-struct EndpointState {
-    numbers: Arc<Metrics>,
-    warm: Arc<DaemonState>,
+/// Process whose numbers are shown.
+pub(crate) trait MetricsSource: Send + Sync + 'static {
+    /// Formats all numbers as OpenMetrics text.
+    fn text(&self) -> Result<String, fmt::Error>;
+
+    /// Returns what is wrong; `None` if the process can do its work.
+    fn trouble(&self) -> Option<&'static str>;
 }
+
+type Source = Arc<dyn MetricsSource>;
 
 impl MetricsEndpoint {
     /// Starts the endpoint at this address.
-    pub(crate) fn begin(address: SocketAddr, numbers: &Arc<Metrics>, warm: &Arc<DaemonState>) -> io::Result<Self> {
+    pub(crate) fn begin(address: SocketAddr, source: Arc<dyn MetricsSource>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -63,12 +67,11 @@ impl MetricsEndpoint {
             let _inside = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let told = EndpointState { numbers: Arc::clone(numbers), warm: Arc::clone(warm) };
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(health))
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
-            .with_state(told);
+            .with_state(source);
         let limits = Limits {
             header: IO_TIMEOUT,
             answer: IO_TIMEOUT,
@@ -95,17 +98,18 @@ impl MetricsEndpoint {
 }
 
 /// `GET /metrics`.
-async fn metrics(State(EndpointState { numbers, warm }): State<EndpointState>) -> Response {
-    match spawn_blocking(move || numbers.text(&warm)).await {
+async fn metrics(State(source): State<Source>) -> Response {
+    match spawn_blocking(move || source.text()).await {
         Ok(Ok(text)) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 /// `GET /healthz`.
-async fn health(State(EndpointState { numbers, warm }): State<EndpointState>) -> Response {
-    match spawn_blocking(move || numbers.is_healthy(&warm)).await {
-        Ok(true) => "ok\n".into_response(),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the log does not answer\n").into_response(),
+async fn health(State(source): State<Source>) -> Response {
+    match spawn_blocking(move || source.trouble()).await {
+        Ok(None) => "ok\n".into_response(),
+        Ok(Some(trouble)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::accounting::bank::event::OrderKind;
 use crate::accounting::money::Price;
-use crate::bank::agency::{Agency, AgencyError};
+use crate::bank::agency::{AgencyError, AgencyFiles};
 use crate::bank::handle::Bank;
 use crate::bank::request::Outcome;
 use crate::cli::ui::counts::{counted, tame};
@@ -10,9 +10,6 @@ use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, UNAVAILABLE};
 use crate::cli::ui::output;
 use crate::cli::ui::purchase::failure;
 use crate::context::Context;
-use crate::directory::key_directory::Directory;
-use crate::directory::pinned;
-use crate::sender::account::{Account, Accounts};
 use crate::sender::vendor_client;
 use serde_json::{Value, json};
 
@@ -82,30 +79,9 @@ pub struct AcceptRestored {
     json: bool,
 }
 
-/// The account of the bank, and the keys of trusted vendors.
-struct Sides {
-    account: Account,
-    directory: Directory,
-}
-
-impl Sides {
-    fn read(context: &Context, bank: &Bank) -> Result<Self, Failure> {
-        context.is_clock_right()?;
-        let account = Accounts::new(context.places.state()?).get(&bank.balance()?.account)?;
-        let folder = pinned::read(context.places.vendors()?, context.places.directories.as_deref(), context.now);
-        let directory = folder.map_err(|error| Failure::new(CONFIG, error))?.directory;
-        Ok(Self { account, directory })
-    }
-
-    fn agency<'a>(&'a self, context: &Context, bank: &'a Bank) -> Agency<'a> {
-        let timeout = context.config.sender.timeout;
-        Agency { bank, account: &self.account, directory: &self.directory, timeout }
-    }
-}
-
 pub(super) fn license(args: &License, context: &Context, bank: &Bank) -> Result<u8, Failure> {
-    let sides = Sides::read(context, bank)?;
-    let (kid, outcome) = sides.agency(context, bank).license(args.limit, args.days, context.now)?;
+    let files = AgencyFiles::read(context, bank)?;
+    let (kid, outcome) = files.agency(bank).license(args.limit, args.days, context.now)?;
     let has = bank.balance()?;
     let until = has.licenses.iter().find(|it| it.license.kid == kid).map(|it| it.license.until.to_string());
     if args.json {
@@ -121,28 +97,28 @@ pub(super) fn license(args: &License, context: &Context, bank: &Bank) -> Result<
 }
 
 pub(super) fn buy(args: &Buy, context: &Context, bank: &Bank) -> Result<u8, Failure> {
-    let sides = Sides::read(context, bank)?;
-    let said = vendor_client::prices(&sides.account.name, &sides.account.url, context.config.sender.timeout);
+    let files = AgencyFiles::read(context, bank)?;
+    let said = vendor_client::prices(&files.account.name, &files.account.url, context.config.sender.timeout);
     let said = said.map_err(|error| failure(&error))?;
     let price: Option<Price> = said.price.parse().ok();
     let cost = price.and_then(|price| price.of(args.order.credits).ok()).map(|sum| sum.to_string());
-    order(&args.order, OrderKind::Buy, cost, &sides, context, bank)
+    order(&args.order, OrderKind::Buy, cost, &files, context, bank)
 }
 
 pub(super) fn redeem(args: &Redeem, context: &Context, bank: &Bank) -> Result<u8, Failure> {
-    let sides = Sides::read(context, bank)?;
-    order(&args.order, OrderKind::Redeem, None, &sides, context, bank)
+    let files = AgencyFiles::read(context, bank)?;
+    order(&args.order, OrderKind::Redeem, None, &files, context, bank)
 }
 
 fn order(
     args: &Order,
     kind: OrderKind,
     cost: Option<String>,
-    sides: &Sides,
+    files: &AgencyFiles,
     context: &Context,
     bank: &Bank,
 ) -> Result<u8, Failure> {
-    let standing = vendor_client::standing(&sides.account, context.config.sender.timeout);
+    let standing = vendor_client::standing(&files.account, context.config.sender.timeout);
     let name = standing.map_err(|error| failure(&error))?.name;
     let (reference, again) = bank.order(kind, args.credits, args.new, context.now)?;
     let verb = if kind == OrderKind::Buy { "credit" } else { "payout" };
@@ -157,21 +133,21 @@ fn order(
     }
     let credits = counted(args.credits, "credit");
     let cost = cost.map(|cost| format!(" for {cost}")).unwrap_or_default();
-    output::line(&format!("order {reference}: {credits}{cost}, account {} at {}", tame(&name), sides.account.vendor))?;
+    output::line(&format!("order {reference}: {credits}{cost}, account {} at {}", tame(&name), files.account.vendor))?;
     output::line(&format!("the agency books it once: {booking}"))?;
     output::line("then: mailstamp bank clear")?;
     Ok(0)
 }
 
 pub(super) fn clear(args: &Clear, context: &Context, bank: &Bank) -> Result<u8, Failure> {
-    let sides = Sides::read(context, bank)?;
-    let outcome = sides.agency(context, bank).clear(context.now, context.forget_limit())?;
+    let files = AgencyFiles::read(context, bank)?;
+    let outcome = files.agency(bank).clear(context.now, context.forget_limit())?;
     tell(&outcome, args.json, bank)
 }
 
 pub(super) fn accept_restored(args: &AcceptRestored, context: &Context, bank: &Bank) -> Result<u8, Failure> {
-    let sides = Sides::read(context, bank)?;
-    let outcome = sides.agency(context, bank).accept_restored(context.now)?;
+    let files = AgencyFiles::read(context, bank)?;
+    let outcome = files.agency(bank).accept_restored(context.now)?;
     tell(&outcome, args.json, bank)
 }
 
@@ -233,11 +209,17 @@ impl From<AgencyError> for Failure {
                 failed(CONFIG).hint("run mailstamp directory refresh, or mailstamp trust add")
             }
             AgencyError::Answer { .. } => failed(UNAVAILABLE),
+            AgencyError::Directory(_) => failed(CONFIG),
             AgencyError::Earlier | AgencyError::Random(_) => failed(TEMPFAIL),
-            AgencyError::Bank(_) => match error {
-                AgencyError::Bank(error) => error.into(),
-                _ => failed(TEMPFAIL),
-            },
+            AgencyError::Bank(_) | AgencyError::Context(_) | AgencyError::Paths(_) | AgencyError::Account(_) => {
+                match error {
+                    AgencyError::Bank(error) => error.into(),
+                    AgencyError::Context(error) => error.into(),
+                    AgencyError::Paths(error) => error.into(),
+                    AgencyError::Account(error) => error.into(),
+                    _ => failed(TEMPFAIL),
+                }
+            }
         }
     }
 }
