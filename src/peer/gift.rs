@@ -2,8 +2,8 @@
 //! the gift before it leaves, seals and sends it.
 
 use super::announcement::Keys;
-use super::issuer;
 use super::key_ring::KeyRing;
+use super::{is_default, issuer};
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::Stamp;
@@ -43,6 +43,9 @@ pub struct Given {
     pub holder: PublicKey,
     pub issued: UnixTime,
     pub until: UnixTime,
+    /// Whether it went with an answer. A correspondent to whom the user's key is new takes it from no other message.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub in_answer: bool,
     /// When the user ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<UnixTime>,
@@ -96,22 +99,25 @@ pub fn give(
     };
     let token = issue(&stamp, &footer, key)?;
     let (issuer, signer) = (from.clone(), key.public());
-    let given = Given { serial, issuer, signer, holder: *to.holder, issued: now, until, ended: None };
+    let given = Given { serial, issuer, signer, holder: *to.holder, issued: now, until, in_answer: false, ended: None };
     Ok((given, token))
 }
 
 /// Returns the keys of the ring for which a stamp from `from` is due: those without one of which a third is left, signed
-/// by one of the user's `keys`, which are not revoked.
+/// by one of the user's `keys`, which are not revoked. With an answer, one that went with another message does not count.
 pub fn due<'a>(
     ring: &'a KeyRing,
     given: &[Given],
     from: &Address,
     keys: &[PublicKey],
-    now: UnixTime,
+    (now, is_answer): (UnixTime, bool),
 ) -> impl Iterator<Item = &'a Keys> {
     ring.takers().map(|own| &own.keys).filter(move |taker| {
         let mut good = given.iter().filter(|given| given.issuer == *from && given.holder == taker.signing);
-        !good.any(|given| given.ended.is_none() && keys.contains(&given.signer) && is_fresh(given, now))
+        let arrives = |given: &Given| given.in_answer || !is_answer;
+        !good.any(|given| {
+            given.ended.is_none() && keys.contains(&given.signer) && is_fresh(given, now) && arrives(given)
+        })
     })
 }
 
@@ -236,7 +242,7 @@ mod tests {
     fn a_gift_is_due_until_two_thirds_are_over() {
         let from = address("b@y.example");
         let of = |keys: &[PublicKey], ring: &KeyRing, given: &[Given], now| -> Vec<PublicKey> {
-            due(ring, given, &from, keys, now).map(|keys| keys.signing).collect()
+            due(ring, given, &from, keys, (now, false)).map(|keys| keys.signing).collect()
         };
         let due = |ring: &KeyRing, given: &[Given], now| of(&[secret(9).public()], ring, given, now);
         let (one, two) = (secret(1).public(), secret(2).public());
@@ -259,6 +265,14 @@ mod tests {
         // What a key signed that the user revoked since is no stamp any more.
         assert_eq!(of(&[secret(8).public()], &known, &given, NOW), [one]);
         assert_eq!(of(&[secret(8).public(), secret(9).public()], &known, &given, NOW), []);
+        // The answer brings one if the earlier one went with another message, and the next answer brings none.
+        let with_answer = |given: &[Given]| {
+            super::due(&known, given, &from, &[secret(9).public()], (NOW, true))
+                .map(|keys| keys.signing)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(with_answer(&given), [one]);
+        assert_eq!(with_answer(&[given[0].clone(), Given { in_answer: true, ..gift(2, 1, NOW).0 }]), []);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Copy<'a> {
     pub list: Option<&'a [PublicKey]>,
     /// Whether a program sent it, or it has the null sender.
     pub is_automatic: bool,
+    /// Whether the message answers another one.
+    pub is_answer: bool,
     pub give: GiveMode,
     /// The user's keys for From: the one that signs, and all that were not revoked.
     pub key: Option<&'a PublicKey>,
@@ -66,7 +68,7 @@ impl<'a> Plan<'a> {
         let mut due = match (is_contact, record.asked, copy.give) {
             (true, true, _) => record.ring.takers().map(|own| &own.keys).collect(),
             (true, false, GiveMode::Answered) => {
-                gift::due(&record.ring, &record.given, copy.from, copy.keys, copy.now).collect()
+                gift::due(&record.ring, &record.given, copy.from, copy.keys, (copy.now, copy.is_answer)).collect()
             }
             _ => Vec::new(),
         };
@@ -172,6 +174,7 @@ mod tests {
             recipient: &recipient,
             list: None,
             is_automatic: false,
+            is_answer: false,
             give: GiveMode::Answered,
             key: Some(&key),
             keys: std::slice::from_ref(&key),
@@ -219,6 +222,7 @@ mod tests {
         let told = PeerRecord { given: vec![given()], ..record() };
         assert_eq!(plan(&told, false, |_| {}).2, 0);
         assert_eq!(plan(&told, false, |copy| copy.now = NOW.plus(61 * DAY)).2, 1);
+        assert_eq!(plan(&told, false, |copy| copy.is_answer = true).2, 1);
         assert_eq!(plan(&record(), false, |copy| copy.give = GiveMode::Ask).2, 0);
         let asked = PeerRecord { asked: true, ..told.clone() };
         assert_eq!(plan(&asked, false, |copy| copy.give = GiveMode::Ask).2, 1);
@@ -239,6 +243,7 @@ mod tests {
             recipient: &recipient,
             list: None,
             is_automatic: false,
+            is_answer: false,
             give: GiveMode::Answered,
             key: Some(&key),
             keys: &[],

@@ -59,7 +59,7 @@ pub fn give(
 ) -> Result<Option<ListGift>, ListGiftError> {
     let holders = list.holders();
     let due: Vec<&Keys> = match if_due {
-        true => gift::due(&record.ring, &record.given, &list.address, &holders, now).collect(),
+        true => gift::due(&record.ring, &record.given, &list.address, &holders, (now, false)).collect(),
         false => record.ring.takers().map(|own| &own.keys).collect(),
     };
     let Some(active) = list.active().filter(|_| !due.is_empty()) else { return Ok(None) };

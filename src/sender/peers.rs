@@ -53,6 +53,8 @@ pub struct Exchange<'a> {
     lists: Lists,
     /// The hash of the message as a post to a list, if it has one.
     post: Option<Fingerprint>,
+    /// Whether it answers another message.
+    is_answer: bool,
     /// Distinguishes the message from all others.
     name: Vec<u8>,
     /// The only recipient that its fields name, and its name in that record.
@@ -172,8 +174,10 @@ impl<'a> Exchange<'a> {
         let private = only_recipient(message).zip(message.first("Message-ID"));
         let private = private.map(|(to, id)| (to, message_name(&String::from_utf8_lossy(&id.unfolded()))));
         let (lists, post) = (Lists::read(state)?, post::hash(message));
+        let names_one = |name| message.first(name).is_some_and(|field| field.unfolded().contains(&b'<'));
+        let is_answer = ["In-Reply-To", "References"].into_iter().any(names_one);
         let (holders, own) = (identity.holders(), OnceLock::new());
-        Ok(Some(Self { context, identity, holders, owner, lists, post, name, private, own }))
+        Ok(Some(Self { context, identity, holders, owner, lists, post, is_answer, name, private, own }))
     }
 
     /// Reads what is known of a recipient, and opens the stamps that came since.
@@ -232,6 +236,7 @@ impl<'a> Exchange<'a> {
             recipient,
             list: pinned,
             is_automatic: false,
+            is_answer: self.is_answer,
             give: self.context.config.peers.give,
             key: self.holders.last(),
             keys: &self.holders,
@@ -266,7 +271,7 @@ impl<'a> Exchange<'a> {
                     continue;
                 }
             }
-            gifts.extend(earlier.is_none().then_some(given));
+            gifts.extend(earlier.is_none().then_some(Given { in_answer: self.is_answer, ..given }));
         }
         if !gifts.is_empty() {
             let gave = |record: &PeerRecord| outgoing::gave(record, &gifts, now).unwrap_or_else(|| record.clone());

@@ -28,6 +28,8 @@ pub enum KeyError {
     /// Not PASERK of version 4, or not a point of the curve.
     #[error("not a key of the form 'k4.public.…' or 'k4.secret.…'")]
     Malformed,
+    #[error("a secret key, in the place of its public half ('k4.public.…')")]
+    Secret,
     #[error("a weak key, under which forged signatures hold")]
     Weak,
     /// The public half of a secret key is not that of its secret half.
@@ -39,8 +41,11 @@ impl PublicKey {
     /// Parses PASERK `k4.public.…`.
     ///
     /// # Errors
-    /// [`KeyError`] when it is none, or a weak one.
+    /// [`KeyError`] when it is none, a secret one, or a weak one.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
+        if text.starts_with(SECRET) {
+            return Err(KeyError::Secret);
+        }
         Self::from_bytes(&decode(PUBLIC, text)?)
     }
 
@@ -216,7 +221,8 @@ mod tests {
         assert_eq!(PublicKey::parse(&secret.public().to_string()), Ok(secret.public()));
         assert_eq!(PublicKey::from_bytes(&secret.public().to_bytes()), Ok(secret.public()));
         assert_eq!(secret.to_paserk().len(), 10 + 86);
-        for bad in ["", "k4.public.", "k4.public.AAAA", "k3.public.AAAA", &secret.to_paserk(), "k4.public.!"] {
+        assert_eq!(PublicKey::parse(&secret.to_paserk()), Err(KeyError::Secret));
+        for bad in ["", "k4.public.", "k4.public.AAAA", "k3.public.AAAA", "k4.public.!"] {
             assert_eq!(PublicKey::parse(bad), Err(KeyError::Malformed), "{bad}");
         }
         assert!(SecretKey::parse(&secret.public().to_string()).is_err());

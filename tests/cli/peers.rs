@@ -151,6 +151,58 @@ fn a_gift_on_request_goes_with_the_next_message_once() {
     assert_eq!(given, 1);
 }
 
+// A gift under a new key counts in an answer only, and a program cannot tell which message will be answered.
+#[test]
+fn friends_who_wrote_no_answers_get_there_with_the_first_one() {
+    let (alice, bob) = (Person::new(ALICE), Person::new(BOB));
+    let write = |number: usize, answers: Option<&[u8]>| {
+        let (from, to) = if number % 2 == 1 { (&alice, &bob) } else { (&bob, &alice) };
+        from.writes(to, &number.to_string(), answers)
+    };
+    let all: Vec<_> = (1..=6).map(|number| write(number, None)).collect();
+    assert_eq!(all[5].1, "allowed rule");
+    let waits = alice.home.run(["peer", "show", BOB], b"").exits(0).text();
+    assert!(waits.contains("it came in no answer to you"), "{waits}");
+    let (seventh, _) = write(7, Some(&all[5].0));
+    assert!(fields(&seventh)[3]);
+    assert_eq!(write(8, Some(&seventh)).1, "first-class peer");
+    // Alice knows Bob's key now, and so the stamp that waited.
+    for number in 9..=12 {
+        let (letter, class) = write(number, None);
+        assert_eq!((class.as_str(), fields(&letter)[3]), ("first-class peer", false));
+    }
+    assert_eq!(alice.knows(BOB)["sealed"], 0);
+    let (thirteenth, _) = write(13, Some(&seventh));
+    assert!(!fields(&thirteenth)[3]);
+}
+
+// What mailstamp-peer(1) tells its readers to write.
+#[test]
+fn the_configurations_of_the_page_are_accepted() {
+    let page = include_str!("../../man/mailstamp-peer.1");
+    let blocks = page.split(".Bd -literal -offset indent\n").skip(1).map(|rest| rest.split(".Ed\n").next().unwrap());
+    let (rules, tables): (Vec<&str>, Vec<&str>) = blocks
+        .filter(|block| block.contains(" = ") && block.contains("["))
+        .partition(|block| block.contains("[[rule]]"));
+    assert_eq!((rules.len(), tables.len()), (1, 3));
+    let home = Home::bare();
+    for table in &tables {
+        let password = home.file("submission-password");
+        fs::write(&password, "a secret: word\n").unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        let table = table.replace("/home/joe/.config/mailstamp/submission-password", password.to_str().unwrap());
+        home.configure(&format!("addresses = [{ALICE:?}]\n{table}"));
+        fs::write(home.file(".config/mailstamp/rules.toml"), rules[0]).unwrap();
+        home.run(["config", "check"], b"").exits(0);
+    }
+    // Nothing is bought then, for any recipient.
+    let person = Person::new(ALICE);
+    let text = fs::read_to_string(person.home.config()).unwrap();
+    let none = tables.iter().find(|table| table.contains("none = ")).unwrap().lines().last().unwrap();
+    person.home.configure(&text.replacen("when_away = \"plain\"", none, 1));
+    assert_eq!(fields(&person.sends(BOB, "1", None)), [false; 4]);
+}
+
 #[test]
 fn a_gift_on_a_copy_that_was_refused_is_given_again() {
     let alice = Person::new(ALICE);

@@ -38,6 +38,7 @@ fn given(number: u8) -> Given {
         holder: SecretKey::from_random(&[number; 32]).public(),
         issued: NOW,
         until: NOW.plus(90 * DAY),
+        in_answer: false,
         ended: None,
     }
 }

@@ -12,6 +12,7 @@ use crate::message::parse::Message;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
 use crate::verdict::finding::{CheckStep, Finding};
+use crate::verdict::reason::Reason;
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
 
@@ -88,7 +89,9 @@ fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::R
         writeln!(out, "no stamp was found in the header, at the ends of the first text part, or in the subject")?;
     }
     let style = output::style(verdict.class());
-    writeln!(out, "{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence())?;
+    let deciding = verdict.stamp().filter(|finding| finding.reason == Some(verdict.reason));
+    let why = deciding.map_or_else(|| verdict.reason.sentence(), |finding| sentence(finding, verdict.reason));
+    writeln!(out, "{style}{}{style:#} ({}): {why}", verdict.class(), verdict.reason)?;
     if let Some(rule) = &decision.rule {
         writeln!(out, "the rule is {}", readable(rule.as_bytes(), 200))?;
     }
@@ -97,8 +100,7 @@ fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::R
 
 fn describe(finding: &Finding) -> String {
     let mut text = format!("in the {}", output::place(finding.place));
-    let is_address = finding.vendor.as_ref().is_some_and(|vendor| vendor.contains('@'));
-    let issuer = if is_address { "issuer" } else { "vendor" };
+    let issuer = if is_from_address(finding) { "issuer" } else { "vendor" };
     for (name, value) in [(issuer, &finding.vendor), ("key", &finding.key_id)] {
         if let Some(value) = value {
             text.push_str(&format!(", {name} {}", readable(value.as_bytes(), 200)));
@@ -113,6 +115,23 @@ fn describe(finding: &Finding) -> String {
     text
 }
 
+/// Returns what the reason says of this stamp.
+fn sentence(finding: &Finding, reason: Reason) -> &'static str {
+    match reason {
+        Reason::UnknownVendor if is_from_address(finding) => {
+            "an address issued it, of which no key is known here; that of a mailing list is accepted by \"peer pin\""
+        }
+        Reason::UnknownKey if is_from_address(finding) => {
+            "an address issued it that has other keys here; a mailing list may have a new one for \"peer pin\""
+        }
+        _ => reason.sentence(),
+    }
+}
+
+fn is_from_address(finding: &Finding) -> bool {
+    finding.vendor.as_ref().is_some_and(|vendor| vendor.contains('@'))
+}
+
 fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
     let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
@@ -120,7 +139,7 @@ fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let applies = |check: &CheckStep| *check != CheckStep::Holder || finding.holder.is_some() || failed == Some(*check);
     for check in CheckStep::ALL.into_iter().filter(applies) {
         if Some(check) == failed {
-            let why = finding.reason.map_or("", |reason| reason.sentence());
+            let why = finding.reason.map_or("", |reason| sentence(finding, reason));
             return writeln!(out, "  {bad}no {bad:#} {} ({why})", check.question());
         }
         writeln!(out, "  {good}yes{good:#} {}", check.question())?;

@@ -18,6 +18,9 @@ fn keys_of_lists_are_pinned_listed_and_unpinned() {
     let bob = Person::new(BOB);
     let said = bob.home.run(["peer", "pin", LIST, "k4.public.x"], b"").exits(64).stderr;
     assert!(said.contains("KEY"), "{said}");
+    let secret = SecretKey::from_random(&[1; 32]).to_paserk();
+    let said = bob.home.run(["peer", "pin", LIST, &secret], b"").exits(64).stderr;
+    assert!(said.contains("a secret key, in the place of its public half"), "{said}");
     let pinned = bob.home.run(["peer", "pin", LIST, &list.key], b"").exits(0).text();
     assert!(pinned.ends_with(" pinned\n"), "{pinned}");
     let again = bob.home.run(["peer", "pin", "--json", "Talk@LISTS.example", &list.key], b"").exits(0).text();
@@ -59,7 +62,10 @@ fn the_owner_gives_members_stamps_and_renews_them() {
         let args = ["peer", "give", "--list", LIST, "--to", ALICE];
         list.owner.home.run(args.iter().chain(more).copied(), b"").exits(code)
     };
-    assert!(give(&[], 77).stderr.contains("is no correspondent"));
+    let said = give(&[], 77).stderr;
+    assert!(said.contains("is no correspondent") && said.contains("mailstamp peer accept"), "{said}");
+    let said = list.owner.home.run(["peer", "accept", ALICE, &list.key], b"").exits(65).stderr;
+    assert!(said.contains("the whole announcement"), "{said}");
     let alice = list.member_without_stamp(ALICE);
     list.owner.home.run(["peer", "give", "--list", OWNER, "--to", ALICE], b"").exits(65);
     list.owner.home.run(["peer", "give", "--list", "no@lists.example", "--to", ALICE], b"").exits(65);
@@ -79,6 +85,9 @@ fn the_owner_gives_members_stamps_and_renews_them() {
     // A reader who did not pin the list keeps nothing of it.
     assert_eq!(field(&alice.sends(LIST, "1", None), "Digital-Stamp"), None);
     alice.gets(&gift);
+    assert_eq!(alice.knows(LIST)["state"], "list");
+    let shown = alice.home.run(["peer", "show", LIST], b"").exits(0).text();
+    assert!(shown.contains("it is opened when you next write to the list"), "{shown}");
     alice.gets(second["message"].as_str().unwrap().as_bytes());
     let post = alice.sends(LIST, "2", None);
     assert!(field(&post, "Digital-Stamp").is_some());
@@ -191,12 +200,33 @@ fn the_submission_server_uses_the_lists_stamp() {
 }
 
 #[test]
+fn a_list_is_no_correspondent_and_a_correspondent_no_list() {
+    let list = MailingList::new();
+    let alice = list.member(ALICE);
+    let said = list.owner.home.run(["peer", "pin", ALICE, &list.key], b"").exits(65).stderr;
+    assert!(said.contains("is a correspondent") && said.contains("peer drop"), "{said}");
+    let said = list.reader(BOB).home.run(["peer", "end", LIST], b"").exits(65).stderr;
+    assert!(said.contains("mailstamp peer unpin"), "{said}");
+    // What a member ended is forgotten, and begins anew.
+    alice.home.run(["peer", "end", LIST], b"").exits(0);
+    alice.gets(&list.gift(ALICE));
+    assert_eq!(field(&alice.sends(LIST, "1", None), "Digital-Stamp"), None);
+    let said = alice.home.run(["peer", "accept", LIST], b"").exits(65).stderr;
+    assert!(said.contains("mailstamp peer drop"), "{said}");
+    alice.home.run(["peer", "drop", LIST], b"").exits(0);
+    alice.gets(&list.gift(ALICE));
+    assert!(field(&alice.sends(LIST, "2", None), "Digital-Stamp").is_some());
+}
+
+#[test]
 fn explain_and_doctor_speak_of_lists() {
     let list = MailingList::new();
     let (alice, bob) = (list.member(ALICE), list.reader(BOB));
     let post = as_list_sends(&alice.sends(LIST, "1", None));
     let said = bob.home.run(["explain", "--recipient", BOB], &post).exits(0).text();
     assert!(said.contains(&format!("issuer {LIST}")) && said.contains("first-class"), "{said}");
+    let said = Person::new("dave@w.example").home.run(["explain"], &post).exits(0).text();
+    assert_eq!(said.matches("that of a mailing list is accepted by \"peer pin\"").count(), 2, "{said}");
     let lines = |person: &Person| {
         let text = person.home.run(["doctor"], b"").text();
         text.lines().filter(|line| line.contains("lists")).map(str::to_owned).collect::<Vec<_>>().join("\n")

@@ -52,10 +52,12 @@ fn mailing_lists(config: &Config, state: &Path, own: &[Identity], has_key: bool)
         return findings;
     }
     if count > 0 && !(config.peers.enabled && has_key) {
-        findings.push(Finding::warning(
+        findings.push(Finding::ok(
             what,
-            "posts of others with a list's stamp are accepted, but you get none for yours: that needs peers.enabled and a \
-             key (mailstamp peer key new)",
+            format!(
+                "posts with a list's stamp are accepted, pinned: {count}; you get none for yours, which needs peers.enabled \
+                 and a key (mailstamp peer key new)"
+            ),
         ));
     }
     if only_owner(&config.mailboxes).is_none() && !config.mailboxes.is_empty() {

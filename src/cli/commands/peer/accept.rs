@@ -40,7 +40,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let announced = args.key.as_deref().filter(|key| key.starts_with("v4.public."));
     let choice = match announced {
         Some(text) => Choice::Announced(announcement(text, args)?),
-        None if before == PeerRecord::default() => return Err(args.of.unknown()),
+        None if before == PeerRecord::default() => {
+            let by_key = "the first key of a correspondent is taken with the whole announcement, which their \"peer key show \
+                          --json\" prints";
+            return Err(if args.key.is_some() { args.of.unknown().hint(by_key) } else { args.of.unknown() });
+        }
         None => Choice::Known(chosen(&before, args)?),
     };
     let accepted = |record: &PeerRecord| Some(accepted(record, &choice, context.now));
@@ -104,7 +108,11 @@ fn chosen(record: &PeerRecord, args: &Args) -> Result<PublicKey, Failure> {
             let failure = Failure::new(DATA, format!("{shown}: no key {}", readable(name.as_bytes(), 100)));
             Err(failure.hint("mailstamp peer show lists the keys; another one needs the whole announcement"))
         }
-        ([], None) => Err(Failure::new(DATA, format!("{shown}: no key waits to be accepted"))),
+        ([], None) => {
+            let failure = Failure::new(DATA, format!("{shown}: no key waits to be accepted"));
+            let forget = "mailstamp peer drop forgets that you ended it, and the next message begins anew";
+            Err(if record.ended.is_some() { failure.hint(forget) } else { failure })
+        }
         (_, None) => {
             let names: Vec<String> = named.iter().map(key_id).collect();
             let failure = Failure::new(DATA, format!("{shown}: several keys wait: {}", names.join(", ")));

@@ -44,10 +44,12 @@ fn leave(
 ) -> Result<u8, Failure> {
     let owner = of.owner(context)?;
     let log = context.used_log()?;
-    if log.peer(owner, &of.address)? == PeerRecord::default() {
-        return Err(of.unknown());
-    }
     let lists = lists(context)?;
+    if log.peer(owner, &of.address)? == PeerRecord::default() {
+        let is_pinned = lists.is_list(&of.address.canonical()) && !lists.is_own(&of.address);
+        let unpin = "it is a mailing list; its posts are accepted no longer after: mailstamp peer unpin";
+        return Err(if is_pinned { of.unknown().hint(unpin) } else { of.unknown() });
+    }
     let is_list = |address: &str| lists.is_list(address);
     let revoked = peers::end(log.as_ref(), owner, &of.address, context.now, &is_list, change)?;
     output::line(&match of.common.json {

@@ -21,7 +21,7 @@ use serde_json::json;
 #[command(after_help = "Examples:\n  \
     mailstamp peer give joe@y.example\n  \
     mailstamp peer give --owner alice joe@y.example\n  \
-    mailstamp peer give --list talk@lists.example --to joe@y.example | sendmail -t")]
+    mailstamp peer give --list talk@lists.example --to joe@y.example > gift && sendmail -t < gift")]
 pub struct Args {
     /// The correspondent
     #[arg(value_name = "ADDRESS", required_unless_present = "list", conflicts_with = "list")]
@@ -53,12 +53,16 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         return Err(refused("you ended the exchange").hint("begin it anew with: mailstamp peer accept"));
     }
     if record.contact.is_none() {
-        return Err(refused("is no correspondent: no authenticated message of theirs was let through")
-            .hint("let one through by a stamp, a grant, or a rule with authenticated = true"));
+        return Err(refused("is no correspondent: no authenticated message of theirs was let through").hint(
+            "let one through by a stamp, a grant, or a rule with authenticated = true; or take the announcement that their \
+             \"peer key show --json\" prints, with: mailstamp peer accept",
+        ));
     }
     if record.ring.takers().next().is_none() {
-        return Err(refused("no key of theirs is known, or none that you accepted")
-            .hint("see what is known with: mailstamp peer show"));
+        return Err(refused("no key of theirs is known, or none that you accepted").hint(
+            "see what is known with: mailstamp peer show; or take the announcement that their \"peer key show --json\" \
+             prints, with: mailstamp peer accept",
+        ));
     }
     if let Some(list) = &args.list {
         drop(store);

@@ -6,6 +6,7 @@ use crate::cli::ui::exit_status::{Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::context::Context;
 use crate::directory::pinned_lists::{Lists, PinnedKey, PinnedLists};
+use crate::message::address::Address;
 use crate::message::header::readable;
 use crate::peer::key_id;
 use crate::peer::key_ring::{KeyState, PeerKey};
@@ -52,7 +53,11 @@ pub(super) fn list(args: &ListArgs, context: &Context) -> Result<u8, Failure> {
     })?;
     let lists = lists(context)?;
     for peer in &rows {
-        output::line(&if args.common.json { object(peer, &lists, context).to_string() } else { line(peer, context) })?;
+        output::line(&if args.common.json {
+            object(peer, &lists, context).to_string()
+        } else {
+            line(peer, &lists, context)
+        })?;
     }
     let pinned = PinnedLists::read(context.places.state()?).map_err(|error| Failure::new(NO_INPUT, error))?;
     let mut count = rows.len();
@@ -80,7 +85,7 @@ pub(super) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failure> {
         output::line(&object(&peer, &lists, context).to_string())?;
         return Ok(0);
     }
-    output::line(&line(&peer, context))?;
+    output::line(&line(&peer, &lists, context))?;
     let record = &peer.record;
     for own in record.ring.keys() {
         output::line(&format!(
@@ -111,7 +116,14 @@ pub(super) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failure> {
         ))?;
     }
     for sealed in &record.sealed {
-        output::line(&format!("  sealed  since {}", sealed.at))?;
+        let note = match record.ring.known() {
+            _ if lists.is_list(&peer.address.canonical()) => "; it is opened when you next write to the list",
+            None if !sealed.is_answer => {
+                "; it came in no answer to you, so it waits until you accept the key, or for an answer"
+            }
+            _ => "",
+        };
+        output::line(&format!("  sealed  since {}{note}", sealed.at))?;
     }
     Ok(0)
 }
@@ -133,7 +145,7 @@ fn pinned_object(list: &str, pinned: &PinnedKey) -> String {
 }
 
 /// Returns the word for what a correspondent is.
-fn state(record: &PeerRecord) -> &'static str {
+fn state(address: &Address, record: &PeerRecord, lists: &Lists) -> &'static str {
     let has = |state| record.ring.keys().iter().any(|own| own.state == state);
     match record {
         PeerRecord { ended: Some(_), .. } => "ended",
@@ -141,7 +153,7 @@ fn state(record: &PeerRecord) -> &'static str {
         _ if has(KeyState::Changed) => "changed",
         _ if has(KeyState::Known) => "known",
         _ if has(KeyState::New) => "new",
-        _ if record.held.iter().any(|held| held.is_list) => "list",
+        _ if lists.is_list(&address.canonical()) || record.held.iter().any(|held| held.is_list) => "list",
         _ => "contact",
     }
 }
@@ -158,21 +170,17 @@ fn word(state: KeyState) -> &'static str {
     }
 }
 
-fn line(Peer { owner, address, record }: &Peer, context: &Context) -> String {
+fn line(Peer { owner, address, record }: &Peer, lists: &Lists, context: &Context) -> String {
     let owner = owner_text(context, *owner).map(|owner| format!(", of {}", readable(owner.as_bytes(), 600)));
     let given = record.standing(context.now).count();
     let held = record.held.iter().filter(|held| held.expires > context.now).count() + record.sealed.len();
     let used = record.used.map(|at| format!(", last {at}")).unwrap_or_default();
-    let hint = match state(record) {
+    let state = state(address, record, lists);
+    let hint = match state {
         "changed" | "forked" => "  (another key: mailstamp peer accept)",
         _ => "",
     };
-    format!(
-        "{}  {}, stamps given {given}, held {held}{used}{}{hint}",
-        shown(address),
-        state(record),
-        owner.unwrap_or_default()
-    )
+    format!("{}  {}, stamps given {given}, held {held}{used}{}{hint}", shown(address), state, owner.unwrap_or_default())
 }
 
 fn object(Peer { owner, address, record }: &Peer, lists: &Lists, context: &Context) -> Value {
@@ -215,7 +223,7 @@ fn object(Peer { owner, address, record }: &Peer, lists: &Lists, context: &Conte
         "schema": output::SCHEMA,
         "address": address.canonical(),
         "owner": owner_text(context, *owner),
-        "state": state(record),
+        "state": state(address, record, lists),
         "contact": time(record.contact),
         "keys": record.ring.keys().iter().map(key).collect::<Vec<_>>(),
         "given": given,

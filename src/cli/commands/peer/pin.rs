@@ -11,6 +11,7 @@ use crate::message::header::readable;
 use crate::peer::{can_have_keys, key_id};
 use crate::stamp::signing::PublicKey;
 use serde_json::json;
+use std::ops::ControlFlow;
 
 /// Accept the stamps of a mailing list: posts that use one are first-class, also when the list changed them.
 ///
@@ -56,12 +57,29 @@ pub(super) fn pin(args: &PinArgs, context: &Context) -> Result<u8, Failure> {
         let failure = Failure::new(DATA, format!("{}: has a key of yours, so it is no list", shown(list)));
         return Err(failure.hint("the key of a list that you run is made with: mailstamp peer key new --list"));
     }
+    if has_key(context, list)? {
+        let failure =
+            Failure::new(DATA, format!("{}: is a correspondent whose key is known, so it is no list", shown(list)));
+        return Err(
+            failure.hint("their key is accepted by: mailstamp peer accept; or forget it with: mailstamp peer drop")
+        );
+    }
     let is_new = PinnedLists::pin(state, context.config.wait, list, args.key, context.now)?;
     print(&args.common, list, &key_id(&args.key), if is_new { "pinned" } else { "was pinned already" })?;
     if is_new && !context.config.peers.enabled {
         output::note("posts with its stamps are accepted; your own use none until peers.enabled is true");
     }
     Ok(0)
+}
+
+/// Whether a key of this address is known to any owner, by an announcement. A list announces none.
+fn has_key(context: &Context, address: &Address) -> Result<bool, Failure> {
+    let mut has_key = false;
+    context.used_log()?.peers(&mut |peer| {
+        has_key = peer.address == *address && !peer.record.ring.keys().is_empty();
+        if has_key { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(has_key)
 }
 
 pub(super) fn unpin(args: &UnpinArgs, context: &Context) -> Result<u8, Failure> {
