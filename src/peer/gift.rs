@@ -2,7 +2,7 @@
 //! the gift before it leaves, seals and sends it.
 
 use super::announcement::Keys;
-use super::key_ring::KeyRing;
+use super::key_ring::{KeyRing, KeyState};
 use super::{is_default, issuer};
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 /// Gifts to one correspondent that are kept.
 pub const GIVEN_MAX: usize = 16;
+/// Answers that bring a stamp for a key that used none yet.
+pub const GIVEN_TIMES: usize = 3;
 /// Uses in a day before the user has written to the correspondent [`CAUTIOUS_UNTIL`] times.
 pub const CAUTIOUS_USES: u8 = 3;
 /// The user's messages after which a correspondent is no longer a stranger.
@@ -104,7 +106,8 @@ pub fn give(
 }
 
 /// Returns the keys of the ring for which a stamp from `from` is due: those without one of which a third is left, signed
-/// by one of the user's `keys`, which are not revoked. With an answer, one that went with another message does not count.
+/// by one of the user's `keys`, which are not revoked. With an answer, one that went with another message does not count,
+/// and one is due [`GIVEN_TIMES`] times to a key that used none yet: what is an answer here may be none there.
 pub fn due<'a>(
     ring: &'a KeyRing,
     given: &[Given],
@@ -112,13 +115,14 @@ pub fn due<'a>(
     keys: &[PublicKey],
     (now, is_answer): (UnixTime, bool),
 ) -> impl Iterator<Item = &'a Keys> {
-    ring.takers().map(|own| &own.keys).filter(move |taker| {
-        let mut good = given.iter().filter(|given| given.issuer == *from && given.holder == taker.signing);
-        let arrives = |given: &Given| given.in_answer || !is_answer;
-        !good.any(|given| {
-            given.ended.is_none() && keys.contains(&given.signer) && is_fresh(given, now) && arrives(given)
-        })
-    })
+    let takers = ring.takers().filter(move |own| {
+        let of_key = given.iter().filter(|given| given.issuer == *from && given.holder == own.keys.signing);
+        let good = of_key.filter(|given| given.ended.is_none() && keys.contains(&given.signer) && is_fresh(given, now));
+        let (all, in_answers) = good.fold((0, 0), |(all, of), given| (all + 1, of + usize::from(given.in_answer)));
+        let enough = if own.state == KeyState::New { GIVEN_TIMES } else { 1 };
+        all == 0 || is_answer && in_answers < enough
+    });
+    takers.map(|own| &own.keys)
 }
 
 /// Whether at least a third of its time is left. One that was made by a clock ahead is not good yet, for the
@@ -272,7 +276,16 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(with_answer(&given), [one]);
-        assert_eq!(with_answer(&[given[0].clone(), Given { in_answer: true, ..gift(2, 1, NOW).0 }]), []);
+        let answered = Given { in_answer: true, ..gift(2, 1, NOW).0 };
+        assert_eq!(with_answer(&[given[0].clone(), answered.clone()]), []);
+        // A key that used none yet gets three.
+        let with_answer = |given: &[Given]| {
+            super::due(&both, given, &from, &[secret(9).public()], (NOW, true))
+                .filter(|keys| keys.signing == one)
+                .count()
+        };
+        let counts = [2, 3].map(|times| with_answer(&vec![answered.clone(); times]));
+        assert_eq!(counts, [1, 0]);
     }
 
     #[test]

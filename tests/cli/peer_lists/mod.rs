@@ -2,6 +2,7 @@
 //! Mailman.
 
 mod commands;
+mod page;
 mod programs;
 
 use crate::peer_attacks::person::Person;
