@@ -112,6 +112,10 @@ fn describe(finding: &Finding) -> String {
     if let Some(value) = finding.value {
         text.push_str(&format!(", value {value}"));
     }
+    // From may be another address, as of a list that rewrites it.
+    if let Some(sender) = finding.sender.as_ref().filter(|_| is_from_address(finding)) {
+        text.push_str(&format!(", given to {}", readable(sender.to_string().as_bytes(), 600)));
+    }
     text
 }
 

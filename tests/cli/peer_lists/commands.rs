@@ -225,6 +225,7 @@ fn explain_and_doctor_speak_of_lists() {
     let post = as_list_sends(&alice.sends(LIST, "1", None));
     let said = bob.home.run(["explain", "--recipient", BOB], &post).exits(0).text();
     assert!(said.contains(&format!("issuer {LIST}")) && said.contains("first-class"), "{said}");
+    assert!(said.contains(&format!(", given to {ALICE}\n")), "{said}");
     let said = Person::new("dave@w.example").home.run(["explain"], &post).exits(0).text();
     assert_eq!(said.matches("that of a mailing list is accepted by \"peer pin\"").count(), 2, "{said}");
     let lines = |person: &Person| {
