@@ -4,7 +4,7 @@
 use mailstamp::message::address::Address;
 use mailstamp::smtp::client::reply::Replies;
 use mailstamp::smtp::client::text::Text;
-use mailstamp::smtp::client::{Client, Envelope, Step};
+use mailstamp::smtp::client::{Client, Conversation, Envelope, Step};
 use mailstamp::smtp::session::Login;
 
 /// Checks one input.
@@ -45,7 +45,7 @@ pub fn run(input: &[u8]) {
                         assert!(input.windows(3).any(|it| it == b"354"));
                         is_sent = true;
                     }
-                    Ok(Step::Accepted) => {
+                    Ok(Step::Done) => {
                         assert!(is_sent && !client.is_undecided());
                         break 'client;
                     }

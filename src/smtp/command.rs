@@ -120,8 +120,11 @@ fn mail(rest: &str) -> Result<Command<'static>, CommandError> {
     Ok(Command::Mail(mail))
 }
 
-/// Parses the path after `word`, and returns it (`None` if it is empty) with the parameters behind it.
-fn path<'a>(rest: &'a str, word: &str) -> Result<(Option<Address>, &'a str), CommandError> {
+/// Parses the path after `word` (`FROM:`, `TO:`), and returns it with the parameters behind it; `None` is the empty path.
+///
+/// # Errors
+/// [`CommandError::Syntax`], [`CommandError::Address`].
+pub fn path<'a>(rest: &'a str, word: &str) -> Result<(Option<Address>, &'a str), CommandError> {
     let begins = rest.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
     let rest = rest.get(word.len()..).filter(|_| begins).ok_or(CommandError::Syntax)?;
     // Many clients put a blank there.

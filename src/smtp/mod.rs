@@ -2,6 +2,7 @@
 //!
 //! - [`client`]: the state of a connection that sends a message.
 //! - [`command`]: one line of the client.
+//! - [`parameters`]: the parameters of MAIL and RCPT for a message that is handed on.
 //! - [`data`]: the text of a message after DATA.
 //! - [`reply`]: a status with its lines.
 //! - [`session`]: the state of a connection, over any number of messages.
@@ -16,5 +17,6 @@
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod parameters;
 pub mod reply;
 pub mod session;

@@ -7,7 +7,7 @@ use super::SAID;
 use crate::ipc::timed_stream::TimedStream;
 use crate::message::header::readable;
 use crate::net::failure;
-use crate::smtp::client::{Client, ClientError, Step};
+use crate::smtp::client::{Client, ClientError, Conversation, Step};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Stream};
 use std::io::{self, ErrorKind, Read, Write};
@@ -88,11 +88,11 @@ pub(super) fn send(
     mut client: Client<'_>,
     limit: Duration,
 ) -> Result<(), Failure> {
-    let mut connection = Connection { stream: connect(peer, limit)?, tls: None, limit };
+    let mut connection = Connection::open(peer, limit)?;
     if let Some(tls) = tls.filter(|tls| tls.is_implicit) {
         connection.protect(tls)?;
     }
-    let sent = connection.converse(&mut client, tls).map_err(|failure| match failure {
+    let sent = connection.converse(&mut client, tls, None).map_err(|failure| match failure {
         Failure::Protocol(ref error) if error.is_refusal() => failure,
         failure if client.is_undecided() => Failure::Undecided(Box::new(failure)),
         failure => failure,
@@ -119,23 +119,44 @@ fn connect(peer: impl ToSocketAddrs, limit: Duration) -> Result<UnixStream, Fail
     Err(failure)
 }
 
-struct Connection {
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
     stream: UnixStream,
     tls: Option<Box<ClientConnection>>,
     limit: Duration,
 }
 
 impl Connection {
-    /// Sends what the client wants to send, until the message is accepted.
-    fn converse(&mut self, client: &mut Client<'_>, tls: Option<&Tls>) -> Result<(), Failure> {
+    /// Connects to `peer`. `limit` is the timeout of each step.
+    pub(super) fn open(peer: impl ToSocketAddrs, limit: Duration) -> Result<Self, Failure> {
+        Ok(Self { stream: connect(peer, limit)?, tls: None, limit })
+    }
+
+    /// Changes the timeout of each step.
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Sends what the client wants to send, until it has nothing more to say, at most until a time.
+    pub(super) fn converse<'a>(
+        &mut self,
+        client: &mut impl Conversation<'a>,
+        tls: Option<&Tls>,
+        deadline: Option<Instant>,
+    ) -> Result<(), Failure> {
+        let next = |limit: Duration| {
+            let until = Instant::now() + limit;
+            deadline.map_or(until, |deadline| deadline.min(until))
+        };
         let mut buffer = [0; READ];
         // The time for each reply begins with the one before it, however slowly its bytes come.
-        let (mut count, mut until) = (client.count(), Instant::now() + self.limit);
+        let (mut count, mut until) = (client.count(), next(self.limit));
         loop {
             match client.step().map_err(Failure::Protocol)? {
                 Step::Receive => {
                     if count != client.count() {
-                        (count, until) = (client.count(), Instant::now() + self.limit);
+                        (count, until) = (client.count(), next(self.limit));
                     }
                     match self.read(&mut buffer, until)? {
                         0 => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
@@ -147,15 +168,15 @@ impl Connection {
                     for piece in text.chunks(PIECE) {
                         self.write(piece)?;
                     }
-                    until = Instant::now() + self.limit;
+                    until = next(self.limit);
                 }
                 Step::StartTls => {
                     if let Some(tls) = tls {
                         self.protect(tls)?;
                     }
-                    self.write(client.protect())?;
+                    self.write(&client.protect())?;
                 }
-                Step::Accepted => return Ok(()),
+                Step::Done => return Ok(()),
             }
         }
     }
@@ -193,7 +214,7 @@ impl Connection {
     }
 
     /// Says QUIT. The reply is not waited for, since it would delay the record that the message was accepted.
-    fn close(&mut self) -> io::Result<()> {
+    pub(super) fn close(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(QUIT)?;
             tls.send_close_notify();

@@ -3,8 +3,11 @@
 //!
 //! - `connection`: TCP and TLS, within time limits. The protocol is in `smtp::client`.
 //! - `server`: a submission server, with TLS and the user's login.
+//! - [`route`]: a mail server that may ask for credits, for all recipients of a message.
 
 mod connection;
+#[cfg(feature = "sender")]
+pub mod route;
 mod server;
 
 pub use server::{Protection, Server, SmtpError};

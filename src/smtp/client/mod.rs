@@ -1,6 +1,7 @@
 //! SMTP from the client's side (RFC 5321, 6409): a server's replies in, commands and the message out. One connection
 //! takes one message to one recipient, since every recipient gets a copy of their own.
 //!
+//! - [`extensions`]: what the server offers.
 //! - [`reply`]: what the server answers.
 //! - [`text`]: the message as it is sent after DATA.
 //! - STARTTLS begins a new session (RFC 3207 section 4.2). Bytes behind the server's reply to it, sent before TLS, are
@@ -8,12 +9,14 @@
 //! - Where the server offers it, envelope and DATA go together (RFC 2920). The message goes only to a server that has
 //!   accepted all of them.
 
+pub mod extensions;
 pub mod reply;
 pub mod text;
 
 use crate::message::address::Address;
 use crate::smtp::session::Login;
 use data_encoding::BASE64;
+use extensions::Extensions;
 use reply::{Replies, ReplyError, ServerReply};
 use text::Text;
 
@@ -32,15 +35,36 @@ pub struct Envelope<'a> {
 /// What follows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// More bytes are needed: [`Client::receive`].
+    /// More bytes are needed: [`Conversation::receive`].
     Receive,
     Send(Vec<u8>),
-    /// TLS begins now: [`Client::protect`].
+    /// TLS begins now: [`Conversation::protect`].
     StartTls,
     /// The message is to be sent, with the dot that ends it.
     SendText(&'a [u8]),
-    /// The server accepted the message. QUIT may follow.
-    Accepted,
+    /// The server accepted the message, or the caller has to decide something. QUIT may follow.
+    Done,
+}
+
+/// Protocol of a connection, as the sockets see it: replies in, steps out.
+pub trait Conversation<'a> {
+    /// Takes bytes of the server.
+    fn receive(&mut self, bytes: &[u8]);
+
+    /// Returns how many replies were read.
+    fn count(&self) -> usize;
+
+    /// Returns whether the server may have the message without having said so.
+    fn is_undecided(&self) -> bool;
+
+    /// Says that TLS has begun. What the server said before counts no longer. Returns the bytes to send.
+    fn protect(&mut self) -> Vec<u8>;
+
+    /// Reads replies up to one that needs an action.
+    ///
+    /// # Errors
+    /// [`ClientError`]: the connection is over.
+    fn step(&mut self) -> Result<Step<'a>, ClientError>;
 }
 
 /// The message was not accepted.
@@ -104,43 +128,6 @@ enum Phase {
     Closed,
 }
 
-/// Extensions that the server offers.
-#[derive(Clone, Copy, Debug, Default)]
-struct Extensions {
-    pipelining: bool,
-    size: bool,
-    eight_bit: bool,
-    utf8: bool,
-    start_tls: bool,
-    plain: bool,
-    login: bool,
-}
-
-impl Extensions {
-    fn of(reply: &ServerReply) -> Self {
-        let mut found = Self::default();
-        // The first line has the server's name.
-        for line in reply.lines.iter().skip(1).map(|line| line.to_ascii_uppercase()) {
-            // Some old servers write AUTH=LOGIN.
-            let mut words = line.split([' ', '=']).filter(|word| !word.is_empty());
-            match words.next() {
-                Some("PIPELINING") => found.pipelining = true,
-                Some("SIZE") => found.size = true,
-                Some("8BITMIME") => found.eight_bit = true,
-                Some("SMTPUTF8") => found.utf8 = true,
-                Some("STARTTLS") => found.start_tls = true,
-                Some("AUTH") => words.for_each(|word| match word {
-                    "PLAIN" => found.plain = true,
-                    "LOGIN" => found.login = true,
-                    _ => {}
-                }),
-                _ => {}
-            }
-        }
-        found
-    }
-}
-
 /// A connection.
 #[derive(Debug)]
 pub struct Client<'a> {
@@ -168,45 +155,6 @@ impl<'a> Client<'a> {
             extensions: Extensions::default(),
             count: 0,
         }
-    }
-
-    /// Takes bytes of the server.
-    pub fn receive(&mut self, bytes: &[u8]) {
-        self.replies.receive(bytes);
-    }
-
-    /// Returns how many replies were read.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Returns whether the server may have the message without having said so.
-    #[must_use]
-    pub fn is_undecided(&self) -> bool {
-        self.phase == Phase::Text
-    }
-
-    /// Says that TLS has begun. What the server said before counts no longer. Returns the bytes to send.
-    pub fn protect(&mut self) -> &'static [u8] {
-        self.needs_tls = false;
-        self.phase = Phase::Hello;
-        HELLO
-    }
-
-    /// Reads replies up to one that needs an action.
-    ///
-    /// # Errors
-    /// [`ClientError`]: the connection is over.
-    pub fn step(&mut self) -> Result<Step<'a>, ClientError> {
-        while self.phase != Phase::Closed {
-            let Some(reply) = self.replies.next_reply()? else { return Ok(Step::Receive) };
-            self.count += 1;
-            if let Some(step) = self.read(reply)? {
-                return Ok(step);
-            }
-        }
-        Ok(Step::Accepted)
     }
 
     /// Reads a reply. `None` if the next one is awaited.
@@ -286,24 +234,7 @@ impl<'a> Client<'a> {
     /// Returns the envelope: MAIL, and what may go with it.
     fn mail(&mut self) -> Result<Vec<u8>, ClientError> {
         let Envelope { sender, recipient, text } = self.envelope;
-        let sender = sender.map(ToString::to_string).unwrap_or_default();
-        let mut command = format!("MAIL FROM:<{sender}>");
-        if self.extensions.size {
-            command += &format!(" SIZE={}", text.size());
-        }
-        if !text.is_ascii() {
-            if !self.extensions.eight_bit {
-                return Err(ClientError::No8BitMime);
-            }
-            command += " BODY=8BITMIME";
-        }
-        if !sender.is_ascii() || !recipient.to_string().is_ascii() {
-            if !self.extensions.utf8 {
-                return Err(ClientError::NoSmtpUtf8);
-            }
-            command += " SMTPUTF8";
-        }
-        command += "\r\n";
+        let command = self.extensions.mail(sender, text, !recipient.to_string().is_ascii())? + "\r\n";
         self.phase = Phase::Mail;
         let mut command = command.into_bytes();
         if self.extensions.pipelining {
@@ -315,6 +246,37 @@ impl<'a> Client<'a> {
 
     fn recipient(&self) -> Vec<u8> {
         format!("RCPT TO:<{}>\r\n", self.envelope.recipient).into_bytes()
+    }
+}
+
+impl<'a> Conversation<'a> for Client<'a> {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.replies.receive(bytes);
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn is_undecided(&self) -> bool {
+        self.phase == Phase::Text
+    }
+
+    fn protect(&mut self) -> Vec<u8> {
+        self.needs_tls = false;
+        self.phase = Phase::Hello;
+        HELLO.to_vec()
+    }
+
+    fn step(&mut self) -> Result<Step<'a>, ClientError> {
+        while self.phase != Phase::Closed {
+            let Some(reply) = self.replies.next_reply()? else { return Ok(Step::Receive) };
+            self.count += 1;
+            if let Some(step) = self.read(reply)? {
+                return Ok(step);
+            }
+        }
+        Ok(Step::Done)
     }
 }
 

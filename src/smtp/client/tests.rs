@@ -44,12 +44,12 @@ impl Order {
             loop {
                 let bytes = match client.step() {
                     Ok(Step::Receive) => break,
-                    Ok(Step::Accepted) => return (written, Ok(true)),
+                    Ok(Step::Done) => return (written, Ok(true)),
                     Ok(Step::Send(bytes)) => bytes,
                     Ok(Step::SendText(bytes)) => bytes.to_vec(),
                     Ok(Step::StartTls) => {
                         written.push("TLS".to_owned());
-                        client.protect().to_vec()
+                        client.protect()
                     }
                     Err(error) => return (written, Err(error)),
                 };
