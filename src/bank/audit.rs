@@ -6,7 +6,7 @@
 //! two, and so does the next contact with the agency, which has the bank's last head.
 
 use super::schema;
-use crate::accounting::bank::books::{self, Fault, IncomingState};
+use crate::accounting::bank::books::{self, DaySum, Fault, IncomingState};
 use crate::accounting::bank::event::{Entry, Event};
 use crate::accounting::bank::memory::Books;
 use crate::accounting::hash::Hash;
@@ -35,7 +35,7 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Result<Report,
     let mut problems = Problems::default();
     let mut expected = Books::default();
     let mut check = ChainCheck::new(since);
-    let mut entries = 0;
+    let (mut entries, mut day) = (0, None);
     for row in tx.open_table(schema::ENTRY)?.iter()? {
         let (number, row) = row?;
         entries += 1;
@@ -45,6 +45,9 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Result<Report,
         if matches!(entry.event, Event::Founded { .. }) != (number == 1) {
             problems.add(format!("entry {number} is the first of a bank, or should be"));
         }
+        if entry.event.promised() > 0 {
+            day = Some(DaySum::on(day, entry.at).with(entry.event.promised()));
+        }
         if let Err(Fault::Illegal(what)) = books::apply(&mut expected, &entry.event) {
             problems.add(format!("entry {number} cannot follow the entries before it: {what}"));
         }
@@ -52,6 +55,10 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Result<Report,
     if let Some(since) = check.missing() {
         problems
             .add(format!("the chain does not go through {since}: entries were removed, or the file is an older copy"));
+    }
+    let found = tx.open_table(schema::STATE)?.get("day")?.map(|row| schema::from_json(row.value())).transpose()?;
+    if day != found {
+        problems.add("what was reserved on the last day is not what the entries come to".to_owned());
     }
     problems.compare(tx, &expected)?;
     Ok(Report { head: check.head, entries, problems: problems.0 })

@@ -39,6 +39,9 @@ pub enum Refusal {
     /// More is to be redeemed than is held.
     #[error("{wanted} credits are to be redeemed, and {has} are held at the agency")]
     Held { wanted: u64, has: u64 },
+    /// The limit of a day.
+    #[error("{wanted} credits are asked, and {left} are left for this day")]
+    Day { wanted: u64, left: u64 },
     /// The agency will never pay this payment, since it was declared void.
     #[error("payment is void: it was not cleared in time, and the agency pays it no more")]
     Void,

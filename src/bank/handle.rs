@@ -11,7 +11,7 @@ use super::request::{Journalled, Outcome};
 use super::schema;
 use super::statement::{self, Balance, Line};
 use super::transaction::{BankTx, MakeToken, TxError, TxResult};
-use crate::accounting::bank::books::{IncomingState, PaymentState};
+use crate::accounting::bank::books::{IncomingState, Payment, PaymentState};
 use crate::accounting::bank::event::{Event, OrderKind};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
@@ -122,7 +122,28 @@ impl Bank {
         make: Arc<MakeToken>,
         now: UnixTime,
     ) -> Result<Vec<Result<Reservation, Refusal>>> {
-        self.write(now, move |tx| tx.reserve(&orders, &*make))
+        self.reserve_within(orders, make, u64::MAX, now)
+    }
+
+    /// As [`reserve`](Self::reserve), with the most credits that may be reserved on one day (UTC). What was reserved before
+    /// counts on its own day.
+    pub fn reserve_within(
+        &self,
+        orders: Vec<PaymentOrder>,
+        make: Arc<MakeToken>,
+        max_day: u64,
+        now: UnixTime,
+    ) -> Result<Vec<Result<Reservation, Refusal>>> {
+        self.write(now, move |tx| tx.reserve(&orders, &*make, max_day))
+    }
+
+    /// Returns the payments of these names that were reserved and are not forgotten, in the same order.
+    pub fn payments(&self, names: &[Hash]) -> Result<Vec<Option<Payment>>> {
+        self.read(|tx| {
+            let rows = tx.open_table(schema::PAYMENT)?;
+            let row = |name: &Hash| rows.get(&name.0)?.map(|row| schema::from_json(row.value())).transpose();
+            names.iter().map(row).collect()
+        })
     }
 
     /// Notes that the messages of payments were delivered. Returns how many were not noted before.

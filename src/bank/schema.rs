@@ -25,7 +25,8 @@ pub(super) const COPY: TableDefinition<&[u8; 32], &str> = TableDefinition::new("
 pub(super) const EXPOSURE: TableDefinition<&str, u64> = TableDefinition::new("exposure");
 /// Hash of a token to its text.
 pub(super) const TOKEN: TableDefinition<&[u8; 32], &str> = TableDefinition::new("token");
-/// `agency`: the last known state of the agency, as JSON; `receipt`: its signed receipt.
+/// `agency`: the last known state of the agency, as JSON; `receipt`: its signed receipt; `day`: what was reserved on
+/// the last day, as JSON; `request`: the journalled request, as JSON.
 pub(super) const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 
 const FORMAT: u32 = 1;

@@ -4,7 +4,9 @@
 use super::error::Refusal;
 use super::order::{Arrival, IncomingToken, PaymentOrder, Reservation};
 use super::schema;
-use crate::accounting::bank::books::{self, AgencyState, Fault, Incoming, IncomingState, License, LicenseState};
+use crate::accounting::bank::books::{
+    self, AgencyState, DaySum, Fault, Incoming, IncomingState, License, LicenseState,
+};
 use crate::accounting::bank::books::{Payment, PaymentState, Rows};
 use crate::accounting::bank::event::{BankAccount, Entry, Event};
 use crate::accounting::hash::Hash;
@@ -83,6 +85,10 @@ impl<'t> BankTx<'t> {
             Fault::Illegal(what) => SessionError::damaged(&what),
             Fault::Rows(error) => error,
         })?;
+        if event.promised() > 0 {
+            let day = DaySum::on(self.day()?, self.now).with(event.promised());
+            self.set_state("day", &schema::to_json(&day)?)?;
+        }
         let entry = Entry { number: self.head.number + 1, at: self.now, event };
         let bytes = schema::to_json(&entry)?;
         self.head = self.head.after(&bytes);
@@ -115,10 +121,16 @@ impl<'t> BankTx<'t> {
         &mut self,
         orders: &[PaymentOrder],
         make: &MakeToken,
+        max_day: u64,
     ) -> TxResult<Vec<Result<Reservation, Refusal>>> {
         let mut licenses = self.licenses()?;
         licenses.retain(|(_, license)| license.state == LicenseState::Live && license.until > self.now);
-        orders.iter().map(|order| self.reserve_one(order, &licenses, make)).collect()
+        orders.iter().map(|order| self.reserve_one(order, &licenses, make, max_day)).collect()
+    }
+
+    /// Returns what was reserved on the last day on which anything was.
+    fn day(&self) -> Result<Option<DaySum>, SessionError> {
+        self.state("day")?.map(|row| schema::from_json(&row)).transpose()
     }
 
     fn reserve_one(
@@ -126,6 +138,7 @@ impl<'t> BankTx<'t> {
         order: &PaymentOrder,
         licenses: &[(u64, License)],
         make: &MakeToken,
+        max_day: u64,
     ) -> TxResult<Result<Reservation, Refusal>> {
         let known = self.tables.payment(&order.payment)?;
         if let Some(row) = &known {
@@ -139,6 +152,12 @@ impl<'t> BankTx<'t> {
         }
         if order.until <= self.now {
             return Ok(Err(Refusal::Ended { until: order.until, now: self.now }));
+        }
+        // A payment that is renewed counts by what it costs more than before.
+        let more = order.credits.saturating_sub(known.as_ref().map_or(0, |row| row.credits));
+        let spent = DaySum::on(self.day()?, self.now).credits;
+        if spent.saturating_add(more) > max_day {
+            return Ok(Err(Refusal::Day { wanted: more, left: max_day.saturating_sub(spent) }));
         }
         let chosen = match self.choose(order, licenses, known.as_ref())? {
             Ok(chosen) => chosen,

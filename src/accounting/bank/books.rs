@@ -135,6 +135,29 @@ pub struct AgencyState {
     pub receipt: Hash,
 }
 
+/// Credits that were promised to payees on one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaySum {
+    /// Days since 1970, UTC.
+    pub day: i64,
+    pub credits: u64,
+}
+
+impl DaySum {
+    /// Returns the sum of the day that a time is on: that of before, or nothing yet.
+    #[must_use]
+    pub fn on(before: Option<Self>, at: UnixTime) -> Self {
+        let day = at.0.div_euclid(86_400);
+        before.filter(|it| it.day == day).unwrap_or(Self { day, credits: 0 })
+    }
+
+    /// Returns the sum with more credits.
+    #[must_use]
+    pub fn with(self, credits: u64) -> Self {
+        Self { credits: self.credits.saturating_add(credits), ..self }
+    }
+}
+
 /// Why an event is not booked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault<E> {

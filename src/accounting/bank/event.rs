@@ -174,6 +174,16 @@ pub enum Event {
 }
 
 impl Event {
+    /// Returns the credits that the event promises to a payee, beyond what was promised before.
+    #[must_use]
+    pub fn promised(&self) -> u64 {
+        match self {
+            Self::Reserved { credits, .. } => *credits,
+            Self::Renewed { before: (_, before), credits, .. } => credits.saturating_sub(*before),
+            _ => 0,
+        }
+    }
+
     /// Returns the transaction of the event.
     #[must_use]
     pub fn transaction(&self) -> Transaction<BankAccount> {

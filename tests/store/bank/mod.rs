@@ -120,6 +120,35 @@ fn a_bank_is_created_once_and_begins_with_nothing() {
     assert!(matches!(bank.found("agency.example", "shop", NOW), Err(BankError::Missing { .. })));
 }
 
+#[test]
+fn a_day_has_a_limit_that_retries_do_not_use_up() {
+    let disk = crate::disk::Disk::default();
+    let bank = disk.bank(crate::disk::Plan::Work).unwrap();
+    found(&bank);
+    let day = |days: i64| NOW.plus(days * crate::DAY);
+    let reserve = |message, recipients, at| {
+        let until = |it: PaymentOrder| PaymentOrder { until: day(6), ..it };
+        let orders = orders(message, recipients).into_iter().map(until).collect();
+        let each = bank.reserve_within(orders, Arc::new(|_, _| Ok("token".into())), 10, at).unwrap();
+        each.into_iter().map(|it| it.map(|it| it.again)).collect::<Vec<_>>()
+    };
+    // Three credits each.
+    let full = |left| Err(Refusal::Day { wanted: 3, left });
+    assert_eq!(reserve(1, 4, NOW), [Ok(false), Ok(false), Ok(false), full(1)]);
+    assert_eq!(reserve(1, 4, NOW), [Ok(true), Ok(true), Ok(true), full(1)]);
+    assert_eq!(reserve(2, 1, NOW), [full(1)]);
+    assert_eq!(reserve(1, 4, day(1)), [Ok(true), Ok(true), Ok(true), Ok(false)]);
+    assert_eq!(reserve(2, 3, day(1)), [Ok(false), Ok(false), full(1)]);
+    // A new ID costs what it asks more.
+    let renewed = |credits| PaymentOrder { id: "new".into(), until: day(6), renew: true, credits, ..order(1, 0) };
+    let renew = |credits| bank.reserve_within(vec![renewed(credits)], Arc::new(|_, _| Ok("b".into())), 10, day(1));
+    assert_eq!(renew(5).unwrap(), [Err(Refusal::Day { wanted: 2, left: 1 })]);
+    assert!(renew(4).unwrap()[0].is_ok());
+    let known = bank.payments(&[order(9, 9).payment, order(1, 0).payment]).unwrap();
+    assert_eq!(known.iter().map(|it| it.as_ref().map(|it| it.credits)).collect::<Vec<_>>(), [None, Some(4)]);
+    sound(&bank);
+}
+
 // E13: the sender's half
 #[test]
 fn a_payment_gets_the_same_token_whatever_happened() {
