@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("Unstamped mail", &["rules", "held", "learn-sent", "learn-contacts", "correspondents", "reply"]),
-    ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail", "bank", "peer"]),
+    ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail", "bank", "gateway", "peer"]),
     ("Vendors", &["trust", "directory", "vendor"]),
     (
         "Upkeep",

@@ -42,8 +42,9 @@ use ui::exit_status::{Failure, TEMPFAIL, USAGE};
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp-peer(1), mailstamp.toml(5),\n\
         mailstamp-rules(5), mailstamp-stamp(5), mailstamp-directory(5), mailstamp-emstamp(5),\n\
-        mailstamp(7), mailstamp-metrics(7), mailstamp-bank(8), mailstamp-milter(8), mailstamp-sendmail(8),\n\
-        mailstamp-serve(8), mailstamp-store(8), mailstamp-submission(8), mailstamp-vendor(8).",
+        mailstamp(7), mailstamp-metrics(7), mailstamp-bank(8), mailstamp-gateway(8), mailstamp-milter(8),\n\
+        mailstamp-sendmail(8), mailstamp-serve(8), mailstamp-store(8), mailstamp-submission(8),\n\
+        mailstamp-vendor(8).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -99,6 +100,9 @@ enum Command {
     #[cfg(feature = "sender")]
     #[command(subcommand)]
     Bank(commands::bank::Command),
+    /// Run the mail gateway
+    #[cfg(all(feature = "daemon", feature = "sender"))]
+    Gateway(commands::gateway::Args),
     /// Exchange keys and stamps with your correspondents
     #[cfg(feature = "sender")]
     #[command(subcommand)]
@@ -186,6 +190,8 @@ impl Command {
             Self::Watch(_) => false,
             #[cfg(feature = "daemon")]
             Self::Serve(_) | Self::OpensmtpdFilter(_) => false,
+            #[cfg(all(feature = "daemon", feature = "sender"))]
+            Self::Gateway(_) => false,
             Self::Vendor(args) => args.prints(),
             Self::Held(command) => command.prints(),
             Self::LearnSent(args) => args.prints(),
@@ -280,6 +286,8 @@ impl Cli {
             Command::Account(command) => commands::account::run(&command, &given(None)),
             #[cfg(feature = "sender")]
             Command::Bank(command) => commands::bank::run(&command, &given(None)),
+            #[cfg(all(feature = "daemon", feature = "sender"))]
+            Command::Gateway(args) => commands::gateway::run(&args, &given(None)),
             #[cfg(feature = "sender")]
             Command::Peer(command) => commands::peer::run(&command, &of(command.user())),
             Command::Strip(args) => commands::strip::run(&args, &given(None)),

@@ -78,7 +78,7 @@ const COMMANDS: [(&str, i32, i32); 67] = [
 ];
 
 /// Commands that run on, and `status`, which fails without a daemon.
-const NOT_TRIED: [&str; 4] = ["serve", "opensmtpd-filter", "watch", "status"];
+const NOT_TRIED: [&str; 5] = ["serve", "gateway", "opensmtpd-filter", "watch", "status"];
 
 /// A home with a stamped message and a stamp.
 fn home() -> Home {

@@ -29,7 +29,7 @@ const CONFIG_PAGE: &str = include_str!("../../man/mailstamp.toml.5");
 const README: &str = include_str!("../../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../../man/mailstamp-rules.5");
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "mailstamp.1",
     "mailstamp-sender.1",
     "mailstamp-peer.1",
@@ -41,6 +41,7 @@ const PAGES: [&str; 17] = [
     "mailstamp.7",
     "mailstamp-metrics.7",
     "mailstamp-bank.8",
+    "mailstamp-gateway.8",
     "mailstamp-milter.8",
     "mailstamp-sendmail.8",
     "mailstamp-serve.8",
@@ -57,6 +58,9 @@ fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
         pages.push((include_str!("../../man/mailstamp-sender.1"), &[]));
         pages.push((include_str!("../../man/mailstamp-peer.1"), &["json", "user"]));
         pages.push((include_str!("../../man/mailstamp-bank.8"), &[]));
+    }
+    if cfg!(all(feature = "daemon", feature = "sender")) {
+        pages.push((include_str!("../../man/mailstamp-gateway.8"), &[]));
     }
     if cfg!(feature = "vendor") {
         pages.push((include_str!("../../man/mailstamp-vendor.8"), &["ledger"]));

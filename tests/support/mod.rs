@@ -5,6 +5,8 @@
 
 pub mod apart;
 pub mod dovecot;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+pub mod emstamp_server;
 pub mod faults;
 pub mod http;
 #[cfg(feature = "vendor")]

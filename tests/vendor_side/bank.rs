@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A host with a gateway and its bank.
-struct Gateway {
-    home: Home,
-    bank: Bank,
+pub(crate) struct Gateway {
+    pub home: Home,
+    pub bank: Bank,
     account: u64,
 }
 
@@ -48,18 +48,18 @@ impl Gateway {
         Self { home, bank, account }
     }
 
-    fn run(&self, command: &str) -> Run {
+    pub fn run(&self, command: &str) -> Run {
         let words: Vec<&str> = ["bank"].into_iter().chain(command.split(' ')).collect();
         self.home.run(words, b"")
     }
 
     #[track_caller]
-    fn tells(&self, command: &str) -> Value {
+    pub fn tells(&self, command: &str) -> Value {
         told(self.run(&format!("{command} --json")))
     }
 
     /// Credits held, licensed, reserved, paid, received.
-    fn has(&self) -> [u64; 5] {
+    pub fn has(&self) -> [u64; 5] {
         let has = self.bank.balance().unwrap();
         [has.held, has.licensed, has.reserved, has.paid, has.received]
     }
@@ -114,13 +114,13 @@ impl Gateway {
     }
 
     #[track_caller]
-    fn sound(&self) {
+    pub fn sound(&self) {
         assert_eq!(self.bank.audit(None).unwrap().problems, Vec::<String>::new());
     }
 }
 
 /// An agency, a gateway that pays, and one that is paid.
-fn sides(credits: u64) -> (Shop, Gateway, Gateway) {
+pub(crate) fn sides(credits: u64) -> (Shop, Gateway, Gateway) {
     let shop = Shop::open(credits, &["--key-rate", "0", "--address-rate", "0"]);
     let (payer, payee) = (Gateway::new(&shop, shop.address, shop.account, &shop.key), payee(&shop, shop.address));
     (shop, payer, payee)

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "sender")]
 mod bank;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+mod gateway_out;
 mod ledger;
 mod service;
 #[path = "../support/mod.rs"]

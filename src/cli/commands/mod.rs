@@ -19,6 +19,8 @@ pub(super) mod doctor;
 pub(super) mod explain;
 pub(super) mod export_import;
 pub(super) mod filter;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+pub(super) mod gateway;
 pub(super) mod grant;
 pub(super) mod grants;
 pub(super) mod held;

@@ -57,6 +57,12 @@ impl Server {
         Self { host: host.to_owned(), port, tls }
     }
 
+    /// Returns the name of the server.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Returns whether STARTTLS comes first.
     #[must_use]
     pub fn needs_tls(&self) -> bool {

@@ -1,0 +1,77 @@
+//! The gateway is killed between any two steps, and Postfix tries again.
+
+use super::Scene;
+use crate::support::emstamp_server::Stall;
+use std::collections::BTreeSet;
+
+const BOXES: [&str; 3] = ["b1@y.example", "b2@y.example", "free@y.example"];
+const PRICES: [(&str, u64); 2] = [("b1@y.example", 3), ("b2@y.example", 5)];
+
+// E13: the connection is lost anywhere: neither lost nor doubled
+#[test]
+fn a_kill_at_any_step_loses_no_credit_and_no_message() {
+    let mut scene = Scene::new(500, &PRICES, "");
+    let stalls = [Stall::Offer, Stall::Pay, Stall::Data, Stall::Text, Stall::Taken];
+    for (at, stall) in stalls.into_iter().enumerate() {
+        let before = scene.far.lines("EMST").len();
+        scene.far.state().stall = Some(stall);
+        scene.send(&format!("kill{at}"), &BOXES);
+        scene.stalled();
+        scene.kill_and_restart();
+        for recipient in BOXES {
+            scene.outcome(recipient, "sent", at + 1);
+        }
+        // The retry shows the very same lines.
+        let shown = scene.far.lines("EMST").split_off(before);
+        let different: BTreeSet<&String> = shown.iter().collect();
+        assert_eq!(different.len(), 2, "{stall:?}: {shown:?}");
+        assert!(shown.len() >= if stall == Stall::Offer { 2 } else { 3 }, "{stall:?}: {shown:?}");
+        let state = scene.far.state();
+        let copies = state.taken.iter().filter(|it| it.text.contains(&format!("<kill{at}@"))).count();
+        // A paid box gets one; the free one gets another when the far side had taken the first.
+        assert_eq!(copies, if stall == Stall::Taken { 2 } else { 1 }, "{stall:?}");
+        assert!(!matches!(stall, Stall::Text | Stall::Taken) || shown.len() == 4);
+        drop(state);
+        scene.settled(8 * (at as u64 + 1));
+    }
+    assert_eq!(scene.paid().len(), 2 * stalls.len());
+    scene.clear();
+    assert_eq!(scene.payer.has(), [9_500, 500 - 8 * stalls.len() as u64, 0, 0, 0]);
+}
+
+// E13: the note that a message was delivered is lost
+#[test]
+fn a_kill_before_the_settlement_is_made_up_for_by_the_clearing() {
+    let mut scene = Scene::new(100, &PRICES, "");
+    scene.far.state().stall = Some(Stall::Text);
+    scene.send("late", &BOXES);
+    scene.stalled();
+    scene.kill_and_restart();
+    // The bank is locked when the far side answers.
+    scene.far.state().text_reply = Some("451 4.3.0 later".into());
+    scene.outcome("b1@y.example", "deferred", 1);
+    assert_eq!(scene.payer.has()[2..4], [8, 0]);
+    scene.outcome("b1@y.example", "sent", 1);
+    scene.outgoing.take().unwrap().kill();
+    let has = scene.payer.has();
+    assert_eq!(has[2] + has[3], 8);
+    scene.clear();
+    assert_eq!(scene.payer.has(), [9_900, 92, 0, 0, 0]);
+}
+
+// E12, E15: the far side has forgotten its IDs
+#[test]
+fn another_id_moves_the_reservation() {
+    let mut scene = Scene::new(100, &PRICES, "");
+    scene.far.state().stall = Some(Stall::Text);
+    scene.send("renew", &BOXES[..1]);
+    scene.stalled();
+    scene.far.state().forgets = true;
+    scene.kill_and_restart();
+    scene.outcome("b1@y.example", "sent", 1);
+    let shown = scene.far.lines("EMST");
+    assert!(shown.len() >= 3 && shown[0] == shown[1] && shown.last() != shown.first(), "{shown:?}");
+    scene.settled(3);
+    scene.clear();
+    assert_eq!(scene.payer.has(), [9_900, 97, 0, 0, 0]);
+}
