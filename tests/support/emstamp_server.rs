@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 /// Where it stops answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum Stall {
     Text,
     /// After the dot; the message is taken.
     Taken,
+    /// After the dot, until there is no stall any more.
+    Pause,
 }
 
 /// A payment that it took: the line EMST, and what its token says.
@@ -197,6 +200,11 @@ impl EmstampServer {
                     let text = lines.text()?;
                     if self.stalls(Stall::Text) {
                         return lines.hold();
+                    }
+                    if self.stalls(Stall::Pause) {
+                        while self.state().stall == Some(Stall::Pause) {
+                            thread::sleep(Duration::from_millis(10));
+                        }
                     }
                     let scripted = self.state().text_reply.take();
                     let reply = scripted.unwrap_or_else(|| self.take(&session, &text));

@@ -1,8 +1,10 @@
 //! The gateway is killed between any two steps, and Postfix tries again.
 
-use super::Scene;
+use super::{Outgoing, Scene};
 use crate::support::emstamp_server::Stall;
+use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
+use std::fs::File;
 
 const BOXES: [&str; 3] = ["b1@y.example", "b2@y.example", "free@y.example"];
 const PRICES: [(&str, u64); 2] = [("b1@y.example", 3), ("b2@y.example", 5)];
@@ -43,18 +45,20 @@ fn a_kill_at_any_step_loses_no_credit_and_no_message() {
 #[test]
 fn a_kill_before_the_settlement_is_made_up_for_by_the_clearing() {
     let mut scene = Scene::new(100, &PRICES, "");
-    scene.far.state().stall = Some(Stall::Text);
+    scene.far.state().stall = Some(Stall::Pause);
     scene.send("late", &BOXES);
     scene.stalled();
-    scene.kill_and_restart();
-    // The bank is locked when the far side answers.
-    scene.far.state().text_reply = Some("451 4.3.0 later".into());
-    scene.outcome("b1@y.example", "deferred", 1);
-    assert_eq!(scene.payer.has()[2..4], [8, 0]);
-    scene.outcome("b1@y.example", "sent", 1);
+    // The bank cannot be written while this holds its lock.
+    let lock = File::open(scene.payer.bank.path().with_extension("redb.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    scene.far.state().stall = None;
+    for recipient in BOXES {
+        scene.outcome(recipient, "sent", 1);
+    }
     scene.outgoing.take().unwrap().kill();
-    let has = scene.payer.has();
-    assert_eq!(has[2] + has[3], 8);
+    drop(lock);
+    assert_eq!(scene.payer.has(), [9_900, 92, 8, 0, 0]);
+    scene.outgoing = Some(Outgoing::start(&scene.payer));
     scene.clear();
     assert_eq!(scene.payer.has(), [9_900, 92, 0, 0, 0]);
 }

@@ -3,6 +3,7 @@
 
 mod killed;
 mod limits;
+mod tls;
 mod wire;
 
 use crate::bank::{Gateway, sides};
@@ -14,7 +15,7 @@ use crate::support::smtp::{self, Protocol};
 use mailstamp::bank::order::{IncomingToken, copy_name};
 use mailstamp::os::clock;
 use std::fs::{self, File};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// The account that the far side has at the agency.
 const PAYEE: &str = "payee@stamps.example";
@@ -29,8 +30,13 @@ impl Outgoing {
     /// Starts it, and waits until it listens.
     #[track_caller]
     fn start(gateway: &Gateway) -> Self {
+        Self::start_as(gateway, gateway.home.command())
+    }
+
+    /// As `start`, with this beginning of its command.
+    #[track_caller]
+    fn start_as(gateway: &Gateway, mut command: Command) -> Self {
         let log = gateway.home.file("gateway-log");
-        let mut command = gateway.home.command();
         command.arg("gateway").stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let child = command.spawn().unwrap();
         let said = || fs::read_to_string(&log).unwrap();
@@ -66,22 +72,23 @@ struct Scene {
 impl Scene {
     /// A payer who may spend `limit` credits, and mailboxes with prices. `settings` are lines of `[gateway.outbound]`.
     fn new(limit: u64, prices: &[(&str, u64)], settings: &str) -> Self {
-        Self::with(limit, settings, EmstampServer::start(PAYEE, prices, None), "127.0.0.1")
+        let far = EmstampServer::start(PAYEE, prices, None);
+        let route = format!("\"y.example\" = \"127.0.0.1:{}\"", far.port());
+        Self::with(limit, &format!("tls = \"off\"\n{settings}"), far, &route)
     }
 
-    fn with(limit: u64, settings: &str, far: EmstampServer, host: &str) -> Self {
+    /// With more settings, and these lines of `[gateway.outbound.routes]`.
+    fn with(limit: u64, settings: &str, far: EmstampServer, routes: &str) -> Self {
         let (shop, payer, payee) = sides(10_000);
         if limit > 0 {
             payer.tells(&format!("license {limit}"));
         }
         payee.tells("license 0");
         let port = Port::reserve();
-        let tls = if settings.contains("ca = ") { "" } else { "tls = \"off\"\n" };
         payer.home.configure(&format!(
             "addresses = [\"postmaster@x.example\"]\n[gateway]\nname = \"out.x.example\"\n[gateway.outbound]\n\
-             listen = \"inet:127.0.0.1:{}\"\n{tls}{settings}\n[gateway.outbound.routes]\n\"y.example\" = \"{host}:{}\"\n",
-            port.number(),
-            far.port()
+             listen = \"inet:127.0.0.1:{}\"\n{settings}\n[gateway.outbound.routes]\n{routes}\n",
+            port.number()
         ));
         let transport = format!(
             "default_transport = lmtp:inet:127.0.0.1:{}\nlmtp_destination_recipient_limit = 1000\n",

@@ -1,8 +1,13 @@
 //! What goes over the wire, and what each recipient's sender is told.
 
-use super::{SENDER, Scene, message};
+use super::{Outgoing, PAYEE, SENDER, Scene, message};
+use crate::support::MAILSTAMP;
+use crate::support::emstamp_server::EmstampServer;
+use crate::support::programs::{Port, program};
 use crate::support::shop::VENDOR;
 use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
 
 // E1, E8, E12, E14: one message to five boxes
 #[test]
@@ -68,4 +73,57 @@ fn a_domain_without_a_route_says_what_to_do() {
     let line = scene.outcome("bob@z.example", "bounced", 1);
     assert!(line.contains("550-5.1.2") && line.contains("gateway.outbound.routes has no route to z.example"), "{line}");
     assert!(line.contains("add a route"), "{line}");
+}
+
+// Two servers, one of which is away: each recipient has an answer of its own
+#[test]
+fn a_server_that_is_away_holds_up_its_own_recipients_only() {
+    let prices = [("b1@y.example", 3), ("b1@z.example", 4)];
+    let [far, other] = [0; 2].map(|_| EmstampServer::start(PAYEE, &prices, None));
+    let away = Port::reserve();
+    let ports = [("y", far.port()), ("z", other.port()), ("w", away.number())];
+    let routes: String =
+        ports.iter().map(|(name, port)| format!("\"{name}.example\" = \"127.0.0.1:{port}\"\n")).collect();
+    let scene = Scene::with(100, "tls = \"off\"", far, &routes);
+    scene.send("three", &["b1@y.example", "b1@z.example", "b1@w.example", "free@z.example"]);
+    for recipient in ["b1@y.example", "b1@z.example", "free@z.example"] {
+        scene.outcome(recipient, "sent", 1);
+    }
+    let line = scene.outcome("b1@w.example", "deferred", 1);
+    assert!(line.contains("451 4.4.2 127.0.0.1 refuses the connection"), "{line}");
+    assert_eq!((scene.paid().len(), other.state().taken.len()), (1, 1));
+    scene.settled(7);
+    scene.payer.sound();
+}
+
+// One write for all recipients of a message, and one for the note that they have it
+#[test]
+fn a_hundred_recipients_cost_no_more_syncs_than_one() {
+    let names: Vec<String> = (0..100).map(|number| format!("r{number}@y.example")).collect();
+    let prices: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut scene = Scene::new(1_000, &prices, "");
+    drop(scene.outgoing.take());
+    let notes = scene.payer.home.file("syncs");
+    let mut command = Command::new(program("strace", "strace"));
+    // The tracer is another process than the child, so a kill ends the gateway.
+    command.args(["-D", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"]).arg(&notes).arg(MAILSTAMP).env_clear();
+    let home = scene.payer.home.path();
+    command.env("HOME", home).env("PATH", "/usr/bin:/bin").current_dir(home);
+    scene.outgoing = Some(Outgoing::start_as(&scene.payer, command));
+    let syncs = || fs::read_to_string(&notes).unwrap().lines().filter(|line| line.contains("sync(")).count();
+    let (mut before, mut paid, mut each) = (0, 0, Vec::new());
+    for count in [1, 1, 100] {
+        let recipients: Vec<&str> = names.iter().take(count).map(String::as_str).collect();
+        scene.send(&format!("{}", each.len()), &recipients);
+        paid += count as u64;
+        scene.settled(paid);
+        let now = syncs();
+        each.push(now - before);
+        before = now;
+    }
+    // Two commits: reserved, and delivered.
+    assert!(each[2] <= each[1] && each[1] > 0, "{each:?}");
+    eprintln!("syncs of 1, 1 and 100 recipients: {each:?}");
+    assert_eq!(scene.far.lines("DATA").len(), 3);
+    scene.clear();
 }
