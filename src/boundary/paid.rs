@@ -1,5 +1,5 @@
 //! Results of messages that were paid for with eMstamp. The token is no part of the message, so a sealed class field
-//! tells the hosts behind the gateway that the recipient was paid for ([`seal`](super::seal)).
+//! tells the hosts behind the gateway that the recipient was paid for ([`seal`]).
 
 use super::seal::{self, NAMED, Visible};
 use crate::message::address::{Address, LocalCase};
