@@ -154,6 +154,13 @@ impl Postfix {
         self.flush_until("deferred", || (self.logged("status=deferred") >= times).then_some(()), String::new);
     }
 
+    /// Sets a line of main.cf.
+    pub fn set(&self, line: &str) {
+        let postconf = || Command::new(program("postconf", "postfix"));
+        run(postconf().arg("-c").arg(self.file("etc")).args(["-e", line]), b"").exits(0);
+        run(Command::new(program("postfix", "postfix")).arg("-c").arg(self.file("etc")).arg("reload"), b"").exits(0);
+    }
+
     fn postqueue(&self, option: &str) -> Run {
         run(Command::new(program("postqueue", "postfix")).arg("-c").arg(self.file("etc")).arg(option), b"")
     }

@@ -3,6 +3,7 @@
 
 mod killed;
 mod limits;
+mod process;
 mod tls;
 mod wire;
 

@@ -16,7 +16,7 @@ mod settlement;
 use crate::bank::handle::Bank;
 use crate::config::boundary::Listen;
 use crate::config::file;
-use crate::config::gateway::GatewayOutbound;
+use crate::config::gateway::{GatewayOutbound, Route};
 use crate::emstamp::outbound::lmtp::{Message, Session, Step, no_memory};
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
 use crate::net::smtp::route::{self, Verification};
@@ -26,7 +26,7 @@ use connection::Connection;
 use dispatch::Dispatch;
 use payments::Payments;
 use settlement::Settlement;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,12 +69,16 @@ impl Outbound {
             }
         };
         let settlement = Settlement::begin(Arc::clone(bank))?;
-        let servers = settings.routes.iter().map(|(domain, route)| {
-            (domain.clone(), Arc::new(route::Server::new(&route.host, route.port, verification.as_ref())))
-        });
+        // Domains with the same server share its connection.
+        let mut known: BTreeMap<&Route, Arc<route::Server>> = BTreeMap::new();
+        let mut servers = BTreeMap::new();
+        for (domain, route) in &settings.routes {
+            let begin = || Arc::new(route::Server::new(&route.host, route.port, verification.as_ref()));
+            servers.insert(domain.clone(), Arc::clone(known.entry(route).or_insert_with(begin)));
+        }
         let dispatch = Dispatch {
             name: name.to_owned(),
-            servers: servers.collect(),
+            servers,
             payments: Payments::new(Arc::clone(bank), settings),
             settle: settlement.sender(),
         };
