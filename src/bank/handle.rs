@@ -323,7 +323,7 @@ impl Bank {
         })
     }
 
-    fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, SessionError>) -> Result<T> {
+    pub(super) fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, SessionError>) -> Result<T> {
         self.with_session(IfMissing::Ignore, |session| job(&session.read()?))
     }
 

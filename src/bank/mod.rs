@@ -17,6 +17,7 @@ pub mod agency;
 pub mod audit;
 pub mod error;
 pub mod handle;
+mod incoming;
 mod keys;
 pub mod order;
 pub mod request;

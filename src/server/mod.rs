@@ -1,6 +1,6 @@
-//! Long-running commands: the daemon with its milter and its submission server, the filter for OpenSMTPD, the folder
-//! watcher, the vendor's HTTP service, the mail gateway. Each waits for an event, and then does what a command would have done. They are
-//! front ends: they translate and decide nothing.
+//! Long-running commands: the daemon with its milter and its submission server, the mail gateway, the filter for
+//! OpenSMTPD, the folder watcher, the vendor's HTTP service. Each waits for an event, and then does what a command would
+//! have done. They are front ends: they translate and decide nothing.
 
 #[cfg(feature = "daemon")]
 pub mod daemon;
@@ -13,6 +13,8 @@ pub mod http;
 mod milter;
 #[cfg(feature = "daemon")]
 pub mod opensmtpd;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+mod smtp_connection;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 mod submission;
 #[cfg(any(feature = "sender", feature = "vendor"))]

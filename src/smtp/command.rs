@@ -1,5 +1,6 @@
 //! Commands of a client, one line each, without CRLF.
 
+use super::reply::Reply;
 use crate::message::address::Address;
 
 /// A command.
@@ -55,6 +56,21 @@ pub enum CommandError {
 
 /// Words at which HTTP begins.
 const HTTP: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+impl CommandError {
+    /// Returns the reply to the client.
+    #[must_use]
+    pub fn reply(self) -> Reply {
+        let (code, enhanced) = match self {
+            Self::Unknown => (500, "5.5.2"),
+            Self::NotOffered => (502, "5.5.1"),
+            Self::Syntax => (501, "5.5.4"),
+            Self::Parameter => (555, "5.5.4"),
+            Self::Address => (553, "5.1.3"),
+        };
+        Reply::new(code, enhanced, self.to_string())
+    }
+}
 
 impl<'a> Command<'a> {
     /// Parses a line.
@@ -125,6 +141,22 @@ fn mail(rest: &str) -> Result<Command<'static>, CommandError> {
 /// # Errors
 /// [`CommandError::Syntax`], [`CommandError::Address`].
 pub fn path<'a>(rest: &'a str, word: &str) -> Result<(Option<Address>, &'a str), CommandError> {
+    let (text, parameters) = path_text(rest, word)?;
+    if text.is_empty() {
+        return Ok((None, parameters));
+    }
+    // An address with a hyphen in front, as it is without needless quotes, could be an option of the next program
+    // (threat 30).
+    let address = Address::parse(text).ok().filter(|address| !address.to_string().starts_with('-'));
+    Ok((Some(address.ok_or(CommandError::Address)?), parameters))
+}
+
+/// Finds the path after `word`, as `FROM:`, and returns its text without angle brackets and source route, and the
+/// parameters behind it.
+///
+/// # Errors
+/// [`CommandError::Syntax`] where there is no path.
+pub fn path_text<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), CommandError> {
     let begins = rest.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
     let rest = rest.get(word.len()..).filter(|_| begins).ok_or(CommandError::Syntax)?;
     // Many clients put a blank there.
@@ -147,13 +179,7 @@ pub fn path<'a>(rest: &'a str, word: &str) -> Result<(Option<Address>, &'a str),
     }
     // A source route is ignored (RFC 5321 appendix C).
     let text = if text.starts_with('@') { text.split_once(':').ok_or(CommandError::Syntax)?.1 } else { text };
-    if text.is_empty() {
-        return Ok((None, parameters));
-    }
-    // An address with a hyphen in front, as it is without needless quotes, could be an option of the next program
-    // (threat 30).
-    let address = Address::parse(text).ok().filter(|address| !address.to_string().starts_with('-'));
-    Ok((Some(address.ok_or(CommandError::Address)?), parameters))
+    Ok((text, parameters))
 }
 
 #[cfg(test)]

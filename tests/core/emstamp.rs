@@ -524,4 +524,4 @@ fn cut_bytes_are_no_token_on_either_side() {
         let theirs = peer.ask(&json!({ "do": "from binary", "binary": HEXLOWER.encode(&bytes[..cut]) }));
         assert_eq!(theirs["token"].as_str(), ours.as_deref(), "{cut}");
     }
-}
+} // E2: a token has a binary form, with its credits

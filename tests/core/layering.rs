@@ -302,7 +302,7 @@ fn some_names_stand_in_one_place_only() {
                 "src/net/https.rs",
                 "src/net/smtp/",
                 "src/os/tls.rs",
-                "src/server/submission/connection.rs",
+                "src/server/smtp_connection.rs",
                 "src/server/tls.rs",
                 "src/store/postgres/tls.rs",
                 "src/store/postgres/trouble.rs",

@@ -5,7 +5,7 @@ use crate::config::paths::CliOverrides;
 use crate::server::gateway::{self, GatewayError};
 use std::io::{self, Write};
 
-/// Run the mail gateway beside your mail system: it pays for mail that leaves, where the other side asks credits.
+/// Run the mail gateway beside your mail system: it names prices for mail that comes, and pays for mail that leaves.
 ///
 /// SIGTERM ends it when the messages under way are answered.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ impl From<GatewayError> for Failure {
             GatewayError::Paths(error) => error.into(),
             GatewayError::Bank(error) => error.into(),
             GatewayError::SetId => Self::new(USAGE, error),
-            GatewayError::Missing | GatewayError::ByUser | GatewayError::Inbound | GatewayError::Listen { .. } => {
+            GatewayError::Missing | GatewayError::ByUser | GatewayError::Inbound(_) | GatewayError::Listen { .. } => {
                 Self::new(CONFIG, error)
             }
             GatewayError::Io(_) => Self::new(TEMPFAIL, error),

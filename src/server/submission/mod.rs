@@ -1,13 +1,12 @@
 //! Submission server of the daemon: takes mail of the user's own mail programs by SMTP, and sends each recipient a copy
 //! with a stamp of their own (mailstamp-submission(8)).
 //!
-//! - `connection`: bytes in and out, with or without TLS, within time limits.
 //! - `login_limits`: how often a host may guess the password.
 //! - `handover`: a complete message: sent as by `mailstamp sendmail`, and the reply.
 //!
-//! The protocol is in `smtp`, and the limits on connections in `ipc::server`. A thread sends what waits in the outbox.
+//! The protocol is in `smtp`, its bytes come by `server::smtp_connection`, and the limits on connections are in
+//! `ipc::server`. A thread sends what waits in the outbox.
 
-mod connection;
 mod handover;
 mod login_limits;
 
@@ -19,10 +18,10 @@ use crate::message::header::escape_untrusted;
 use crate::sender::submission::transport::CachedTransport;
 use crate::server::daemon::metrics::{Metrics, SubmissionAnswer};
 use crate::server::diagnostics::log_stderr;
+use crate::server::smtp_connection::Connection;
 use crate::server::tls::RenewedCertificate;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Channel, Login, Session, Step};
-use connection::Connection;
 use login_limits::{LoginHash, LoginLimits};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -36,6 +35,10 @@ use std::time::{Duration, Instant};
 
 /// How often waiting messages are tried.
 const RESUME_INTERVAL: Duration = Duration::from_secs(300);
+/// Time for the handshake of TLS and the login, since the connection began.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
+/// Idle timeout between commands, and between the parts of a message (RFC 5321 section 4.5.3.2: 5 and 3 minutes).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Delay of the answer to a wrong password. One after the other waits for it, so this is the most that can be guessed.
 const LOGIN_DELAY: Duration = Duration::from_secs(1);
 /// Divisor for the share of the connections that each other host gets.
@@ -149,10 +152,15 @@ impl Handler {
     /// Answers commands until one side ends the connection.
     fn converse(&self, client: &Client) -> io::Result<()> {
         let mut connection = Connection::new(client);
+        let login_end = Instant::now() + LOGIN_TIMEOUT;
+        let close = |connection: &mut Connection<'_>, reply: &Reply| {
+            connection.reply(reply);
+            connection.close()
+        };
         let channel = match &self.tls {
             None => Channel::Plain,
             Some(tls) if tls.is_implicit => {
-                self.protect(&mut connection, tls, client)?;
+                self.protect(&mut connection, tls, client, login_end)?;
                 Channel::Protected
             }
             Some(_) => Channel::Offered { is_local: client.peer.is_local() },
@@ -173,7 +181,7 @@ impl Handler {
                     Ok(LoginAnswer::Refused(left)) => {
                         let minutes = left.as_secs().div_ceil(60);
                         let text = format!("too many wrong logins, try again in {minutes} minutes");
-                        return connection.close(&Reply::new(421, "4.7.0", text));
+                        return close(&mut connection, &Reply::new(421, "4.7.0", text));
                     }
                     Err(error) => {
                         log_stderr(&format!("submission: no login: {error}"));
@@ -183,12 +191,12 @@ impl Handler {
             }
             match step {
                 Step::Reply(reply) => connection.reply(&reply),
-                Step::Close(reply) => return connection.close(&reply),
+                Step::Close(reply) => return close(&mut connection, &reply),
                 Step::StartTls(reply) => {
                     connection.reply(&reply);
                     connection.flush()?;
                     if let Some(tls) = &self.tls {
-                        self.protect(&mut connection, tls, client)?;
+                        self.protect(&mut connection, tls, client, login_end)?;
                     }
                     session.protect();
                 }
@@ -204,13 +212,14 @@ impl Handler {
                 Step::Receive => {
                     connection.flush()?;
                     if client.is_over() {
-                        return connection.close(&Reply::new(421, "4.3.2", "shutting down"));
+                        return close(&mut connection, &Reply::new(421, "4.3.2", "shutting down"));
                     }
-                    match connection.receive(&mut session) {
-                        Ok(true) => {}
-                        Ok(false) => return Ok(()),
+                    let until = if session.is_logged_in() { Instant::now() + IDLE_TIMEOUT } else { login_end };
+                    match connection.receive(until) {
+                        Ok([]) => return Ok(()),
+                        Ok(bytes) => session.receive(bytes),
                         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                            return connection.close(&Reply::new(421, "4.4.2", "nothing came for too long"));
+                            return close(&mut connection, &Reply::new(421, "4.4.2", "nothing came for too long"));
                         }
                         Err(error) => return Err(error),
                     }
@@ -224,8 +233,8 @@ impl Handler {
     }
 
     /// Begins TLS with the current certificate.
-    fn protect(&self, connection: &mut Connection<'_>, tls: &Tls, client: &Client) -> io::Result<()> {
-        connection.protect(tls.certificate.current()).map_err(|error| {
+    fn protect(&self, connection: &mut Connection<'_>, tls: &Tls, client: &Client, until: Instant) -> io::Result<()> {
+        connection.protect(tls.certificate.current(), until).map_err(|error| {
             let text = format!("no TLS with {}: {error}", client.peer);
             io::Error::new(error.kind(), text)
         })

@@ -263,7 +263,7 @@ impl Session {
         let command = std::str::from_utf8(line).map_err(|_| CommandError::Syntax).and_then(Command::parse);
         let command = match command {
             Ok(command) => command,
-            Err(error) => return Step::Reply(refusal(error)),
+            Err(error) => return Step::Reply(error.reply()),
         };
         if matches!(command, Command::Hello { .. } | Command::Reset | Command::Noop | Command::Verify | Command::Help) {
             self.idle_commands += 1;
@@ -309,7 +309,7 @@ impl Session {
 
     fn start_tls(&mut self) -> Step {
         if !matches!(self.channel, Channel::Offered { .. }) {
-            return Step::Reply(refusal(CommandError::NotOffered));
+            return Step::Reply(CommandError::NotOffered.reply());
         }
         if self.is_logged_in || self.transaction.is_some() {
             return out_of_order();
@@ -455,17 +455,6 @@ fn is_wider(address: &Address, mail: &Mail) -> bool {
 
 fn wider() -> Reply {
     Reply::new(553, "5.6.7", "the address needs SMTPUTF8")
-}
-
-fn refusal(error: CommandError) -> Reply {
-    let (code, enhanced) = match error {
-        CommandError::Unknown => (500, "5.5.2"),
-        CommandError::NotOffered => (502, "5.5.1"),
-        CommandError::Syntax => (501, "5.5.4"),
-        CommandError::Parameter => (555, "5.5.4"),
-        CommandError::Address => (553, "5.1.3"),
-    };
-    Reply::new(code, enhanced, error.to_string())
 }
 
 /// Decodes a response of AUTH.

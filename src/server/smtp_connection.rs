@@ -1,19 +1,14 @@
-//! Connection of the submission server: bytes in and out, with or without TLS, each read and write within a time limit.
+//! Connection of a client of SMTP: bytes in and out, with or without TLS, each read and write within a time limit.
 
 use crate::ipc::memory_budget::Share;
 use crate::ipc::server::Client;
 use crate::smtp::reply::Reply;
-use crate::smtp::session::Session;
 use rustls::{ServerConfig, ServerConnection, Stream};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time for the handshake of TLS and the login, since the connection began.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
-/// Idle timeout between commands, and between the parts of a message (RFC 5321 section 4.5.3.2: 5 and 3 minutes).
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Timeout of sending replies.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the client may go on to send when the last reply is on its way, and how many bytes.
@@ -32,19 +27,18 @@ pub(super) struct Connection<'a> {
     buffer: Vec<u8>,
     /// Replies that are not sent yet.
     replies: Vec<u8>,
-    began: Instant,
 }
 
 impl<'a> Connection<'a> {
     pub(super) fn new(client: &'a Client) -> Self {
         let share = client.memory();
-        Self { client, tls: None, share, buffer: vec![0; PIECE], replies: Vec::new(), began: Instant::now() }
+        Self { client, tls: None, share, buffer: vec![0; PIECE], replies: Vec::new() }
     }
 
-    /// Begins TLS. All replies must have been sent.
-    pub(super) fn protect(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+    /// Begins TLS, and has it until this time. All replies must have been sent.
+    pub(super) fn protect(&mut self, config: Arc<ServerConfig>, until: Instant) -> io::Result<()> {
         let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
-        let mut stream = self.client.until(self.began + LOGIN_TIMEOUT);
+        let mut stream = self.client.until(until);
         self.client.while_idle(|| {
             while tls.is_handshaking() {
                 tls.complete_io(&mut stream)?;
@@ -58,6 +52,11 @@ impl<'a> Connection<'a> {
     /// Takes memory for a message of this many bytes. Returns false if too few are free.
     pub(super) fn hold(&mut self, message: usize) -> bool {
         self.share.resize((message + PIECE).saturating_sub(OWN))
+    }
+
+    /// Adds bytes of replies to those that are to be sent.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.replies.extend_from_slice(bytes);
     }
 
     /// Adds a reply to those that are to be sent.
@@ -80,12 +79,8 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Receives bytes for the session. Returns false when the client closed the connection.
-    pub(super) fn receive(&mut self, session: &mut Session) -> io::Result<bool> {
-        let until = match session.is_logged_in() {
-            true => Instant::now() + IDLE_TIMEOUT,
-            false => self.began + LOGIN_TIMEOUT,
-        };
+    /// Receives bytes until this time. None come when the client closed the connection.
+    pub(super) fn receive(&mut self, until: Instant) -> io::Result<&[u8]> {
         let mut stream = self.client.until(until);
         let read = self.client.while_idle(|| match &mut self.tls {
             None => stream.read(&mut self.buffer),
@@ -96,14 +91,12 @@ impl<'a> Connection<'a> {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
             other => other?,
         };
-        session.receive(self.buffer.get(..count).unwrap_or_default());
-        Ok(count > 0)
+        Ok(self.buffer.get(..count).unwrap_or_default())
     }
 
-    /// Sends a last reply, and closes the connection. What the client has sent meanwhile is read for a moment:
+    /// Sends the replies, the last of all, and closes the connection. What the client has sent meanwhile is read for a moment:
     /// otherwise the system would reset the connection, and the reply would be lost.
-    pub(super) fn close(&mut self, reply: &Reply) -> io::Result<()> {
-        self.reply(reply);
+    pub(super) fn close(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(&self.replies)?;
             tls.send_close_notify();

@@ -1,0 +1,33 @@
+//! What a gateway that is paid asks of the bank before a message comes.
+
+use super::error::BankError;
+use super::handle::Bank;
+use super::schema;
+use crate::accounting::bank::books::Incoming;
+use crate::emstamp::token::Payee;
+use crate::store::SessionError;
+use crate::vendor_api::meters::{MeterReceipt, RECEIPT_MAX};
+
+impl Bank {
+    /// Returns what is known of the token with this ID, if it came before.
+    pub fn incoming(&self, id: &str) -> Result<Option<Incoming>, BankError> {
+        self.read(|tx| {
+            let row = tx.open_table(schema::INCOMING)?.get(id)?;
+            row.map(|row| schema::from_json(row.value())).transpose()
+        })
+    }
+
+    /// Returns the account that others pay, as the agency names it; `None` before the first answer of the agency.
+    pub fn payee(&self) -> Result<Option<Payee>, BankError> {
+        self.read(|tx| {
+            let Some(row) = tx.open_table(schema::STATE)?.get("receipt")? else { return Ok(None) };
+            let malformed = |what: &str| SessionError::damaged(&format!("the receipt of the agency {what}"));
+            let text = std::str::from_utf8(row.value()).map_err(|_| malformed("is no text"))?;
+            let token = crate::stamp::token::Token::parse_document(text, RECEIPT_MAX);
+            let token = token.map_err(|_| malformed("is malformed"))?;
+            let receipt: MeterReceipt = schema::from_json(token.payload())?;
+            let payee = Payee::new(&receipt.name, &receipt.vendor);
+            payee.map(Some).map_err(|_| malformed("names an account that no token can pay"))
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! Keys of the IDs in offers, in one file of the bank's folder. A new one is made each day, and old ones are kept until
+//! their last ID has ended. A used ID is known from the bank, without its key.
+
+use crate::config::file::{self, FileError};
+use crate::emstamp::id::{IdKey, NONCE_LEN};
+use crate::os::atomic_file::{self, Durability};
+use crate::os::random;
+use crate::time::UnixTime;
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// How long a key makes IDs, in seconds.
+const USED: i64 = 86_400;
+/// How long a key is kept: it makes IDs for a day, and they live a day, by a clock that may be set back.
+const KEPT: i64 = 4 * 86_400;
+
+/// The keys.
+#[derive(Debug)]
+pub(super) struct IdKeys {
+    path: PathBuf,
+    kept: Mutex<Kept>,
+}
+
+/// Keys and their beginnings, newest first.
+#[derive(Debug, Default)]
+struct Kept {
+    begins: Vec<UnixTime>,
+    keys: Vec<IdKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysFile {
+    keys: Vec<KeyRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRow {
+    begin: String,
+    /// In hexadecimal digits.
+    key: String,
+}
+
+impl IdKeys {
+    /// Reads the keys in the bank's folder, which must exist.
+    pub(super) fn open(bank: &Path) -> io::Result<Self> {
+        let path = bank.join("id-keys.json");
+        let kept = match file::read_secret(&path) {
+            Err(error) if error.is_absent() => Kept::default(),
+            Err(error) => return Err(other(&error)),
+            Ok(text) => parse(&Zeroizing::new(text)).ok_or_else(|| {
+                io::Error::other(format!("{}: malformed; remove it, and offers that are open end", path.display()))
+            })?,
+        };
+        Ok(Self { path, kept: Mutex::new(kept) })
+    }
+
+    /// Calls `with` with the keys, newest first, of which the first one makes IDs. Makes a new one when it is time.
+    pub(super) fn with<T>(&self, now: UnixTime, with: impl FnOnce(&[IdKey]) -> T) -> io::Result<T> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.begins.first().is_none_or(|begin| now.since(*begin) >= USED) {
+            let mut bytes = Zeroizing::new([0; 32]);
+            random::fill(&mut *bytes)?;
+            let old = kept.begins.iter().filter(|begin| now.since(**begin) < KEPT).count();
+            kept.begins.truncate(old);
+            kept.keys.truncate(old);
+            kept.begins.insert(0, now);
+            kept.keys.insert(0, IdKey::from_random(&bytes));
+            if let Err(error) = self.write(&kept) {
+                // An offer under a key that is lost at the end of the process would be of no use.
+                kept.begins.remove(0);
+                kept.keys.remove(0);
+                return Err(error);
+            }
+        }
+        Ok(with(&kept.keys))
+    }
+
+    fn write(&self, kept: &Kept) -> io::Result<()> {
+        let row = |(begin, key): (&UnixTime, &IdKey)| KeyRow {
+            begin: begin.to_string(),
+            key: HEXLOWER.encode(key.to_bytes()),
+        };
+        let mut file = KeysFile { keys: kept.begins.iter().zip(&kept.keys).map(row).collect() };
+        let text = Zeroizing::new(serde_json::to_string(&file).map_err(io::Error::other)?);
+        file.keys.iter_mut().for_each(|row| row.key.zeroize());
+        atomic_file::replace(&self.path, 0o600, Durability::Synced, |file| file.write_all(text.as_bytes()))
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+    }
+}
+
+/// Returns a random nonce of an ID.
+pub(super) fn nonce() -> io::Result<[u8; NONCE_LEN]> {
+    let mut nonce = [0; NONCE_LEN];
+    random::fill(&mut nonce)?;
+    Ok(nonce)
+}
+
+fn parse(text: &str) -> Option<Kept> {
+    let file: KeysFile = serde_json::from_str(text).ok()?;
+    let mut kept = Kept::default();
+    for row in file.keys {
+        let bytes = Zeroizing::new(HEXLOWER.decode(Zeroizing::new(row.key).as_bytes()).ok()?);
+        kept.begins.push(UnixTime::from_rfc3339(&row.begin).ok()?);
+        kept.keys.push(IdKey::from_random(bytes.as_slice().try_into().ok()?));
+    }
+    Some(kept)
+}
+
+fn other(error: &FileError) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emstamp::id;
+    use crate::message::address::Address;
+    use std::os::unix::fs::PermissionsExt;
+
+    const NOW: UnixTime = UnixTime(1_796_126_400);
+
+    #[test]
+    fn keys_change_each_day_and_last_as_long_as_their_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let mailbox = Address::parse("alice@x.example").unwrap();
+        let keys = IdKeys::open(folder.path()).unwrap();
+        let issue = |keys: &IdKeys, now: UnixTime| {
+            keys.with(now, |all| all[0].issue([7; 8], now.plus(86_400), &mailbox, 3).unwrap()).unwrap()
+        };
+        let first = issue(&keys, NOW);
+        assert_eq!(issue(&keys, NOW), first);
+        let later = NOW.plus(USED);
+        assert_ne!(issue(&keys, later), first);
+        // Another process reads what this one wrote, and knows the ID to its end.
+        let keys = IdKeys::open(folder.path()).unwrap();
+        let known = |now: UnixTime| keys.with(now, |all| id::check(&first, all, &mailbox, 3, now)).unwrap();
+        assert_eq!(known(later), Ok(NOW.plus(86_400)));
+        assert_eq!(known(later.plus(1)), Err(id::IdError::Ended));
+        assert_eq!(known(NOW.plus(9 * 86_400)), Err(id::IdError::Foreign));
+        let path = folder.path().join("id-keys.json");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&path, "{}").unwrap();
+        assert!(IdKeys::open(folder.path()).unwrap_err().to_string().contains("malformed"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_kept_makes_no_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = IdKeys::open(&folder.path().join("none")).unwrap();
+        assert!(keys.with(NOW, |_| ()).is_err());
+        std::fs::create_dir(folder.path().join("none")).unwrap();
+        assert_eq!(keys.with(NOW, <[IdKey]>::len).unwrap(), 1);
+    }
+}

@@ -1,0 +1,258 @@
+//! What the inbound gateway knows: prices, its keys, the meters of agencies, and the bank.
+
+use super::super::GatewayError;
+use super::super::id_keys::{self, IdKeys};
+use crate::accounting::bank::books::IncomingState;
+use crate::accounting::hash::Hash;
+use crate::bank::error::BankError;
+use crate::bank::handle::Bank;
+use crate::bank::order::{self, IncomingToken, copy_name};
+use crate::boundary::paid;
+use crate::config::gateway::GatewayInbound;
+use crate::context::Context;
+use crate::directory::key_directory::Directory;
+use crate::directory::pinned;
+use crate::directory::signing_key::SigningKey;
+use crate::emstamp::id::IdKey;
+use crate::emstamp::inbound::{Arrival, Away, Known, Office, Paid};
+use crate::emstamp::token::{MeterFact, Payee, Payment, PaymentError, Priced, Receiver, examine_payment};
+use crate::emstamp::wire::{Offer, Pay};
+use crate::message::address::{Address, LocalCase};
+use crate::message::parse::Message;
+use crate::os::clock;
+use crate::server::diagnostics::log_stderr;
+use crate::stamp::token::Issuer;
+use crate::store::prices::Prices;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the directories of agencies are used before their files are read again.
+const DIRECTORY_LIFE: Duration = Duration::from_secs(2);
+/// Divisor of a licence's limit: the share of it that is taken before the agency has cleared it.
+const EXPOSURE_DIVISOR: u64 = 100;
+
+/// Prices, keys and books.
+pub(super) struct Books {
+    bank: Arc<Bank>,
+    /// The bank's account, if an agency knows it.
+    payee: Option<Payee>,
+    keys: Option<IdKeys>,
+    price: u64,
+    /// What mailboxes ask otherwise.
+    prices: Option<Prices>,
+    /// Seals results of paid messages.
+    seal: Option<SigningKey>,
+    local_case: LocalCase,
+    id_life: i64,
+    meter_exposure: Option<u64>,
+    vendors: PathBuf,
+    fetched: Option<PathBuf>,
+    directory: Mutex<Option<(Instant, Arc<Directory>)>>,
+}
+
+impl Books {
+    pub(super) fn open(settings: &GatewayInbound, context: &Context, bank: &Arc<Bank>) -> Result<Self, GatewayError> {
+        let payee = match bank.payee() {
+            Ok(payee) => payee,
+            Err(BankError::Absent { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let seal = settings.seal.as_deref().map(SigningKey::read_seal).transpose();
+        let seal = seal.map_err(|error| GatewayError::Inbound(format!("seal: {error}")))?;
+        let folder = bank.path().with_file_name("");
+        let keys = payee.as_ref().map(|_| IdKeys::open(&folder)).transpose()?;
+        Ok(Self {
+            bank: Arc::clone(bank),
+            payee,
+            keys,
+            price: settings.price,
+            prices: settings.prices.clone().map(Prices::new),
+            seal,
+            local_case: context.config.local_case,
+            id_life: settings.id_life,
+            meter_exposure: settings.meter_exposure,
+            vendors: context.places.vendors()?.to_owned(),
+            fetched: context.places.directories.clone(),
+            directory: Mutex::default(),
+        })
+    }
+
+    /// Returns whether there is an account to pay into.
+    pub(super) fn can_be_paid(&self) -> bool {
+        self.payee.is_some()
+    }
+
+    /// Returns the directories of agencies, and whether their files were read just now.
+    fn directory(&self, anew: bool) -> Result<(Arc<Directory>, bool), Away> {
+        let mut cached = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, directory)) = &*cached
+            && !anew
+            && read.elapsed() < DIRECTORY_LIFE
+        {
+            return Ok((Arc::clone(directory), false));
+        }
+        let folder =
+            pinned::read(&self.vendors, self.fetched.as_deref(), clock::now()).map_err(|error| away(&error))?;
+        let directory = Arc::new(folder.directory);
+        *cached = Some((Instant::now(), Arc::clone(&directory)));
+        Ok((directory, true))
+    }
+
+    /// Returns what is known of a licence. What is not known is looked for in the files once more.
+    fn meter(&self, license: &Issuer) -> Result<MeterFact, Away> {
+        let (directory, is_new) = self.directory(false)?;
+        match directory.meter(license) {
+            known @ MeterFact::Known(_) => Ok(known),
+            other if is_new => Ok(other),
+            _ => Ok(self.directory(true)?.0.meter(license)),
+        }
+    }
+
+    /// Returns the most credits of a licence with this limit that may be open, where one message costs `credits`.
+    fn max_exposure(&self, limit: u64, credits: u64) -> u64 {
+        self.meter_exposure.unwrap_or(limit / EXPOSURE_DIVISOR).max(credits)
+    }
+
+    fn paid(&self, pay: &Pay, payment: Payment, license: &Issuer, limit: u64) -> Paid {
+        Paid {
+            mailbox: payment.mailbox,
+            id: payment.id,
+            credits: payment.credits,
+            message: payment.message,
+            expires: payment.expires,
+            token: pay.token.clone(),
+            license: license.clone(),
+            max_exposure: self.max_exposure(limit, payment.credits),
+        }
+    }
+}
+
+impl Office for Books {
+    fn price(&self, mailbox: &Address) -> Result<u64, Away> {
+        if !self.can_be_paid() {
+            return Ok(0);
+        }
+        let Some(prices) = &self.prices else { return Ok(self.price) };
+        let set = |mailbox: &Address| prices.of(mailbox).map_err(|error| away(&error));
+        if let Some(price) = set(mailbox)? {
+            return Ok(price);
+        }
+        // Otherwise every sender could write to a mailbox of another price by adding a tag.
+        let untagged = mailbox.local().split_once('+').map(|(local, _)| format!("{local}@{}", mailbox.domain()));
+        let untagged = untagged.and_then(|text| Address::parse(&text).ok());
+        Ok(untagged.map_or(Ok(None), |it| set(&it))?.unwrap_or(self.price))
+    }
+
+    fn offer(&self, mailbox: &Address, price: u64) -> Result<Offer, Away> {
+        let (keys, payee) = self.keys.as_ref().zip(self.payee.as_ref()).ok_or(Away)?;
+        let now = clock::now();
+        let (nonce, end) = (id_keys::nonce().map_err(|error| away(&error))?, now.plus(self.id_life));
+        let issue =
+            |keys: &[IdKey]| keys.first().ok_or(Away)?.issue(nonce, end, mailbox, price).map_err(|error| away(&error));
+        let id = keys.with(now, issue).map_err(|error| away(&error))??;
+        Ok(Offer { price, id, end, payee: payee.clone() })
+    }
+
+    fn examine(&self, pay: &Pay, recipients: &[Priced<'_>]) -> Result<Result<Paid, PaymentError>, Away> {
+        let (keys, payee) = self.keys.as_ref().zip(self.payee.as_ref()).ok_or(Away)?;
+        let license = match pay.token.issuer() {
+            Ok(license) => license,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let meter = self.meter(&license)?;
+        let limit = if let MeterFact::Known(meter) = &meter { meter.limit } else { 0 };
+        let now = clock::now();
+        let examined = keys.with(now, |id_keys| {
+            let receiver = Receiver { payee, id_keys, recipients, now };
+            examine_payment((&pay.id, pay.credits, &pay.token), &receiver, |_| meter)
+        });
+        let examined = examined.map_err(|error| away(&error))?;
+        Ok(examined.map(|(_, payment)| self.paid(pay, payment, &license, limit)))
+    }
+
+    fn known(&self, pay: &Pay) -> Result<(Known, Option<Paid>), Away> {
+        let Some(row) = self.bank.incoming(pay.id.as_str()).map_err(|error| away(&error))? else {
+            return Ok((Known::New, None));
+        };
+        let (Ok(payment), Ok(license)) = (Payment::read(pay.token.payload()), pay.token.issuer()) else {
+            return Ok((Known::Other, None));
+        };
+        if payment.id != pay.id || copy_name(&payment.mailbox.canonical(), &payment.message.0) != row.copy {
+            return Ok((Known::Other, None));
+        }
+        // A token that was dropped is noted anew, so it must be the one that was examined.
+        if row.state == IncomingState::Dropped && Hash::of(pay.token.as_str().as_bytes()) != row.token {
+            return Ok((Known::Again, None));
+        }
+        let limit = if let MeterFact::Known(meter) = self.meter(&license)? { meter.limit } else { 0 };
+        Ok((Known::Again, Some(self.paid(pay, payment, &license, limit))))
+    }
+
+    fn exposure(&self, license: &Issuer) -> Result<u64, Away> {
+        self.bank.exposure(&peer(license)).map_err(|error| away(&error))
+    }
+
+    fn pending(&self, tokens: &[&Paid]) -> Result<Vec<Arrival>, Away> {
+        let token = |paid: &&Paid| IncomingToken {
+            id: paid.id.to_string(),
+            copy: copy_name(&paid.mailbox.canonical(), &paid.message.0),
+            peer: peer(&paid.license),
+            credits: paid.credits,
+            until: paid.expires,
+            token: paid.token.as_str().to_owned(),
+            max_exposure: paid.max_exposure,
+        };
+        let arrivals = self.bank.pending(tokens.iter().map(token).collect(), clock::now());
+        Ok(arrivals.map_err(|error| away(&error))?.into_iter().map(Arrival::from).collect())
+    }
+
+    fn received(&self, tokens: &[&Paid]) -> Result<(), Away> {
+        self.bank.receive(ids(tokens), clock::now()).map(drop).map_err(|error| away(&error))
+    }
+
+    fn marks(&self, raw: &[u8], tokens: &[&Paid], is_only: bool) -> Vec<u8> {
+        let Some(seal) = &self.seal else { return Vec::new() };
+        let paid: Vec<paid::Paid<'_>> = tokens
+            .iter()
+            .map(|it| paid::Paid { recipient: &it.mailbox, license: &it.license, id: &it.id, credits: it.credits })
+            .collect();
+        let sealer = paid::Sealer { host: seal.issuer.vendor(), key: &seal.key };
+        let message = Message::parse(raw);
+        let fields = paid::fields(&message, &paid, is_only, self.local_case, sealer, clock::now());
+        fields.replace("\r\n", "\n").into_bytes()
+    }
+
+    fn refused(&self, tokens: &[&Paid]) {
+        // Where this fails, they stay pending until the next copy of the message.
+        let _ = self.bank.drop_pending(ids(tokens), clock::now()).map_err(|error| away(&error));
+    }
+}
+
+impl From<order::Arrival> for Arrival {
+    fn from(arrival: order::Arrival) -> Self {
+        match arrival {
+            order::Arrival::Fresh => Self::Fresh,
+            order::Arrival::Again => Self::Again,
+            order::Arrival::Received => Self::Received,
+            order::Arrival::Double => Self::Double,
+            order::Arrival::Full => Self::Full,
+        }
+    }
+}
+
+/// Returns the name of a licence in the bank.
+fn peer(license: &Issuer) -> String {
+    format!("{}@{}", license.key_id(), license.vendor())
+}
+
+fn ids(tokens: &[&Paid]) -> Vec<String> {
+    tokens.iter().map(|paid| paid.id.to_string()).collect()
+}
+
+/// Logs why prices, keys or books cannot be used.
+fn away(error: &dyn Display) -> Away {
+    log_stderr(&format!("gateway: {error}"));
+    Away
+}
