@@ -6,7 +6,6 @@
 //! have a stamp revoked by planting a copy of it.
 
 use super::judge::Engine;
-use super::peers::note_status;
 use crate::context::error::Deferral;
 use crate::grant::{Grant, StampStatus};
 use crate::message::fingerprint::KnownMessage;
@@ -102,7 +101,7 @@ impl Engine {
             let message = *message;
             let before = log.update_status(&trace.vendor, &trace.serial, &mut |before| change(before))?;
             let after = change(&before);
-            note_status(log, &trace.vendor, &trace.serial, &after)?;
+            self.note_status(log, &trace.vendor, &trace.serial, &after)?;
             let (vendor, serial) = (trace.vendor.clone(), trace.serial.clone());
             done.push(StatusChange { after, before, vendor, serial, message });
         }

@@ -241,16 +241,30 @@ pub fn end(
     Ok(standing.len())
 }
 
-/// Notes in the record of its holder that a stamp of the user's was revoked, or no longer is. Then the next message to
-/// the correspondent gives another one, or none.
-///
-/// # Errors
-/// Any [`StoreError`].
-pub fn note_status(log: &dyn Store, vendor: &str, serial: &Serial, after: &StampStatus) -> Result<(), StoreError> {
-    // A vendor is a domain.
-    if !vendor.contains('@') {
-        return Ok(());
+impl Engine {
+    /// Notes in the record of its holder that a stamp of the user's was revoked, or no longer is. Then the next message to
+    /// the correspondent gives another one, or none. A list's stamp was revoked for its reader alone, so its owner gives
+    /// no other one in its place.
+    ///
+    /// # Errors
+    /// [`Deferral`] when the log or the user's keys cannot be read.
+    pub fn note_status(
+        &self,
+        log: &dyn Store,
+        vendor: &str,
+        serial: &Serial,
+        after: &StampStatus,
+    ) -> Result<(), Deferral> {
+        // A vendor is a domain.
+        if !vendor.contains('@') || self.read_lists()?.is_list(Owner::of_status_name(vendor).map_or(vendor, |of| of.0))
+        {
+            return Ok(());
+        }
+        Ok(note_status(log, vendor, serial, after)?)
     }
+}
+
+fn note_status(log: &dyn Store, vendor: &str, serial: &Serial, after: &StampStatus) -> Result<(), StoreError> {
     let mut holder = None;
     log.peers(&mut |Peer { owner, address, record }| {
         if record.given.iter().any(|given| given.serial == *serial && given.issuer.canonical() == vendor) {

@@ -9,7 +9,6 @@ use crate::config::paths::CliOverrides;
 use crate::context::error::Deferral;
 use crate::engine::feedback::StatusChange;
 use crate::engine::judge::Engine;
-use crate::engine::peers::note_status;
 use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::message::parse::Message;
 use crate::stamp::serial::Serial;
@@ -227,7 +226,7 @@ fn apply(
         // A serial that was typed may have a typing error; one from a message has none.
         let known = !target.names_serial() || is_known(log.as_ref(), &vendor, &serial)?;
         let before = log.update_status(&vendor, &serial, &mut |before| change(before))?;
-        note_status(log.as_ref(), &vendor, &serial, &change(&before))?;
+        engine.note_status(log.as_ref(), &vendor, &serial, &change(&before))?;
         done.push(Changed { what: say(&before, &change(&before)), vendor, serial, known });
     }
     if as_json {

@@ -227,7 +227,13 @@ impl SubmissionAgent<'_> {
 }
 
 fn told(error: &SupplyError) -> String {
-    readable(format!("no stamp: {error}").as_bytes(), 400)
+    let hint = match error {
+        SupplyError::NoAccount(_) => {
+            "; mailstamp account add adds one, and sendmail.none lists recipients that need no stamp"
+        }
+        _ => "",
+    };
+    readable(format!("no stamp: {error}{hint}").as_bytes(), 400)
 }
 
 /// Returns the exit status of a stamp that is unavailable until something is corrected.

@@ -163,6 +163,19 @@ fn an_ended_member_is_out_when_the_stamp_ends() {
     assert_eq!(bob.gets(&as_list_sends(&post)), "first-class peer");
 }
 
+// The owner moves a post to Junk: that is for the owner alone, and brings the member no other stamp.
+#[test]
+fn junk_of_the_owner_gives_a_member_no_new_stamp() {
+    let (list, alice, _bob) = alice_and_bob();
+    let post = alice.sends(LIST, "1", None);
+    assert_eq!(list.owner.gets_for(LIST, &post), "first-class peer");
+    let said = list.owner.home.run(["revoke", "--moved"], &post).exits(0).text();
+    assert!(said.ends_with(": revoked\n"), "{said}");
+    assert_eq!(list.owner.gets_for(LIST, &alice.sends(LIST, "2", None)), "revoked by-recipient");
+    let due = ["peer", "give", "--list", LIST, "--to", ALICE, "--if-due"];
+    assert_eq!(list.owner.home.run(due, b"").exits(0).stdout, b"");
+}
+
 // The key of a list is stolen.
 #[test]
 fn a_revoked_key_of_a_list_ends_with_its_pin() {
