@@ -3,6 +3,7 @@
 use super::{Client, HELP, Sides, eventually_received, message, offer, stuffed};
 use crate::support::programs::eventually;
 use crate::support::smtp_server::{Mode, SmtpServer};
+use crate::support::submission::{self, Certificates};
 use std::collections::BTreeSet;
 use std::thread;
 
@@ -215,6 +216,50 @@ fn a_client_that_is_gone_after_the_dot_is_served_once() {
     assert!(client.text(&text).contains("paid and delivered before"));
     assert_eq!(inner.count(), 1);
     sides.settle(3);
+}
+
+// E8: the extension is offered anew under TLS, which the gateway has and not the mail system behind
+#[test]
+fn a_client_pays_under_tls() {
+    let sides = Sides::new();
+    let inner = SmtpServer::start(Mode::Take);
+    let certificates = Certificates::make(&sides.payee.home);
+    let (chain, key) = (certificates.file("chain.pem"), certificates.file("key.pem"));
+    let gateway = sides.gateway(&inner.address(), &format!("{PRICED}certificate = {chain:?}\nkey = {key:?}\n"));
+    let mut client = submission::Client::starttls(gateway.address, &certificates.file("ca.pem"));
+    let hello = client.say("EHLO y.example", 250);
+    assert!(hello.contains("EMSTAMP 1") && !hello.contains("STARTTLS"), "{hello}");
+    let text = message(1);
+    client.say("MAIL FROM:<ann@y.example> EMSTAMP", 250);
+    let offer = offer(&client.say("RCPT TO:<alice@x.example>", 250));
+    client.say(&sides.payer.pay(&offer, "alice@x.example", &text), 250);
+    client.say("DATA", 354);
+    assert!(client.finish(&text).starts_with("250 taken"));
+    assert_eq!(inner.last().1, text);
+    client.say("QUIT", 221);
+    sides.settle(3);
+}
+
+// Nothing is written before the message, and one message goes in
+#[test]
+fn many_recipients_are_paid_at_once() {
+    let sides = Sides::new();
+    let inner = SmtpServer::start(Mode::Take);
+    let gateway = sides.gateway(&inner.address(), &PRICED.replace('3', "1"));
+    let text = message(1);
+    let mut client = Client::connect(&gateway);
+    let boxes: Vec<String> = (0..40).map(|number| format!("r{number}@x.example")).collect();
+    let offers = client.begin(&boxes.iter().map(String::as_str).collect::<Vec<_>>());
+    let before = sides.payee.bank.balance().unwrap().head.number;
+    let pays = offers.iter().zip(&boxes).map(|(offer, to)| sides.payer.pay(offer, to, &text) + "\r\n");
+    client.write(pays.collect::<String>().as_bytes());
+    for _ in &boxes {
+        assert!(client.reply().starts_with("250 2.1.5 paid"));
+    }
+    assert_eq!(sides.payee.bank.balance().unwrap().head.number, before, "nothing is written before the message");
+    assert!(client.text(&text).starts_with("250"));
+    assert_eq!((inner.count(), inner.last().0.lines().count()), (1, 41));
+    sides.settle(40);
 }
 
 #[test]

@@ -51,16 +51,20 @@ impl Inner {
         let mut said = String::new();
         loop {
             if self.is_in_data {
-                let text = String::from_utf8(self.unread.clone()).unwrap();
-                let at = if text.starts_with(".\r\n") { Some(0) } else { text.find("\r\n.\r\n").map(|at| at + 2) };
+                let end = b"\r\n.\r\n";
+                let at = match self.unread.starts_with(&end[2..]) {
+                    true => Some(0),
+                    false => self.unread.windows(end.len()).position(|it| it == end).map(|at| at + 2),
+                };
                 let Some(at) = at else { return said };
+                let text = String::from_utf8_lossy(&self.unread[..at]).into_owned();
                 self.unread.drain(..at + 3);
                 self.is_in_data = false;
                 if self.ends_at == Some(".") {
                     self.is_gone = true;
                     return said;
                 }
-                self.messages.push((std::mem::take(&mut self.envelope), text[..at].to_owned()));
+                self.messages.push((std::mem::take(&mut self.envelope), text));
                 said += &format!("{}\r\n", self.answer);
                 continue;
             }
