@@ -52,7 +52,11 @@ impl<'a> Ends<'a> {
     pub(super) fn close(&mut self, last: Option<Vec<u8>>) -> io::Result<()> {
         let Some(last) = last else { return Ok(()) };
         self.connection.write(&last);
-        self.connection.close()
+        match self.connection.close() {
+            // Many clients are gone before the reply to QUIT.
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other,
+        }
     }
 
     fn lost(&self, error: &io::Error) -> Lost {
@@ -64,6 +68,11 @@ impl<'a> Ends<'a> {
             Lost::Gone
         }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | TimedOut)
 }
 
 impl Wires for Ends<'_> {
