@@ -13,7 +13,7 @@ use crate::context::error::Deferral;
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned::{self, FolderError};
 use crate::directory::signing_key::{SecretError, SigningKey};
-use crate::os::random;
+use crate::os::{file_lock, random, safe_open};
 use crate::sender::account::{Account, AccountError, Accounts};
 use crate::sender::error::SupplyError;
 use crate::sender::vendor_client::{self, ReceiptError};
@@ -25,10 +25,15 @@ use crate::vendor_api::meters::{
 };
 use crate::vendor_api::operation::Operation;
 use crate::verdict::facts::{KeyDirectory, KeyFact, KeyStatus};
+use rustix::fs::OFlags;
+use std::fs::File;
+use std::io;
 use std::time::Duration;
 
 /// How long closed payments and tokens are kept after their end, in seconds: 30 days.
 const REMEMBERED: i64 = 30 * 86_400;
+/// How long another process may ask the agency.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Codes of the agency by which a licence is refused, and nothing was done.
 const FINAL: [&str; 9] = [
     "account-closed",
@@ -65,6 +70,11 @@ pub enum AgencyError {
     /// The clock is wrong.
     #[error(transparent)]
     Context(#[from] Deferral),
+    /// Another process asks the agency.
+    #[error("another process is asking the agency; waited {} s", LOCK_TIMEOUT.as_secs())]
+    Busy,
+    #[error("the lock of the bank's agency: {0}")]
+    Lock(io::Error),
     /// A folder is not there.
     #[error(transparent)]
     Paths(#[from] PathsError),
@@ -102,18 +112,24 @@ pub struct AgencyFiles {
     pub account: Account,
     pub directory: Directory,
     timeout: Duration,
+    /// Held while the agency is asked.
+    _lock: File,
 }
 
 impl AgencyFiles {
-    /// Reads the files for the bank, at the context's time.
+    /// Reads the files for the bank, at the context's time. No other process asks the agency until the result is dropped:
+    /// requests that overtake each other would make the bank an older copy in the agency's eyes.
     ///
     /// # Errors
-    /// [`AgencyError`]: the clock is wrong, or a file cannot be used.
+    /// [`AgencyError`]: the clock is wrong, a file cannot be used, or another process is asking for too long.
     pub fn read(context: &Context, bank: &Bank) -> Result<Self> {
         context.is_clock_right()?;
         let account = Accounts::new(context.places.state()?).get(&bank.balance()?.account)?;
+        let lock = safe_open::file(&bank.path().with_file_name("agency.lock"), OFlags::RDWR | OFlags::CREATE);
+        let lock = lock.map_err(io::Error::from).and_then(|lock| file_lock::lock_within(lock, LOCK_TIMEOUT));
+        let lock = lock.map_err(AgencyError::Lock)?.ok_or(AgencyError::Busy)?;
         let directory = pinned::read(context.places.vendors()?, context.places.directories.as_deref(), context.now)?;
-        Ok(Self { account, directory: directory.directory, timeout: context.config.sender.timeout })
+        Ok(Self { account, directory: directory.directory, timeout: context.config.sender.timeout, _lock: lock })
     }
 
     /// Returns the agency of the bank.

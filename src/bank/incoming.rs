@@ -3,10 +3,12 @@
 use super::error::BankError;
 use super::handle::Bank;
 use super::schema;
-use crate::accounting::bank::books::Incoming;
+use crate::accounting::bank::books::{Incoming, IncomingState};
 use crate::emstamp::token::Payee;
 use crate::store::SessionError;
+use crate::time::UnixTime;
 use crate::vendor_api::meters::{MeterReceipt, RECEIPT_MAX};
+use redb::ReadableTable as _;
 
 impl Bank {
     /// Returns what is known of the token with this ID, if it came before.
@@ -14,6 +16,21 @@ impl Bank {
         self.read(|tx| {
             let row = tx.open_table(schema::INCOMING)?.get(id)?;
             row.map(|row| schema::from_json(row.value())).transpose()
+        })
+    }
+
+    /// Lists the IDs of pending tokens that ended before a time: their message was never shown again.
+    pub fn pending_before(&self, before: UnixTime) -> Result<Vec<String>, BankError> {
+        self.read(|tx| {
+            let mut found = Vec::new();
+            for row in tx.open_table(schema::INCOMING)?.iter()? {
+                let (id, row) = row?;
+                let row: Incoming = schema::from_json(row.value())?;
+                if row.state == IncomingState::Pending && row.until < before {
+                    found.push(id.value().to_owned());
+                }
+            }
+            Ok(found)
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::boundary::Listen;
 use super::file::Content;
-use super::ranges::{DAY, MINUTE, Number, Seconds};
+use super::ranges::{DAY, HOUR, MINUTE, Number, Seconds};
 use super::{ConfigError, MESSAGE_MIN, is_host_name};
 use crate::message::address::canonical_domain;
 use crate::stamp::claims::VALUE_MAX;
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Highest limit on the size of a message: 1 GiB.
 const LARGEST_MAX: u64 = 1 << 30;
@@ -23,8 +24,20 @@ const HELP_MAX: usize = 400;
 pub struct Gateway {
     /// The name in greetings, if it is not the host's.
     pub name: Option<String>,
+    pub clearing: Clearing,
+    /// The address of the metrics, on this host.
+    pub metrics: Option<SocketAddr>,
     pub inbound: Option<GatewayInbound>,
     pub outbound: Option<GatewayOutbound>,
+}
+
+/// Contact with the agency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clearing {
+    /// How often the agency is asked.
+    pub every: Duration,
+    /// The credits for which a licence is taken, and renewed before it ends; with 0 it signs requests only.
+    pub license: u64,
 }
 
 /// The half that takes mail of other hosts, in front of the mail system.
@@ -146,6 +159,11 @@ impl Gateway {
 #[serde(deny_unknown_fields)]
 pub(super) struct GatewayTable {
     name: Option<String>,
+    #[serde(default = "hour")]
+    clear: Seconds<MINUTE, DAY>,
+    #[serde(default = "none")]
+    license: Number<0, VALUE_MAX>,
+    metrics: Option<SocketAddr>,
     inbound: Option<InboundTable>,
     outbound: Option<OutboundTable>,
 }
@@ -159,7 +177,7 @@ struct InboundTable {
     client_address: ClientAddress,
     certificate: Option<String>,
     key: Option<String>,
-    #[serde(default = "free")]
+    #[serde(default = "none")]
     price: Number<0, VALUE_MAX>,
     prices: Option<String>,
     help: String,
@@ -205,7 +223,11 @@ enum Verification {
     Off,
 }
 
-fn free() -> Number<0, VALUE_MAX> {
+fn hour() -> Seconds<MINUTE, DAY> {
+    Seconds(HOUR)
+}
+
+fn none() -> Number<0, VALUE_MAX> {
     Number(0)
 }
 
@@ -246,9 +268,20 @@ impl GatewayTable {
             let what = "inbound: missing, as outbound is: write [gateway.inbound], [gateway.outbound], or both";
             return Err(wrong(what));
         }
+        // Every program on this host can read the numbers.
+        if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(wrong("metrics: write an address of this host, as 127.0.0.1:9466"));
+        }
         let inbound = self.inbound.map(|table| table.settle(path)).transpose()?;
         let outbound = self.outbound.map(|table| table.settle(path)).transpose()?;
-        Ok(Gateway { name: self.name, inbound, outbound })
+        let every = Duration::from_secs(self.clear.0.unsigned_abs());
+        Ok(Gateway {
+            name: self.name,
+            clearing: Clearing { every, license: self.license.0 },
+            metrics: self.metrics,
+            inbound,
+            outbound,
+        })
     }
 }
 

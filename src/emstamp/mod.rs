@@ -3,6 +3,7 @@
 //! - [`id`]: the ID that a server gives out for a recipient, and knows again without having kept it.
 //! - [`inbound`]: the session of a gateway that is paid, between a client and the mail system behind.
 //! - [`outbound`]: mail that leaves: LMTP of the mail system, and SMTP to servers that may ask for credits.
+//! - [`fate`]: what became of a message, in numbers.
 //! - [`token`]: what pays, signed by a meter that an agency licensed.
 //! - [`wire`]: keyword, offers, the line EMST, and the replies to it, for both sides.
 //!
@@ -10,6 +11,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod fate;
 pub mod id;
 pub mod inbound;
 pub mod outbound;

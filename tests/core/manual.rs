@@ -364,7 +364,7 @@ fn documented_defaults_are_those_of_the_program() {
 fn needed_beside(key: &str) -> &'static str {
     if key.starts_with("submission.") {
         "\nsubmission.listen = \"127.0.0.1:1\"\nsubmission.user = \"a\"\nsubmission.password_file = \"/p\"\n"
-    } else if key.starts_with("gateway.inbound.") {
+    } else if key.starts_with("gateway.inbound.") || matches!(key, "gateway.clear" | "gateway.license") {
         "\ngateway.inbound.listen = \"[::]:25\"\ngateway.inbound.inner = \"127.0.0.1:1\"\ngateway.inbound.help = \"a\"\n"
     } else if key.starts_with("gateway.outbound.") {
         "\ngateway.outbound.listen = \"unix:/s\"\ngateway.outbound.routes = { \"y.example\" = \"mx.y.example:25\" }\n"

@@ -161,6 +161,11 @@ impl Postfix {
         run(Command::new(program("postfix", "postfix")).arg("-c").arg(self.file("etc")).arg("reload"), b"").exits(0);
     }
 
+    /// Returns whether no message waits.
+    pub fn has_empty_queue(&self) -> bool {
+        self.postqueue("-j").text().is_empty()
+    }
+
     fn postqueue(&self, option: &str) -> Run {
         run(Command::new(program("postqueue", "postfix")).arg("-c").arg(self.file("etc")).arg(option), b"")
     }

@@ -12,3 +12,5 @@ mod ledger;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+mod two_hosts;

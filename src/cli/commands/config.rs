@@ -336,7 +336,7 @@ fn store(log: &SharedLog) -> Vec<(&'static str, Value)> {
 }
 
 /// Settings that are durations, in seconds.
-const DURATIONS: [&str; 17] = [
+const DURATIONS: [&str; 18] = [
     "stamps.skew",
     "stamps.max_window",
     "stamps.expiry_grace",
@@ -353,6 +353,7 @@ const DURATIONS: [&str; 17] = [
     "replies.per_sender",
     "held.keep",
     "sender.timeout",
+    "gateway.clear",
     "gateway.inbound.id_life",
 ];
 
@@ -418,7 +419,12 @@ fn submission(config: &Config) -> Vec<(&'static str, Value)> {
 
 /// Returns the settings of the gateway, of the halves that there are.
 fn gateway(gateway: &Gateway) -> Vec<(&'static str, Value)> {
-    let mut settings = vec![("gateway.name", json!(gateway.name))];
+    let mut settings = vec![
+        ("gateway.name", json!(gateway.name)),
+        ("gateway.clear", json!(gateway.clearing.every.as_secs())),
+        ("gateway.license", json!(gateway.clearing.license)),
+        ("gateway.metrics", json!(gateway.metrics.map(|address| address.to_string()))),
+    ];
     if let Some(it) = &gateway.inbound {
         let (certificate, key) = it.tls.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
         let client_address = match it.client_address {

@@ -31,6 +31,7 @@ impl From<GatewayError> for Failure {
             GatewayError::Paths(error) => error.into(),
             GatewayError::Bank(error) => error.into(),
             GatewayError::SetId => Self::new(USAGE, error),
+            GatewayError::Agency(error) => error.into(),
             GatewayError::Missing | GatewayError::ByUser | GatewayError::Inbound(_) | GatewayError::Listen { .. } => {
                 Self::new(CONFIG, error)
             }

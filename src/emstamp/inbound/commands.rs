@@ -1,5 +1,6 @@
 //! Commands of the client, up to DATA.
 
+use super::super::fate::Fate;
 use super::inner::is_accepted;
 use super::{Arrival, End, Known, Office, Recipient, Session, Transaction, Wires, hello};
 use super::{IDLE_COMMANDS_MAX, RECIPIENTS_MAX};
@@ -242,6 +243,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             }
             Ok(price) => {
                 transaction.recipients.push(Recipient { price, is_dropped: true, ..recipient });
+                self.office.count(Fate::Unpaid, 1);
                 let closes = self.settings.closes_unaware;
                 let reply = wire::unaware(&mailbox, price, &self.settings.help, closes);
                 if closes {
@@ -317,6 +319,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             let others: u64 = others.filter(|it| it.license == paid.license).map(|it| it.credits).sum();
             let exposed = self.office.exposure(&paid.license)?.saturating_add(others).saturating_add(paid.credits);
             if exposed > paid.max_exposure {
+                self.office.is_full();
                 return Ok(Verdict::Exposed);
             }
         }

@@ -3,6 +3,8 @@
 use super::commands::{ahead, away, out_of_order, stops};
 use super::inner::{InnerLost, is_accepted};
 use super::{Arrival, End, Office, Paid, Patience, Recipient, Session, Transaction, Wires};
+use crate::emstamp::fate::Fate;
+use crate::emstamp::wire::Verdict;
 use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
 use crate::smtp::client::reply::ServerReply;
@@ -42,10 +44,11 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             return Err(ahead());
         }
         let Some(transaction) = self.transaction.take() else { return self.refuse(&out_of_order()) };
+        let unpaid = transaction.recipients.iter().filter(|it| !it.is_live() && !it.is_dropped).count();
+        self.office.count(Fate::Unpaid, unpaid);
         if !transaction.recipients.iter().any(Recipient::is_live) {
-            let is_unpaid = transaction.recipients.iter().any(|it| !it.is_dropped);
             self.transaction = Some(transaction);
-            let text = if is_unpaid { "no recipient is paid for" } else { "no recipients" };
+            let text = if unpaid > 0 { "no recipient is paid for" } else { "no recipients" };
             return self.refuse(&Reply::new(554, "5.5.1", text));
         }
         self.reply(&Reply::new(354, "", "end with a dot on a line of its own"));
@@ -108,12 +111,17 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
         };
         let fresh = of(&[Arrival::Fresh]);
         if let Some(verdict) = stops(&arrivals) {
+            if verdict == Verdict::Exposed {
+                self.office.is_full();
+            }
             self.drop_tokens(&fresh);
             self.reset_inner()?;
             return Ok(Answer::Own(verdict.reply()));
         }
         // Those that were delivered before are left out now.
-        for paid in of(&[Arrival::Received]) {
+        let copies = of(&[Arrival::Received]);
+        self.office.count(Fate::Again, copies.len());
+        for paid in copies {
             let copies = recipients.iter_mut().filter(|it| it.paid.as_ref() == Some(paid));
             copies.for_each(|it| it.is_dropped = true);
         }
@@ -122,17 +130,19 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             return Ok(Answer::Own(Reply::new(250, "2.0.0", "this message was paid and delivered before")));
         }
         let pending = of(&[Arrival::Fresh, Arrival::Again]);
-        let is_only = recipients.iter().filter(|it| it.is_live()).count() == 1;
-        let marks = if pending.is_empty() { Vec::new() } else { self.office.marks(raw, &pending, is_only) };
+        let live = recipients.iter().filter(|it| it.is_live()).count();
+        let marks = if pending.is_empty() { Vec::new() } else { self.office.marks(raw, &pending, live == 1) };
         match self.hand_on(&transaction.mail, &recipients, &marks, raw) {
             Ok(reply) if is_accepted(&reply) => {
                 if !pending.is_empty() && self.office.received(&pending).is_err() {
                     // The next copy finds the tokens pending, and they are noted then.
                     return Ok(Answer::Own(away()));
                 }
+                self.office.count(Fate::Free, live - pending.len());
                 Ok(Answer::Inner(reply))
             }
             Ok(reply) => {
+                self.office.count(Fate::of_reply(reply.code), live);
                 self.drop_tokens(&pending);
                 Ok(Answer::Inner(reply))
             }

@@ -18,6 +18,7 @@ mod inner;
 #[cfg(test)]
 mod tests;
 
+use super::fate::Fate;
 use super::token::{PaymentError, Priced};
 use super::wire::{Offer, Pay};
 use crate::message::address::Address;
@@ -138,6 +139,10 @@ pub trait Office {
     /// Returns header fields that say of a message what was paid for it, each with LF at its end. `is_only` says that
     /// the message has one recipient.
     fn marks(&self, raw: &[u8], tokens: &[&Paid], is_only: bool) -> Vec<u8>;
+    /// Says that a token was not taken, since its licence has too much that is not cleared.
+    fn is_full(&self) {}
+    /// Counts recipients for whom nothing was paid now.
+    fn count(&self, _fate: Fate, _recipients: usize) {}
 }
 
 /// How the inner server learns the address of the client.

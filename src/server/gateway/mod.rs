@@ -1,28 +1,34 @@
-//! `mailstamp gateway`: the program beside a mail system that is paid for mail, and pays for mail (mailstamp-gateway(8)).
+//! `mailstamp gateway`: the program beside a mail system that is paid for mail, and pays (mailstamp-gateway(8)).
 //!
-//! - [`inbound`]: takes mail of other hosts, in front of the mail system.
+//! - [`inbound`]: takes mail of other hosts, in front of the mail system. `id_keys`: keys of the IDs in offers.
 //! - [`outbound`]: takes mail of the mail system, and sends it.
-//! - `id_keys`: keys of the IDs in offers.
+//! - `clearing`: the contact with the agency. `metrics`: numbers for Prometheus.
 //!
 //! The protocol is in `emstamp`, and the credits are in `bank`. The configuration is read once, at the start.
 
+mod clearing;
 mod id_keys;
 pub mod inbound;
+mod metrics;
 pub mod outbound;
 
+use super::http::metrics_endpoint::MetricsEndpoint;
+use crate::bank::agency::AgencyError;
 use crate::bank::error::BankError;
 use crate::bank::handle::Bank;
 use crate::config::gateway::Gateway;
 use crate::config::paths::{CliOverrides, PathsError, is_setuid};
 use crate::context::Context;
+use clearing::Clearing;
 use inbound::Inbound;
+use metrics::Metrics;
 use outbound::Outbound;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long messages under way may take at shutdown. systemd waits for 90 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,7 +41,7 @@ pub enum GatewayError {
     /// The process runs set-id. It would spend what belongs to another user.
     #[error("mailstamp gateway must not run set-id")]
     SetId,
-    #[error("no gateway is configured: write [gateway.inbound] or [gateway.outbound]")]
+    #[error("no gateway is configured: write [gateway.inbound], [gateway.outbound], or both")]
     Missing,
     /// Each user has a configuration of their own, and a gateway serves all.
     #[error("gateway: the configuration has %u, %n or %d, and a gateway serves all users")]
@@ -45,8 +51,11 @@ pub enum GatewayError {
     Inbound(String),
     #[error(transparent)]
     Bank(#[from] BankError),
-    #[error("gateway.{half}: cannot listen at {at}: {source}")]
-    Listen { half: &'static str, at: String, source: io::Error },
+    /// The bank is new, and its agency cannot be asked for the first time.
+    #[error("the agency of the bank: {0}")]
+    Agency(#[from] AgencyError),
+    #[error("gateway.{key}: cannot listen at {at}: {source}")]
+    Listen { key: &'static str, at: String, source: io::Error },
     /// Threads or signals cannot be set up.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -68,32 +77,47 @@ pub fn run(given: &CliOverrides, told: impl FnOnce(&str)) -> Result<(), GatewayE
     if context.places.by_user {
         return Err(GatewayError::ByUser);
     }
-    let Some(Gateway { name, inbound, outbound }) = context.config.gateway.clone() else {
+    let Some(Gateway { name, clearing, metrics: scraped, inbound, outbound }) = context.config.gateway.clone() else {
         return Err(GatewayError::Missing);
     };
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name = name.unwrap_or_else(host);
     let bank = Arc::new(Bank::new(context.places.state()?, context.config.wait));
-    if outbound.is_some() {
-        // Whether there is one.
-        bank.balance()?;
-    }
-    let inbound = inbound.map(|settings| Inbound::begin(&settings, &name, &context, &bank)).transpose()?;
+    let is_known = match bank.payee() {
+        Ok(payee) => Some(payee.is_some()),
+        // The inbound half can do without.
+        Err(BankError::Absent { .. }) if outbound.is_none() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let numbers = Arc::new(Metrics::new(Arc::clone(&bank)));
+    let listen = |key, at: String| move |source| GatewayError::Listen { key, at, source };
     let outbound = outbound.map(|settings| {
-        let begun = Outbound::begin(&settings, &name, &bank);
-        begun.map_err(|source| GatewayError::Listen { half: "outbound", at: settings.listen.to_string(), source })
+        let begun = Outbound::begin(&settings, &name, &bank, &numbers);
+        begun.map_err(listen("outbound", settings.listen.to_string()))
     });
     let outbound = outbound.transpose()?;
-    let inbound_at = inbound.iter().map(|it| format!("inbound at {}", it.address));
-    let outbound_at = outbound.iter().map(|it| format!("outbound at {}", it.address));
-    let places: Vec<String> = inbound_at.chain(outbound_at).collect();
-    told(&places.join(", "));
+    if is_known == Some(false) {
+        // The name of the account, which offers contain, is the agency's.
+        clearing::contact(given, clearing)?;
+    }
+    let clearing = Clearing::begin(given, clearing, is_known.is_some(), &numbers)?;
+    let parts = || (&numbers, clearing.due());
+    let inbound = inbound.map(|settings| Inbound::begin(&settings, &name, &context, &bank, parts())).transpose()?;
+    let endpoint = scraped.map(|address| {
+        let begun = MetricsEndpoint::begin(address, Arc::clone(&numbers) as Arc<_>);
+        begun.map_err(listen("metrics", address.to_string()))
+    });
+    let endpoint = endpoint.transpose()?;
+    let places = inbound.iter().map(|it| format!("inbound at {}", it.address));
+    let places = places.chain(outbound.iter().map(|it| format!("outbound at {}", it.address)));
+    let places = places.chain(endpoint.iter().map(|it| format!("metrics at http://{}/metrics", it.address)));
+    told(&places.collect::<Vec<_>>().join(", "));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     signals.forever().next();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    // Both at once would need a thread; the mail system keeps what the second half does not answer in time.
-    let until = Instant::now() + DRAIN_TIMEOUT;
     inbound.into_iter().for_each(|it| it.end(DRAIN_TIMEOUT));
-    outbound.into_iter().for_each(|it| it.end(until.saturating_duration_since(Instant::now())));
+    outbound.into_iter().for_each(|it| it.end(DRAIN_TIMEOUT));
+    clearing.end();
+    endpoint.into_iter().for_each(MetricsEndpoint::end);
     Ok(())
 }

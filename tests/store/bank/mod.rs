@@ -210,7 +210,10 @@ fn a_token_counts_once_for_one_message() {
     assert_eq!(pend(token(1)), Arrival::Again);
     assert_eq!(pend(another.clone()), Arrival::Double);
     // The inner server refused it, then took it.
+    let ended = |before| bank.pending_before(before).unwrap();
+    assert_eq!((ended(NOW), ended(NOW.plus(WEEK)).contains(&"in-1".to_owned())), (Vec::new(), true));
     assert_eq!(bank.drop_pending(vec!["in-1".into()], NOW).unwrap(), 1);
+    assert!(!ended(NOW.plus(WEEK)).contains(&"in-1".to_owned()), "it is pending no more");
     assert_eq!(bank.exposure("m9").unwrap(), 0);
     assert_eq!(pend(another.clone()), Arrival::Double);
     assert_eq!(pend(token(1)), Arrival::Fresh);

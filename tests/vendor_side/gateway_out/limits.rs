@@ -29,8 +29,9 @@ fn without_a_licence_mail_waits() {
     scene.outcome("free@y.example", "sent", 1);
     let line = scene.outcome("b1@y.example", "deferred", 1);
     assert!(line.contains("asks credits, and this gateway cannot pay now"), "{line}");
-    assert!(scene.log().contains("no licence is in force: run mailstamp bank license"), "{}", scene.log());
-    assert_eq!((scene.far.lines("EMST").len(), scene.payer.has()), (0, [0; 5]));
+    // The gateway took a licence of no credits, to ask the agency.
+    assert!(scene.log().contains("a licence has 0 left: run mailstamp bank license"), "{}", scene.log());
+    assert_eq!((scene.far.lines("EMST").len(), scene.payer.has()), (0, [10_000, 0, 0, 0, 0]));
     // A licence later, it leaves.
     scene.payer.tells("license 4");
     scene.outcome("b1@y.example", "sent", 1);

@@ -58,7 +58,7 @@ fn what_it_cannot_use_it_names() {
         let told = home.run(["gateway"], b"").exits(code);
         assert!(told.stderr.contains(said), "{}", told.stderr);
     };
-    says("", 78, "no gateway is configured: write [gateway.outbound]");
+    says("", 78, "no gateway is configured: write [gateway.inbound], [gateway.outbound], or both");
     let routes = "[gateway.outbound.routes]\n\"y.example\" = \"mx.y.example:25\"\n";
     let outbound = format!("[gateway.outbound]\nlisten = \"inet:127.0.0.1:0\"\n{routes}");
     says(&outbound, 66, "no bank; `mailstamp bank init` creates one");

@@ -210,7 +210,9 @@ impl From<AgencyError> for Failure {
             }
             AgencyError::Answer { .. } => failed(UNAVAILABLE),
             AgencyError::Directory(_) => failed(CONFIG),
-            AgencyError::Earlier | AgencyError::Random(_) => failed(TEMPFAIL),
+            AgencyError::Earlier | AgencyError::Random(_) | AgencyError::Busy | AgencyError::Lock(_) => {
+                failed(TEMPFAIL)
+            }
             AgencyError::Bank(_) | AgencyError::Context(_) | AgencyError::Paths(_) | AgencyError::Account(_) => {
                 match error {
                     AgencyError::Bank(error) => error.into(),

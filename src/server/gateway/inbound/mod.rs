@@ -9,6 +9,8 @@ mod ends;
 mod office;
 
 use super::GatewayError;
+use super::clearing::Due;
+use super::metrics::Metrics;
 use crate::bank::handle::Bank;
 use crate::config::gateway::{ClientAddress, GatewayInbound, NullSender};
 use crate::context::Context;
@@ -41,16 +43,17 @@ impl Inbound {
     ///
     /// # Errors
     /// [`GatewayError`] where a file or the bank cannot be used, or a price is to be asked and there is no bank.
-    pub fn begin(
+    pub(super) fn begin(
         settings: &GatewayInbound,
         name: &str,
         context: &Context,
         bank: &Arc<Bank>,
+        (numbers, due): (&Arc<Metrics>, Due),
     ) -> Result<Self, GatewayError> {
         let certificate = settings.tls.clone().map(|(certificate, key)| Files { certificate, key });
         let certificate = certificate.map(|files| RenewedCertificate::read(&files)).transpose();
         let certificate = certificate.map_err(|error| GatewayError::Inbound(format!("certificate: {error}")))?;
-        let books = Books::open(settings, context, bank)?;
+        let books = Books::open(settings, context, bank, (numbers, due))?;
         if !books.can_be_paid() {
             if settings.price > 0 {
                 let what =
@@ -68,7 +71,7 @@ impl Inbound {
             has_tls: certificate.is_some(),
             can_be_paid: books.can_be_paid(),
         };
-        let listen = |source| GatewayError::Listen { half: "inbound", at: settings.listen.to_string(), source };
+        let listen = |source| GatewayError::Listen { key: "inbound", at: settings.listen.to_string(), source };
         let listener = TcpListener::bind(settings.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let service = Handler {

@@ -1,7 +1,9 @@
 //! What the inbound gateway knows: prices, its keys, the meters of agencies, and the bank.
 
 use super::super::GatewayError;
+use super::super::clearing::Due;
 use super::super::id_keys::{self, IdKeys};
+use super::super::metrics::Metrics;
 use crate::accounting::bank::books::IncomingState;
 use crate::accounting::hash::Hash;
 use crate::bank::error::BankError;
@@ -13,6 +15,7 @@ use crate::context::Context;
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned;
 use crate::directory::signing_key::SigningKey;
+use crate::emstamp::fate::Fate;
 use crate::emstamp::id::IdKey;
 use crate::emstamp::inbound::{Arrival, Away, Known, Office, Paid};
 use crate::emstamp::token::{MeterFact, Payee, Payment, PaymentError, Priced, Receiver, examine_payment};
@@ -50,10 +53,17 @@ pub(super) struct Books {
     vendors: PathBuf,
     fetched: Option<PathBuf>,
     directory: Mutex<Option<(Instant, Arc<Directory>)>>,
+    numbers: Arc<Metrics>,
+    due: Due,
 }
 
 impl Books {
-    pub(super) fn open(settings: &GatewayInbound, context: &Context, bank: &Arc<Bank>) -> Result<Self, GatewayError> {
+    pub(super) fn open(
+        settings: &GatewayInbound,
+        context: &Context,
+        bank: &Arc<Bank>,
+        (numbers, due): (&Arc<Metrics>, Due),
+    ) -> Result<Self, GatewayError> {
         let payee = match bank.payee() {
             Ok(payee) => payee,
             Err(BankError::Absent { .. }) => None,
@@ -76,6 +86,8 @@ impl Books {
             vendors: context.places.vendors()?.to_owned(),
             fetched: context.places.directories.clone(),
             directory: Mutex::default(),
+            numbers: Arc::clone(numbers),
+            due,
         })
     }
 
@@ -169,6 +181,10 @@ impl Office for Books {
             examine_payment((&pay.id, pay.credits, &pay.token), &receiver, |_| meter)
         });
         let examined = examined.map_err(|error| away(&error))?;
+        if matches!(examined, Err(PaymentError::Unlisted | PaymentError::Directory)) {
+            // The agency may have listed it since.
+            self.due.clear_now();
+        }
         Ok(examined.map(|(_, payment)| self.paid(pay, payment, &license, limit)))
     }
 
@@ -209,7 +225,17 @@ impl Office for Books {
     }
 
     fn received(&self, tokens: &[&Paid]) -> Result<(), Away> {
-        self.bank.receive(ids(tokens), clock::now()).map(drop).map_err(|error| away(&error))
+        self.bank.receive(ids(tokens), clock::now()).map_err(|error| away(&error))?;
+        tokens.iter().for_each(|paid| self.numbers.inbound.paid(paid.credits));
+        Ok(())
+    }
+
+    fn is_full(&self) {
+        self.due.clear_now();
+    }
+
+    fn count(&self, fate: Fate, recipients: usize) {
+        self.numbers.inbound.count(fate, recipients);
     }
 
     fn marks(&self, raw: &[u8], tokens: &[&Paid], is_only: bool) -> Vec<u8> {

@@ -4,8 +4,10 @@
 //! All servers are asked for their offers first, so that the payments of a message share one commit. The answers must be
 //! there before the mail system gives up: Postfix waits for 600 s.
 
+use super::super::metrics::Metrics;
 use super::payments::{Bill, Payments};
 use crate::accounting::hash::Hash;
+use crate::emstamp::fate::Fate;
 use crate::emstamp::outbound::answer::Answer;
 use crate::emstamp::outbound::delivery::{Delivery, Envelope, Question, Recipient};
 use crate::emstamp::outbound::lmtp;
@@ -39,6 +41,7 @@ pub(super) struct Dispatch {
     pub payments: Payments,
     /// Takes the payments of delivered messages.
     pub settle: Sender<Vec<Hash>>,
+    pub numbers: Arc<Metrics>,
 }
 
 /// The delivery to one server.
@@ -82,8 +85,11 @@ impl Dispatch {
             self.run(&mut running, &bill, began);
             for it in running {
                 for (address, (answer, paid)) in it.recipients.iter().zip(it.delivery.outcome()) {
-                    if paid.is_some() && answer.is_success() {
+                    if let Some(credits) = paid.filter(|_| answer.is_success()) {
                         delivered.extend(bill.name(address));
+                        self.numbers.outbound.paid(credits);
+                    } else {
+                        self.numbers.outbound.count(Fate::of_reply(answer.code), 1);
                     }
                     answers.insert(*address, answer);
                 }

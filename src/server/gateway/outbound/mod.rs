@@ -13,6 +13,7 @@ mod dispatch;
 mod payments;
 mod settlement;
 
+use super::metrics::Metrics;
 use crate::bank::handle::Bank;
 use crate::config::boundary::Listen;
 use crate::config::file;
@@ -49,7 +50,12 @@ pub struct Outbound {
 
 impl Outbound {
     /// Starts to accept connections. `name` is that of the gateway in greetings and EHLO.
-    pub fn begin(settings: &GatewayOutbound, name: &str, bank: &Arc<Bank>) -> io::Result<Self> {
+    pub(super) fn begin(
+        settings: &GatewayOutbound,
+        name: &str,
+        bank: &Arc<Bank>,
+        numbers: &Arc<Metrics>,
+    ) -> io::Result<Self> {
         let verification = settings.verifies.then(|| {
             let own = settings.ca.as_deref().map(file::read).transpose().map_err(io::Error::other)?;
             let told = |error: String| match &settings.ca {
@@ -81,6 +87,7 @@ impl Outbound {
             servers,
             payments: Payments::new(Arc::clone(bank), settings),
             settle: settlement.sender(),
+            numbers: Arc::clone(numbers),
         };
         let domains = Arc::new(settings.routes.keys().cloned().collect());
         let service = Handler { name: name.to_owned(), largest: settings.largest, domains, dispatch };
