@@ -6,6 +6,8 @@ mod bulk_mail;
 mod deliver;
 mod dovecot;
 mod exim;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+mod gateway;
 mod imapsieve;
 #[cfg(feature = "daemon")]
 mod inner_host;
