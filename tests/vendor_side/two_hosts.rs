@@ -12,11 +12,14 @@ use mailstamp::bank::handle::Bank;
 use mailstamp::ledger::ops;
 use mailstamp::os::clock;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+const METRICS: &str = include_str!("../../man/mailstamp-metrics.7");
+const ALERTS: &str = include_str!("../../rules/prometheus-mailstamp-alerts.yml");
 const PAGE: &str = include_str!("../../man/mailstamp-gateway.8");
 
 /// The mail system of a domain, with its gateway.
@@ -266,6 +269,17 @@ fn two_mail_systems_pay_each_other() {
         let numbers = site.numbers();
         assert!(numbers.lines().any(|it| it == line), "{line}: {numbers}");
     }
+    // The page and the alerts know every number, and no other.
+    let names = |text: &str| -> BTreeSet<String> {
+        let found = text.match_indices("mailstamp_gateway_").map(|(at, _)| {
+            text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+        });
+        found.collect()
+    };
+    let numbers = near.numbers();
+    let exposed: String = numbers.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert_eq!(names(METRICS), names(&exposed));
+    assert!(names(ALERTS).is_subset(&names(METRICS)));
 }
 
 // E13, E14: whichever gateway is killed, each message is paid once, and none is lost.
@@ -293,7 +307,7 @@ fn gateways_that_are_killed_while_mail_flows_lose_nothing() {
         texts.filter_map(id).collect::<Vec<_>>()
     };
     let all = || {
-        let known: std::collections::BTreeSet<String> = ids().into_iter().collect();
+        let known: BTreeSet<String> = ids().into_iter().collect();
         (known.len() == MESSAGES).then_some(())
     };
     near.postfix.flush_until("every message", all, || near.log() + &away.log());
