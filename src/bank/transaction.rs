@@ -14,6 +14,7 @@ use crate::accounting::hash_chain::Head;
 use crate::store::SessionError;
 use crate::time::UnixTime;
 use redb::{ReadableTable, Table, WriteTransaction};
+use std::collections::{BTreeMap, HashSet};
 
 /// Why a request of a batch stops.
 pub(super) enum TxError {
@@ -282,7 +283,8 @@ impl<'t> BankTx<'t> {
                 _ => return Err(TxError::Refused(Refusal::NotReserved)),
             }
         }
-        rows.dedup_by_key(|(payment, _)| *payment);
+        let mut seen = HashSet::new();
+        rows.retain(|(payment, _)| seen.insert(*payment));
         for (payment, row) in &rows {
             let (license, credits) = (row.license, row.credits);
             self.append(Event::Settled { payment: *payment, license, credits })?;
@@ -328,11 +330,11 @@ impl<'t> BankTx<'t> {
 
     /// Notes that the message of pending tokens was delivered. Those that were noted before change nothing.
     pub(super) fn receive(&mut self, ids: &[String]) -> TxResult<u64> {
-        let mut events = Vec::new();
+        let mut events = BTreeMap::new();
         for id in ids {
             match self.tables.incoming(id)? {
                 Some(row) if row.state == IncomingState::Pending => {
-                    events.push(Event::Received { id: id.clone(), credits: row.credits });
+                    events.insert(id, Event::Received { id: id.clone(), credits: row.credits });
                 }
                 Some(row) if row.state != IncomingState::Dropped => {}
                 _ => return Err(TxError::Refused(Refusal::NotPending(id.clone()))),
@@ -343,10 +345,10 @@ impl<'t> BankTx<'t> {
 
     /// Notes that the message of pending tokens was refused. Those that were noted before change nothing.
     pub(super) fn drop_pending(&mut self, ids: &[String]) -> TxResult<u64> {
-        let mut events = Vec::new();
+        let mut events = BTreeMap::new();
         for id in ids {
             match self.tables.incoming(id)?.map(|row| row.state) {
-                Some(IncomingState::Pending) => events.push(Event::Dropped { id: id.clone() }),
+                Some(IncomingState::Pending) => drop(events.insert(id, Event::Dropped { id: id.clone() })),
                 Some(IncomingState::Dropped) => {}
                 _ => return Err(TxError::Refused(Refusal::NotPending(id.clone()))),
             }
@@ -354,10 +356,10 @@ impl<'t> BankTx<'t> {
         self.append_each(events)
     }
 
-    fn append_each(&mut self, mut events: Vec<Event>) -> TxResult<u64> {
-        events.dedup();
+    /// Books events about tokens, each ID once. Returns how many.
+    fn append_each(&mut self, events: BTreeMap<&String, Event>) -> TxResult<u64> {
         let count = events.len() as u64;
-        for event in events {
+        for event in events.into_values() {
             self.append(event)?;
         }
         Ok(count)
