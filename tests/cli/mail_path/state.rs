@@ -439,7 +439,7 @@ fn trust_takes_no_weak_key_and_replaces_nothing_unasked() {
         (weak(&format!("k4.public.{one}")), "weak"),
         (weak("k4.public.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "weak"),
         (weak("k4.public.AAAA"), "not a key"),
-        (weak("k4.secret.AAAA"), "not a key"),
+        (weak("k4.secret.AAAA"), "a secret key, in the place of its public half"),
         ("{\"vendor\":\"../w\"}".into(), "not the name of a vendor"),
         ("{\"vendor\":\"W.example\"}".into(), "not the name of a vendor"),
         ("{\"directory\":\"v4.public.x\"}".into(), "signed directory"),

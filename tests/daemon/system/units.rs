@@ -150,6 +150,7 @@ fn users_and_folders_are_apart() {
         ("var/lib/mailstamp", daemon, 0o700),
         ("var/lib/mailstamp/mailboxes", daemon, 0o700),
         ("var/lib/mailstamp/directories", daemon, 0o700),
+        ("var/lib/mailstamp/gateway", daemon, 0o700),
         ("var/lib/mailstamp-vendor", shop, 0o700),
     ] {
         let found = fs::metadata(root.path().join(folder)).unwrap();
@@ -167,8 +168,13 @@ fn users_and_folders_are_apart() {
             }
         }
     }
-    let taken = ["/var/lib/mailstamp/directories", "/var/lib/mailstamp/mailboxes", "/var/lib/mailstamp-vendor"];
-    for mailbox in ["vendor", "directories", "mailboxes", "mailstamp-vendor"] {
+    let taken = [
+        "/var/lib/mailstamp/directories",
+        "/var/lib/mailstamp/gateway",
+        "/var/lib/mailstamp/mailboxes",
+        "/var/lib/mailstamp-vendor",
+    ];
+    for mailbox in ["vendor", "directories", "gateway", "mailboxes", "mailstamp-vendor"] {
         let state = configured(mailbox).state.unwrap();
         assert!(taken.iter().all(|folder| !Path::new(folder).starts_with(&state) && state != Path::new(folder)));
         assert_eq!(state.parent(), Some(Path::new("/var/lib/mailstamp/mailboxes")));
