@@ -94,7 +94,7 @@ impl Postfix {
         give(&server.file("data"), owner, fs::metadata(server.file("data")).unwrap().gid());
         install(server.folder.path());
         let place = |text: &str| text.replace("@FOLDER@/", &format!("{}/", server.folder.path().display()));
-        fs::write(server.file("etc/main.cf"), place(MAIN) + more).unwrap();
+        fs::write(server.file("etc/main.cf"), settings(&(place(MAIN) + more))).unwrap();
         let listen = format!("127.0.0.1:{} inet n - n - - smtpd\n", server.port());
         let services = services.replace("SUBMISSION", &format!("127.0.0.1:{}", server.submission()));
         fs::write(server.file("etc/master.cf"), listen + MASTER + &services).unwrap();
@@ -197,6 +197,23 @@ pub fn mailbox_command(program: &str) -> String {
         _ => line,
     });
     lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Returns the lines of main.cf, each name once, with its last value. Postfix warns of others, also postlogd(8), which
+/// then waits for itself: the socket for what is logged takes ten messages, and nothing reads it.
+fn settings(text: &str) -> String {
+    let mut kept: Vec<(&str, String)> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+        match line.split_once('=').filter(|_| !line.starts_with([' ', '\t'])) {
+            Some((name, _)) => {
+                kept.retain(|(known, _)| *known != name.trim());
+                kept.push((name.trim(), format!("{line}\n")));
+            }
+            // It goes on with the one before.
+            None => kept.last_mut().expect("a name").1 += &format!("{line}\n"),
+        }
+    }
+    kept.into_iter().map(|(_, text)| text).collect()
 }
 
 const MAIN: &str = "\

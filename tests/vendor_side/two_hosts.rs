@@ -97,7 +97,7 @@ impl Site {
             ("far.example", far),
             (&format!("mx.{far}:25"), &format!("127.0.0.1:{}", port.max(1))),
             (
-                "[gateway.inbound]",
+                "[gateway.inbound]\n",
                 &format!("metrics = \"127.0.0.1:{}\"\n[gateway.inbound]\n{more}", self.ports[2].number()),
             ),
         ];
