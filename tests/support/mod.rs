@@ -19,7 +19,7 @@ pub mod postfix;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod programs;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sender"))]
 pub mod proxy;
 #[cfg(feature = "daemon")]
 pub mod resident;

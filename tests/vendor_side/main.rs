@@ -5,6 +5,8 @@
 #[cfg(feature = "sender")]
 mod bank;
 #[cfg(all(feature = "daemon", feature = "sender"))]
+mod gateway_both;
+#[cfg(all(feature = "daemon", feature = "sender"))]
 mod gateway_in;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 mod gateway_out;

@@ -23,14 +23,14 @@ const PAYEE: &str = "payee@stamps.example";
 const SENDER: &str = "ann@x.example";
 
 /// The gateway's process; killed when this is dropped.
-struct Outgoing {
+pub(crate) struct Outgoing {
     child: Child,
 }
 
 impl Outgoing {
     /// Starts it, and waits until it listens.
     #[track_caller]
-    fn start(gateway: &Gateway) -> Self {
+    pub(crate) fn start(gateway: &Gateway) -> Self {
         Self::start_as(gateway, gateway.home.command())
     }
 
@@ -41,11 +41,12 @@ impl Outgoing {
         command.arg("gateway").stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let child = command.spawn().unwrap();
         let said = || fs::read_to_string(&log).unwrap();
-        eventually_or("gateway", || said().contains("outbound at ").then_some(()), said);
+        let listens = || ["outbound at ", "inbound at "].iter().any(|it| said().contains(it)).then_some(());
+        eventually_or("gateway", listens, said);
         Self { child }
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

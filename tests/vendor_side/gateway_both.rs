@@ -1,0 +1,177 @@
+//! Both halves of the gateway, between two unmodified Postfix: one host pays the other for its mail, and the network
+//! between them fails, or either gateway is killed.
+
+use crate::bank::{Gateway, sides};
+use crate::gateway_out::Outgoing;
+use crate::support::is_soak;
+use crate::support::postfix::Postfix;
+use crate::support::programs::{Port, eventually_or};
+use crate::support::proxy::{Direction, Fault, Proxy};
+use crate::support::shop::Shop;
+use crate::support::smtp::{self, Protocol};
+use crate::support::smtp_server::{Mode, SmtpServer};
+use mailstamp::os::clock;
+use serde_json::Value;
+use std::fs;
+
+const BOXES: [&str; 3] = ["alice@y.example", "bob@y.example", "gone@y.example"];
+/// What each mailbox asks.
+const PRICE: u64 = 3;
+
+/// Two hosts.
+struct Hosts {
+    shop: Shop,
+    payer: Gateway,
+    payee: Gateway,
+    front: Postfix,
+    /// Where mail ends, behind the second Postfix.
+    target: SmtpServer,
+    behind: Postfix,
+    between: Proxy,
+    outgoing: Option<Outgoing>,
+    incoming: Option<Outgoing>,
+    _ports: [Port; 2],
+}
+
+impl Hosts {
+    fn new() -> Self {
+        let (shop, payer, payee) = sides(10_000);
+        payer.tells("license 5000");
+        payee.tells("license 0");
+        let entry = serde_json::to_vec(&shop.ledger().published(clock::now()).unwrap()).unwrap();
+        payee.home.run(["trust", "add", "--replace", "-"], &entry).exits(0);
+        let directory = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
+        fs::write(payee.home.config().with_file_name("vendors").join("directory.json"), directory).unwrap();
+
+        let target = SmtpServer::start(Mode::Take);
+        let (host, port) = target.address().rsplit_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let behind = Postfix::start_with(
+            &format!(
+                "mydestination = y.example\nmyhostname = mx.y.example\nmydomain = y.example\n\
+                 local_transport = smtp:[{host}]:{port}\nmynetworks = 127.0.0.1/32\n\
+                 smtpd_authorized_xclient_hosts = 127.0.0.1\n\
+                 smtpd_recipient_restrictions = check_recipient_access inline:{{gone@y.example=REJECT}}, permit\n"
+            ),
+            "smtp unix - - n - - smtp\n",
+        );
+        let ports = [Port::reserve(), Port::reserve()];
+        payee.home.configure(&format!(
+            "addresses = [\"*@y.example\"]\n[gateway]\nname = \"mx.y.example\"\n[gateway.inbound]\n\
+             listen = \"127.0.0.1:{}\"\ninner = \"127.0.0.1:{}\"\nhelp = \"https://y.example/mail\"\nprice = {PRICE}\n\
+             meter_exposure = 5000\n",
+            ports[0].number(),
+            behind.port()
+        ));
+        let between = Proxy::new(ports[0].number());
+        payer.home.configure(&format!(
+            "addresses = [\"postmaster@x.example\"]\n[gateway]\nname = \"out.x.example\"\n[gateway.outbound]\n\
+             listen = \"inet:127.0.0.1:{}\"\ntls = \"off\"\nmax_day = 5000\n[gateway.outbound.routes]\n\
+             \"y.example\" = \"127.0.0.1:{}\"\n",
+            ports[1].number(),
+            between.port()
+        ));
+        let front = Postfix::start(&format!("default_transport = lmtp:inet:127.0.0.1:{}\n", ports[1].number()));
+        let (incoming, outgoing) = (Some(Outgoing::start(&payee)), Some(Outgoing::start(&payer)));
+        Self { shop, payer, payee, front, target, behind, between, outgoing, incoming, _ports: ports }
+    }
+
+    fn send(&self, id: &str, recipients: &[&str]) {
+        let text = format!(
+            "From: ann@x.example\nTo: all@y.example\nDate: Mon, 30 Nov 2026 12:00:00 +0000\n\
+             Message-ID: <{id}@x.example>\nSubject: hello\n\n.dot\nbye\n"
+        );
+        let codes = smtp::send(Protocol::Smtp, self.front.port(), "ann@x.example", recipients, text.as_bytes());
+        assert_eq!(codes, [250]);
+    }
+
+    /// Waits until the first Postfix was told this often that mail was taken, or refused.
+    #[track_caller]
+    fn done(&self, status: &str, times: usize) {
+        let done = || (self.front.logged(&format!("status={status}")) >= times).then_some(());
+        self.front.flush_until(status, done, || self.logs());
+    }
+
+    fn logs(&self) -> String {
+        let log = |side: &Gateway| fs::read_to_string(side.home.file("gateway-log")).unwrap_or_default();
+        format!("out: {}\nin: {}\n{}", log(&self.payer), log(&self.payee), self.behind.log())
+    }
+
+    /// How often a message arrived.
+    fn arrived(&self, id: &str) -> usize {
+        self.target.taken().iter().filter(|(_, text)| text.contains(&format!("<{id}@x.example>"))).count()
+    }
+
+    /// Clears what was paid, and compares the books of all three sides.
+    #[track_caller]
+    fn clear(&self, credits: u64) {
+        // The gateways clear by themselves meanwhile.
+        let received = || (self.payee.has()[0] + self.payee.has()[4] == credits).then_some(());
+        eventually_or("received", received, || format!("{:?} {}", self.payee.has(), self.logs()));
+        let cleared = self.payee.tells("clear");
+        assert_eq!(cleared["refused"], serde_json::json!([]));
+        self.payer.tells("clear");
+        assert_eq!((self.payer.has(), self.payee.has()), ([5_000, 5_000 - credits, 0, 0, 0], [credits, 0, 0, 0, 0]));
+        self.payer.sound();
+        self.payee.sound();
+        self.shop.audit();
+    }
+}
+
+// E1, E4, E5, E12: from Postfix to Postfix, paid once, and the unknown mailbox is not charged
+#[test]
+fn mail_from_postfix_to_postfix_is_paid() {
+    let hosts = Hosts::new();
+    hosts.send("one", &BOXES);
+    hosts.done("sent", 2);
+    hosts.done("bounced", 1);
+    assert_eq!(hosts.front.logged("paid 3 credits"), 2);
+    assert_eq!(hosts.front.logged("Recipient address rejected"), 1, "{}", hosts.front.log());
+    eventually_or("arrived", || (hosts.target.count() > 0).then_some(()), || hosts.logs());
+    let (envelope, text) = hosts.target.last();
+    assert!(envelope.contains("alice@y.example") && !envelope.contains("gone@"), "{envelope}");
+    assert!(text.ends_with("\n\n.dot\nbye\n") && !text.contains("v4.public"), "{text}");
+    hosts.clear(2 * PRICE);
+}
+
+// E13: the connection is cut after any byte of either direction, or held there while a gateway is killed
+#[test]
+fn a_fault_between_the_gateways_costs_nothing_and_loses_nothing() {
+    let mut hosts = Hosts::new();
+    hosts.send("whole", &BOXES[..2]);
+    hosts.done("sent", 2);
+    let lengths = [Direction::ToServer, Direction::ToClient].map(|it| (it, hosts.between.passed(it).len()));
+    let parts = if is_soak() { 40 } else { 5 };
+    let mut messages = 1;
+    for (direction, length) in lengths {
+        for part in 0..parts {
+            let id = format!("{direction:?}{part}");
+            let after = length * part / parts + 1;
+            // Which fault, and who is killed meanwhile.
+            let kind = part % 3;
+            hosts.between.plan(direction, after, if kind == 0 { Fault::Cut } else { Fault::Hold });
+            hosts.send(&id, &BOXES[..2]);
+            let broken = || hosts.between.is_broken().then_some(());
+            eventually_or("a fault", broken, || hosts.logs());
+            match kind {
+                0 => {}
+                1 => {
+                    hosts.outgoing.take().unwrap().kill();
+                    hosts.outgoing = Some(Outgoing::start(&hosts.payer));
+                }
+                _ => {
+                    hosts.incoming.take().unwrap().kill();
+                    hosts.incoming = Some(Outgoing::start(&hosts.payee));
+                }
+            }
+            hosts.between.fail(Fault::Cut);
+            hosts.between.mend();
+            messages += 1;
+            hosts.done("sent", 2 * messages);
+            let arrived = || (hosts.arrived(&id) > 0).then_some(());
+            eventually_or("arrived", arrived, || hosts.logs());
+            // A copy is possible only where the incoming gateway dies after its Postfix took the message.
+            assert!(hosts.arrived(&id) <= if kind == 2 { 2 } else { 1 }, "{id}");
+        }
+    }
+    hosts.clear(2 * PRICE * messages as u64);
+}
