@@ -6,7 +6,7 @@
 
 use super::audit::{self, Report};
 use super::error::{BankError, Refusal};
-use super::order::{Arrival, IncomingToken, PaymentOrder, Reservation};
+use super::order::{IncomingToken, PaymentOrder, Reservation};
 use super::request::{Journalled, Outcome};
 use super::schema;
 use super::statement::{self, Balance, Line};
@@ -15,6 +15,7 @@ use crate::accounting::bank::books::{IncomingState, Payment, PaymentState};
 use crate::accounting::bank::event::{Event, OrderKind};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
+use crate::emstamp::inbound::Arrival;
 use crate::os::group_commit::GroupCommit;
 use crate::os::safe_dir::IfMissing;
 use crate::store::{Session, SessionError, StoreError, Wait, catch_panic};

@@ -57,21 +57,6 @@ pub struct IncomingToken {
     pub max_exposure: u64,
 }
 
-/// What is known of a token that came with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// It is noted now.
-    Fresh,
-    /// It was noted before for this message, which was perhaps not delivered.
-    Again,
-    /// This message was paid and delivered.
-    Received,
-    /// It was used for another message.
-    Double,
-    /// The payer has too many credits that are not cleared. Nothing is noted.
-    Full,
-}
-
 /// Computes the name of a message to a mailbox.
 #[must_use]
 pub fn copy_name(mailbox: &str, fingerprint: &[u8]) -> Hash {

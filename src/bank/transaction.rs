@@ -2,7 +2,7 @@
 //! an event. A request is checked whole before it books the first one, so a refused request leaves nothing.
 
 use super::error::Refusal;
-use super::order::{Arrival, IncomingToken, PaymentOrder, Reservation};
+use super::order::{IncomingToken, PaymentOrder, Reservation};
 use super::schema;
 use crate::accounting::bank::books::{
     self, AgencyState, DaySum, Fault, Incoming, IncomingState, License, LicenseState,
@@ -11,6 +11,7 @@ use crate::accounting::bank::books::{Payment, PaymentState, Rows};
 use crate::accounting::bank::event::{BankAccount, Entry, Event};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
+use crate::emstamp::inbound::Arrival;
 use crate::store::SessionError;
 use crate::time::UnixTime;
 use redb::{ReadableTable, Table, WriteTransaction};

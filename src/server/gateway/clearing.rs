@@ -60,14 +60,16 @@ impl Clearing {
     pub(super) fn begin(
         given: &CliOverrides,
         settings: Settings,
-        has_bank: bool,
+        bank: Option<&Arc<Bank>>,
         numbers: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let (words, told) = channel();
-        let (given, numbers) = (given.clone(), Arc::clone(numbers));
-        let run = move || run(&given, settings, &numbers, &told);
-        let thread = has_bank.then(|| thread::Builder::new().name("clearing".into()).spawn(run)).transpose()?;
-        Ok(Self { words, thread })
+        let thread = bank.map(|bank| {
+            let (given, bank, numbers) = (given.clone(), Arc::clone(bank), Arc::clone(numbers));
+            let run = move || run(&given, settings, &bank, &numbers, &told);
+            thread::Builder::new().name("clearing".into()).spawn(run)
+        });
+        Ok(Self { words, thread: thread.transpose()? })
     }
 
     /// Returns a way to ask for a contact.
@@ -82,7 +84,7 @@ impl Clearing {
     }
 }
 
-fn run(given: &CliOverrides, settings: Settings, numbers: &Metrics, words: &Receiver<Word>) {
+fn run(given: &CliOverrides, settings: Settings, bank: &Bank, numbers: &Metrics, words: &Receiver<Word>) {
     let mut delay = SOON;
     let mut told = String::new();
     loop {
@@ -90,7 +92,7 @@ fn run(given: &CliOverrides, settings: Settings, numbers: &Metrics, words: &Rece
             Ok(Word::End) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Word::Clear) | Err(RecvTimeoutError::Timeout) => {}
         }
-        let failure = contact(given, settings).err().map(|error| error.to_string()).unwrap_or_default();
+        let failure = contact(given, settings, bank).err().map(|error| error.to_string()).unwrap_or_default();
         if failure.is_empty() {
             numbers.agency_answered(clock::now());
         }
@@ -118,7 +120,7 @@ fn run(given: &CliOverrides, settings: Settings, numbers: &Metrics, words: &Rece
 }
 
 /// One contact with the agency.
-pub(super) fn contact(given: &CliOverrides, settings: Settings) -> Result<(), AgencyError> {
+pub(super) fn contact(given: &CliOverrides, settings: Settings, bank: &Bank) -> Result<(), AgencyError> {
     let engine = Engine::load(given, None)?;
     match engine.refresh(true) {
         Ok(refreshed) => refreshed.alarms.iter().for_each(|alarm| log_stderr(&format!("directory: {alarm}"))),
@@ -126,9 +128,8 @@ pub(super) fn contact(given: &CliOverrides, settings: Settings) -> Result<(), Ag
         Err(error) => log_stderr(&format!("directory: {error}")),
     }
     let context = engine.context;
-    let bank = Bank::new(context.places.state()?, context.config.wait);
-    let files = AgencyFiles::read(&context, &bank)?;
-    let agency = files.agency(&bank);
+    let files = AgencyFiles::read(&context, bank)?;
+    let agency = files.agency(bank);
     let now = context.now;
     // They count among what is open of a licence.
     let given_up = bank.pending_before(now.plus(-GIVEN_UP))?;

@@ -98,9 +98,9 @@ pub fn run(given: &CliOverrides, told: impl FnOnce(&str)) -> Result<(), GatewayE
     let outbound = outbound.transpose()?;
     if is_known == Some(false) {
         // The name of the account, which offers contain, is the agency's.
-        clearing::contact(given, clearing)?;
+        clearing::contact(given, clearing, &bank)?;
     }
-    let clearing = Clearing::begin(given, clearing, is_known.is_some(), &numbers)?;
+    let clearing = Clearing::begin(given, clearing, is_known.map(|_| &bank), &numbers)?;
     let parts = || (&numbers, clearing.due());
     let inbound = inbound.map(|settings| Inbound::begin(&settings, &name, &context, &bank, parts())).transpose()?;
     let endpoint = scraped.map(|address| {

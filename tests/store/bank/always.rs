@@ -4,7 +4,8 @@ use super::{BOUGHT, LIMIT, PaymentOrder, found, order, reserve, sound, token, to
 use crate::NOW;
 use crate::disk::{Disk, Plan};
 use mailstamp::accounting::bank::event::Event;
-use mailstamp::bank::order::{Arrival, IncomingToken};
+use mailstamp::bank::order::IncomingToken;
+use mailstamp::emstamp::inbound::Arrival;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 

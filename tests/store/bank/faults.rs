@@ -7,7 +7,7 @@ use crate::disk::{Disk, Plan};
 use mailstamp::accounting::bank::event::Event;
 use mailstamp::bank::error::BankError;
 use mailstamp::bank::handle::Bank;
-use mailstamp::bank::order::Arrival;
+use mailstamp::emstamp::inbound::Arrival;
 use mailstamp::store::StoreError;
 use rustix::io::Errno;
 

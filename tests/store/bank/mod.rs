@@ -14,7 +14,8 @@ use mailstamp::accounting::hash_chain::Head;
 use mailstamp::accounting::meter::payment_hash;
 use mailstamp::bank::error::{BankError, Refusal};
 use mailstamp::bank::handle::Bank;
-use mailstamp::bank::order::{Arrival, IncomingToken, PaymentOrder, Reservation, copy_name};
+use mailstamp::bank::order::{IncomingToken, PaymentOrder, Reservation, copy_name};
+use mailstamp::emstamp::inbound::Arrival;
 use mailstamp::stamp::signing::SecretKey;
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use crate::NOW;
 use crate::disk::{Change, Cutter, Dice, Disk, Image, Plan};
 use mailstamp::accounting::bank::books::PaymentState;
 use mailstamp::bank::error::BankError;
-use mailstamp::bank::order::Arrival;
+use mailstamp::emstamp::inbound::Arrival;
 
 /// What was answered.
 enum What {

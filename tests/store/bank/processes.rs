@@ -3,7 +3,7 @@
 use super::{BOUGHT, LIMIT, found, order, orders, payments, reserved, sound, token, total};
 use crate::NOW;
 use mailstamp::bank::handle::Bank;
-use mailstamp::bank::order::Arrival;
+use mailstamp::emstamp::inbound::Arrival;
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{BufRead, BufReader, Write};

@@ -8,7 +8,7 @@ use crate::accounting::bank::books::IncomingState;
 use crate::accounting::hash::Hash;
 use crate::bank::error::BankError;
 use crate::bank::handle::Bank;
-use crate::bank::order::{self, IncomingToken, copy_name};
+use crate::bank::order::{IncomingToken, copy_name};
 use crate::boundary::paid;
 use crate::config::gateway::GatewayInbound;
 use crate::context::Context;
@@ -221,7 +221,7 @@ impl Office for Books {
             max_exposure: paid.max_exposure,
         };
         let arrivals = self.bank.pending(tokens.iter().map(token).collect(), clock::now());
-        Ok(arrivals.map_err(|error| away(&error))?.into_iter().map(Arrival::from).collect())
+        arrivals.map_err(|error| away(&error))
     }
 
     fn received(&self, tokens: &[&Paid]) -> Result<(), Away> {
@@ -253,18 +253,6 @@ impl Office for Books {
     fn refused(&self, tokens: &[&Paid]) {
         // Where this fails, they stay pending until the next copy of the message.
         let _ = self.bank.drop_pending(ids(tokens), clock::now()).map_err(|error| away(&error));
-    }
-}
-
-impl From<order::Arrival> for Arrival {
-    fn from(arrival: order::Arrival) -> Self {
-        match arrival {
-            order::Arrival::Fresh => Self::Fresh,
-            order::Arrival::Again => Self::Again,
-            order::Arrival::Received => Self::Received,
-            order::Arrival::Double => Self::Double,
-            order::Arrival::Full => Self::Full,
-        }
     }
 }
 

@@ -1,14 +1,12 @@
 //! Outbound half of the gateway: takes mail of the mail system by LMTP, and sends it to the servers of its routes, which
 //! are paid where they ask for credits (mailstamp-gateway(8)).
 //!
-//! - `connection`: bytes of the mail system in and out, within time limits.
 //! - `dispatch`: a complete message: sent to the servers, and an answer for each recipient.
 //! - `payments`: limits, reservations and tokens of one message.
 //! - `settlement`: notes of delivered messages, after their answers.
 //!
 //! The protocols are in `emstamp::outbound`, and the limits on connections in `ipc::server`.
 
-mod connection;
 mod dispatch;
 mod payments;
 mod settlement;
@@ -22,8 +20,8 @@ use crate::emstamp::outbound::lmtp::{Message, Session, Step, no_memory};
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
 use crate::net::smtp::route::{self, Verification};
 use crate::server::diagnostics::log_stderr;
+use crate::server::smtp_connection::Connection;
 use crate::smtp::reply::Reply;
-use connection::Connection;
 use dispatch::Dispatch;
 use payments::Payments;
 use settlement::Settlement;
@@ -32,10 +30,12 @@ use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Mode of a Unix socket: open to its group, to which the mail system must belong.
 const SOCKET_MODE: u32 = 0o660;
+/// Idle timeout between commands, and between the parts of a message (RFC 5321 section 4.5.3.2: 5 and 3 minutes).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Least memory for messages, in bytes.
 const MEMORY_MIN: usize = 64 << 20;
 
@@ -130,7 +130,7 @@ impl Handler {
         loop {
             match session.step() {
                 Step::Reply(reply) => connection.reply(&reply),
-                Step::Close(reply) => return connection.close(&reply),
+                Step::Close(reply) => return close(connection, &reply),
                 Step::Each(reply, count) => (0..count).for_each(|_| connection.reply(&reply)),
                 Step::Submit(message) => {
                     connection.flush()?;
@@ -142,13 +142,13 @@ impl Handler {
                 Step::Receive => {
                     connection.flush()?;
                     if client.is_over() {
-                        return connection.close(&Reply::new(421, "4.3.2", "shutting down"));
+                        return close(connection, &Reply::new(421, "4.3.2", "shutting down"));
                     }
-                    match connection.receive(&mut session) {
-                        Ok(true) => {}
-                        Ok(false) => return Ok(()),
+                    match connection.receive(Instant::now() + IDLE_TIMEOUT) {
+                        Ok([]) => return Ok(()),
+                        Ok(bytes) => session.receive(bytes),
                         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                            return connection.close(&Reply::new(421, "4.4.2", "nothing came for too long"));
+                            return close(connection, &Reply::new(421, "4.4.2", "nothing came for too long"));
                         }
                         Err(error) => return Err(error),
                     }
@@ -172,4 +172,10 @@ impl Handler {
             Err(_) => vec![Reply::new(451, "4.3.0", "internal error of the gateway"); count],
         }
     }
+}
+
+/// Sends a last reply, and closes the connection.
+fn close(mut connection: Connection<'_>, reply: &Reply) -> io::Result<()> {
+    connection.reply(reply);
+    connection.close()
 }
