@@ -7,8 +7,8 @@
 //! `ARCHITECTURE.md` has the map: layers, the path of a message, invariants. `CONTRIBUTING.md` says where to add
 //! things. Imports go from a higher layer to a lower one, and a test checks that order.
 //!
-//! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`peer`], [`verdict`],
-//!   [`policy`], [`autoreply`], [`boundary`], [`smtp`], [`emstamp`], `vendor_api`.
+//! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`peer`], [`transparency`],
+//!   [`verdict`], [`policy`], [`autoreply`], [`boundary`], [`smtp`], [`emstamp`], `vendor_api`.
 //! - With I/O: [`os`], [`database`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`],
 //!   [`context`], [`engine`], `ledger`, `sender`, `bank`.
 //! - Front ends: [`server`], [`cli`].
@@ -64,6 +64,7 @@ pub mod smtp;
 pub mod stamp;
 pub mod store;
 pub mod time;
+pub mod transparency;
 #[cfg(any(feature = "sender", feature = "vendor"))]
 pub mod vendor_api;
 pub mod verdict;

@@ -135,6 +135,18 @@ impl SecretKey {
         PublicKey(self.0.verifying_key())
     }
 
+    /// Returns the 32 bytes from which the key was made.
+    #[must_use]
+    pub fn to_seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// Returns the bare Ed25519 signature over `message`. Tokens have their own [`sign`](Self::sign).
+    #[must_use]
+    pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
     /// Signs payload and footer for one purpose.
     #[must_use]
     pub fn sign(&self, payload: &[u8], footer: &[u8], purpose: Purpose) -> Token {

@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 16] = [
     &["time"],
     &["message"],
     &["grant", "stamp"],
-    &["accounting", "peer", "verdict"],
+    &["accounting", "peer", "transparency", "verdict"],
     &["policy", "vendor_api"],
     &["autoreply", "boundary", "smtp"],
     &["emstamp"],
@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 16] = [
 ];
 
 /// The modules that decide.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "time",
     "message",
     "grant",
@@ -42,6 +42,7 @@ const PURE: [&str; 13] = [
     "boundary",
     "smtp",
     "emstamp",
+    "transparency",
 ];
 
 struct Source {
