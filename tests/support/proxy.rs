@@ -1,5 +1,5 @@
 //! A TCP proxy in front of a server, for faults of the network: it cuts or holds the stream after any byte of either
-//! direction.
+//! direction, or holds each connection at given words. It keeps what was said.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
@@ -7,6 +7,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+
+/// Bytes of the longest words at which a connection can be held.
+const WORDS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -36,12 +39,40 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What came through since the plan, by direction.
-    passed: [Vec<u8>; 2],
+    /// What came through since the last change, in the order in which it came.
+    said: Vec<(Direction, Vec<u8>)>,
+    /// How many bytes these are, by direction.
+    passed: [usize; 2],
     plan: Option<(Direction, usize, Fault)>,
+    /// The words at which each connection is held.
+    words: Option<(Direction, &'static str)>,
+    /// How many connections are held there.
+    held: usize,
     fault: Option<Fault>,
     is_over: bool,
     streams: Vec<TcpStream>,
+}
+
+impl State {
+    fn note(&mut self, direction: Direction, bytes: &[u8]) {
+        self.passed[direction as usize] += bytes.len();
+        match self.said.last_mut().filter(|(it, _)| *it == direction) {
+            Some((_, said)) => said.extend(bytes),
+            None => self.said.push((direction, bytes.to_vec())),
+        }
+    }
+
+    fn forget(&mut self) {
+        (self.said, self.passed) = Default::default();
+    }
+}
+
+/// Returns the place of the last byte of these words in bytes that come behind others.
+fn last_of(words: &str, before: &[u8], bytes: &[u8]) -> Option<usize> {
+    let before = &before[before.len().saturating_sub(words.len() - 1)..];
+    let all = [before, bytes].concat();
+    let begin = all.windows(words.len()).position(|it| it == words.as_bytes())?;
+    Some(begin + words.len() - 1 - before.len())
 }
 
 impl Proxy {
@@ -64,8 +95,21 @@ impl Proxy {
     pub fn plan(&self, direction: Direction, after: usize, fault: Fault) {
         self.change(|state| {
             (state.plan, state.fault) = (Some((direction, after, fault)), None);
-            state.passed = Default::default();
+            state.forget();
         });
+    }
+
+    /// Holds each connection when all of these words but the last byte came through in this direction.
+    pub fn hold_at(&self, direction: Direction, words: &'static str) {
+        self.change(|state| {
+            state.words = Some((direction, words));
+            state.forget();
+        });
+    }
+
+    /// How many connections are held at words.
+    pub fn held(&self) -> usize {
+        self.shared.state.lock().unwrap().held
     }
 
     /// Breaks the network now.
@@ -76,8 +120,8 @@ impl Proxy {
     /// Mends it, and forgets what came through.
     pub fn mend(&self) {
         self.change(|state| {
-            (state.plan, state.fault) = (None, None);
-            state.passed = Default::default();
+            (state.plan, state.fault, state.words) = (None, None, None);
+            state.forget();
         });
     }
 
@@ -88,7 +132,13 @@ impl Proxy {
 
     /// What came through since the last change.
     pub fn passed(&self, direction: Direction) -> Vec<u8> {
-        self.shared.state.lock().unwrap().passed[direction as usize].clone()
+        let said = self.said();
+        said.into_iter().filter(|(it, _)| *it == direction).flat_map(|(_, bytes)| bytes).collect()
+    }
+
+    /// What came through since the last change: what each side said before the other one did.
+    pub fn said(&self) -> Vec<(Direction, Vec<u8>)> {
+        self.shared.state.lock().unwrap().said.clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -137,13 +187,17 @@ impl Shared {
 
     fn forward(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction) {
         let mut buffer = [0; 16 * 1024];
+        // The last of what came through.
+        let mut before = Vec::new();
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             let mut rest = &buffer[..read];
             while !rest.is_empty() {
-                let Some(many) = self.permit(rest, direction) else { return };
+                let Some(many) = self.permit(&before, rest, direction) else { return };
                 if to.write_all(&rest[..many]).is_err() {
                     break;
                 }
+                before.extend(&rest[..many]);
+                before.drain(..before.len().saturating_sub(WORDS_MAX));
                 rest = &rest[many..];
             }
         }
@@ -155,9 +209,11 @@ impl Shared {
         let _ = to.shutdown(Shutdown::Write);
     }
 
-    /// Waits until bytes may pass, and returns how many of them; `None` when the connection is cut.
-    fn permit(&self, bytes: &[u8], direction: Direction) -> Option<usize> {
+    /// Waits until bytes may pass, and returns how many of them; `None` when the connection is cut. `before` came through
+    /// on this connection last.
+    fn permit(&self, before: &[u8], bytes: &[u8], direction: Direction) -> Option<usize> {
         let mut state = self.state.lock().unwrap();
+        let mut most = bytes.len();
         loop {
             match state.fault {
                 Some(Fault::Cut) => return None,
@@ -167,7 +223,19 @@ impl Shared {
             if state.fault.is_some() {
                 continue;
             }
-            let passed = state.passed[direction as usize].len();
+            if let Some((_, words)) = state.words.filter(|(it, _)| *it == direction) {
+                match last_of(words, before, bytes) {
+                    Some(0) => {
+                        state.held += 1;
+                        let goes_on = |it: &mut State| it.fault.is_none() && it.words == Some((direction, words));
+                        state = self.changed.wait_while(state, goes_on).unwrap();
+                        state.held -= 1;
+                        continue;
+                    }
+                    found => most = found.unwrap_or(bytes.len()),
+                }
+            }
+            let passed = state.passed[direction as usize];
             let many = match state.plan {
                 Some((planned, after, fault)) if planned == direction => {
                     if after == passed {
@@ -176,11 +244,11 @@ impl Shared {
                         self.cut(&mut state);
                         continue;
                     }
-                    bytes.len().min(after - passed)
+                    most.min(after - passed)
                 }
-                _ => bytes.len(),
+                _ => most,
             };
-            state.passed[direction as usize].extend(&bytes[..many]);
+            state.note(direction, &bytes[..many]);
             return Some(many);
         }
     }

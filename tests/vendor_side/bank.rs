@@ -22,7 +22,7 @@ use std::time::Duration;
 pub(crate) struct Gateway {
     pub home: Home,
     pub bank: Bank,
-    account: u64,
+    pub account: u64,
 }
 
 /// What a command printed as JSON.
@@ -134,7 +134,7 @@ fn payee(shop: &Shop, at: SocketAddr) -> Gateway {
     Gateway::new(shop, at, number, key.as_str())
 }
 
-fn balance(shop: &Shop, account: u64) -> u64 {
+pub(crate) fn balance(shop: &Shop, account: u64) -> u64 {
     shop.ledger().account(account, clock::now()).unwrap().balance
 }
 

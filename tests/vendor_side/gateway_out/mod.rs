@@ -16,6 +16,7 @@ use crate::support::smtp::{self, Protocol};
 use mailstamp::bank::order::{IncomingToken, copy_name};
 use mailstamp::os::clock;
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
 /// The account that the far side has at the agency.
@@ -36,7 +37,7 @@ impl Outgoing {
 
     /// As `start`, with this beginning of its command.
     #[track_caller]
-    fn start_as(gateway: &Gateway, mut command: Command) -> Self {
+    pub(crate) fn start_as(gateway: &Gateway, mut command: Command) -> Self {
         let log = gateway.home.file("gateway-log");
         command.arg("gateway").stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let child = command.spawn().unwrap();
@@ -44,6 +45,17 @@ impl Outgoing {
         let listens = || ["outbound at ", "inbound at "].iter().any(|it| said().contains(it)).then_some(());
         eventually_or("gateway", listens, said);
         Self { child }
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it was killed by another.
+    #[track_caller]
+    pub(crate) fn killed(mut self) {
+        assert_eq!(self.child.wait().unwrap().signal(), Some(9));
     }
 
     pub(crate) fn kill(mut self) {

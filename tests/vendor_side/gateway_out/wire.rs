@@ -1,13 +1,10 @@
 //! What goes over the wire, and what each recipient's sender is told.
 
-use super::{Outgoing, PAYEE, SENDER, Scene, message};
-use crate::support::MAILSTAMP;
+use super::{PAYEE, SENDER, Scene, message};
 use crate::support::emstamp_server::EmstampServer;
-use crate::support::programs::{Port, program};
+use crate::support::programs::Port;
 use crate::support::shop::VENDOR;
 use std::collections::BTreeSet;
-use std::fs;
-use std::process::Command;
 
 // E1, E8, E12, E14: one message to five boxes
 #[test]
@@ -95,36 +92,4 @@ fn a_server_that_is_away_holds_up_its_own_recipients_only() {
     assert_eq!((scene.paid().len(), scene.far.state().taken.len(), other.state().taken.len()), (1, 1, 1));
     scene.settled(7);
     scene.payer.sound();
-}
-
-// One write for all recipients of a message, and one for the note that they have it
-#[test]
-fn a_hundred_recipients_cost_no_more_syncs_than_one() {
-    let names: Vec<String> = (0..100).map(|number| format!("r{number}@y.example")).collect();
-    let prices: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
-    let mut scene = Scene::new(1_000, &prices, "");
-    drop(scene.outgoing.take());
-    let notes = scene.payer.home.file("syncs");
-    let mut command = Command::new(program("strace", "strace"));
-    // The tracer is another process than the child, so a kill ends the gateway.
-    command.args(["-D", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"]).arg(&notes).arg(MAILSTAMP).env_clear();
-    let home = scene.payer.home.path();
-    command.env("HOME", home).env("PATH", "/usr/bin:/bin").current_dir(home);
-    scene.outgoing = Some(Outgoing::start_as(&scene.payer, command));
-    let syncs = || fs::read_to_string(&notes).unwrap().lines().filter(|line| line.contains("sync(")).count();
-    let (mut before, mut paid, mut each) = (0, 0, Vec::new());
-    for count in [1, 1, 100] {
-        let recipients: Vec<&str> = names.iter().take(count).map(String::as_str).collect();
-        scene.send(&format!("{}", each.len()), &recipients);
-        paid += count as u64;
-        scene.settled(paid);
-        let now = syncs();
-        each.push(now - before);
-        before = now;
-    }
-    // Two commits: reserved, and delivered.
-    assert!(each[2] <= each[1] && each[1] > 0, "{each:?}");
-    eprintln!("syncs of 1, 1 and 100 recipients: {each:?}");
-    assert_eq!(scene.far.lines("DATA").len(), 3);
-    scene.clear();
 }

@@ -1,7 +1,13 @@
 //! Both halves of the gateway, between two unmodified Postfix: one host pays the other for its mail, and the network
 //! between them fails, or either gateway is killed.
+//!
+//! - `steps`: either gateway is killed at each step of a payment.
+//! - `cost`: round trips and syncs of a payment.
 
-use crate::bank::{Gateway, sides};
+mod cost;
+mod steps;
+
+use crate::bank::{Gateway, balance, sides};
 use crate::gateway_out::Outgoing;
 use crate::support::is_soak;
 use crate::support::postfix::Postfix;
@@ -12,6 +18,7 @@ use crate::support::smtp::{self, Protocol};
 use crate::support::smtp_server::{Mode, SmtpServer};
 use mailstamp::os::clock;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::fs;
 
 const BOXES: [&str; 3] = ["alice@y.example", "bob@y.example", "gone@y.example"];
@@ -27,16 +34,29 @@ struct Hosts {
     /// Where mail ends, behind the second Postfix.
     target: SmtpServer,
     behind: Postfix,
+    /// Between the gateways, and between the second one and its Postfix.
     between: Proxy,
+    inner: Proxy,
+    /// What the payer may spend.
+    limit: u64,
     outgoing: Option<Outgoing>,
     incoming: Option<Outgoing>,
     _ports: [Port; 2],
 }
 
 impl Hosts {
-    fn new() -> Self {
-        let (shop, payer, payee) = sides(10_000);
-        payer.tells("license 5000");
+    /// Hosts whose gateways run. The payer may spend so many credits.
+    fn new(limit: u64) -> Self {
+        let mut hosts = Self::idle(limit);
+        hosts.incoming = Some(Outgoing::start(&hosts.payee));
+        hosts.outgoing = Some(Outgoing::start(&hosts.payer));
+        hosts
+    }
+
+    /// Hosts whose gateways do not run yet.
+    fn idle(limit: u64) -> Self {
+        let (shop, payer, payee) = sides(2 * limit);
+        payer.tells(&format!("license {limit}"));
         payee.tells("license 0");
         let entry = serde_json::to_vec(&shop.ledger().published(clock::now()).unwrap()).unwrap();
         payee.home.run(["trust", "add", "--replace", "-"], &entry).exits(0);
@@ -55,24 +75,43 @@ impl Hosts {
             "smtp unix - - n - - smtp\n",
         );
         let ports = [Port::reserve(), Port::reserve()];
+        let inner = Proxy::new(behind.port());
         payee.home.configure(&format!(
             "addresses = [\"*@y.example\"]\n[gateway]\nname = \"mx.y.example\"\n[gateway.inbound]\n\
              listen = \"127.0.0.1:{}\"\ninner = \"127.0.0.1:{}\"\nhelp = \"https://y.example/mail\"\nprice = {PRICE}\n\
-             meter_exposure = 5000\n",
+             meter_exposure = {limit}\nprices = {:?}\n",
             ports[0].number(),
-            behind.port()
+            inner.port(),
+            payee.home.file("prices")
         ));
         let between = Proxy::new(ports[0].number());
         payer.home.configure(&format!(
             "addresses = [\"postmaster@x.example\"]\n[gateway]\nname = \"out.x.example\"\n[gateway.outbound]\n\
-             listen = \"inet:127.0.0.1:{}\"\ntls = \"off\"\nmax_day = 5000\n[gateway.outbound.routes]\n\
+             listen = \"inet:127.0.0.1:{}\"\ntls = \"off\"\nmax_message = 1000\nmax_day = {limit}\n\
+             [gateway.outbound.routes]\n\
              \"y.example\" = \"127.0.0.1:{}\"\n",
             ports[1].number(),
             between.port()
         ));
-        let front = Postfix::start(&format!("default_transport = lmtp:inet:127.0.0.1:{}\n", ports[1].number()));
-        let (incoming, outgoing) = (Some(Outgoing::start(&payee)), Some(Outgoing::start(&payer)));
-        Self { shop, payer, payee, front, target, behind, between, outgoing, incoming, _ports: ports }
+        let front = Postfix::start(&format!(
+            "default_transport = lmtp:inet:127.0.0.1:{}\nlmtp_destination_recipient_limit = 1000\n\
+             initial_destination_concurrency = 20\n",
+            ports[1].number()
+        ));
+        let (outgoing, incoming) = (None, None);
+        Self { shop, payer, payee, front, target, behind, between, inner, limit, outgoing, incoming, _ports: ports }
+    }
+
+    /// Kills the gateway that pays, and starts it again.
+    fn restart_outgoing(&mut self) {
+        self.outgoing.take().unwrap().kill();
+        self.outgoing = Some(Outgoing::start(&self.payer));
+    }
+
+    /// Kills the gateway that is paid, and starts it again.
+    fn restart_incoming(&mut self) {
+        self.incoming.take().unwrap().kill();
+        self.incoming = Some(Outgoing::start(&self.payee));
     }
 
     fn send(&self, id: &str, recipients: &[&str]) {
@@ -101,6 +140,22 @@ impl Hosts {
         self.target.taken().iter().filter(|(_, text)| text.contains(&format!("<{id}@x.example>"))).count()
     }
 
+    /// How often each message arrived, by its ID.
+    fn copies(&self) -> HashMap<String, usize> {
+        let mut copies = HashMap::new();
+        for (_, text) in self.target.taken() {
+            let id = text.split_once("\nMessage-ID: <").unwrap().1.split_once('@').unwrap().0;
+            *copies.entry(id.to_owned()).or_default() += 1;
+        }
+        copies
+    }
+
+    /// The credits of both sides at the agency, those of licences among them.
+    fn agency_has(&self) -> [u64; 2] {
+        let licensed = u64::try_from(self.shop.ledger().summary().unwrap().licensed).unwrap();
+        [balance(&self.shop, self.payer.account) + licensed, balance(&self.shop, self.payee.account)]
+    }
+
     /// Clears what was paid, and compares the books of all three sides.
     #[track_caller]
     fn clear(&self, credits: u64) {
@@ -110,7 +165,8 @@ impl Hosts {
         let cleared = self.payee.tells("clear");
         assert_eq!(cleared["refused"], serde_json::json!([]));
         self.payer.tells("clear");
-        assert_eq!((self.payer.has(), self.payee.has()), ([5_000, 5_000 - credits, 0, 0, 0], [credits, 0, 0, 0, 0]));
+        let limit = self.limit;
+        assert_eq!((self.payer.has(), self.payee.has()), ([limit, limit - credits, 0, 0, 0], [credits, 0, 0, 0, 0]));
         self.payer.sound();
         self.payee.sound();
         self.shop.audit();
@@ -120,7 +176,7 @@ impl Hosts {
 // E1, E4, E5, E12: from Postfix to Postfix, paid once, and the unknown mailbox is not charged
 #[test]
 fn mail_from_postfix_to_postfix_is_paid() {
-    let hosts = Hosts::new();
+    let hosts = Hosts::new(5_000);
     hosts.send("one", &BOXES);
     hosts.done("sent", 2);
     hosts.done("bounced", 1);
@@ -136,7 +192,7 @@ fn mail_from_postfix_to_postfix_is_paid() {
 // E13: the connection is cut after any byte of either direction, or held there while a gateway is killed
 #[test]
 fn a_fault_between_the_gateways_costs_nothing_and_loses_nothing() {
-    let mut hosts = Hosts::new();
+    let mut hosts = Hosts::new(5_000);
     hosts.send("whole", &BOXES[..2]);
     hosts.done("sent", 2);
     let lengths = [Direction::ToServer, Direction::ToClient].map(|it| (it, hosts.between.passed(it).len()));
@@ -154,14 +210,8 @@ fn a_fault_between_the_gateways_costs_nothing_and_loses_nothing() {
             eventually_or("a fault", broken, || hosts.logs());
             match kind {
                 0 => {}
-                1 => {
-                    hosts.outgoing.take().unwrap().kill();
-                    hosts.outgoing = Some(Outgoing::start(&hosts.payer));
-                }
-                _ => {
-                    hosts.incoming.take().unwrap().kill();
-                    hosts.incoming = Some(Outgoing::start(&hosts.payee));
-                }
+                1 => hosts.restart_outgoing(),
+                _ => hosts.restart_incoming(),
             }
             hosts.between.fail(Fault::Cut);
             hosts.between.mend();
