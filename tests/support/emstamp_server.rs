@@ -19,16 +19,8 @@ use std::time::Duration;
 /// Where it stops answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stall {
-    /// At RCPT, before an offer.
-    Offer,
-    /// At EMST.
-    Pay,
-    /// At DATA.
-    Data,
     /// After the dot; the message is not taken.
     Text,
-    /// After the dot; the message is taken.
-    Taken,
     /// After the dot, until there is no stall any more.
     Pause,
 }
@@ -173,20 +165,15 @@ impl EmstampServer {
                 "RCPT" => {
                     let mailbox = line.split(['<', '>']).nth(1).unwrap().to_owned();
                     let price = self.state().prices.get(&mailbox).copied().unwrap_or(0);
-                    if price > 0 && session.is_aware && self.stalls(Stall::Offer) {
-                        return lines.hold();
-                    }
                     let reply = self.recipient(&mut session, mailbox, price);
                     lines.say(&reply)?;
                 }
-                "EMST" if self.stalls(Stall::Pay) => return lines.hold(),
                 "EMST" => {
                     let scripted =
                         Some(&mut self.state().pay_replies).filter(|it| !it.is_empty()).map(|it| it.remove(0));
                     let reply = scripted.unwrap_or_else(|| self.pay(&mut session, &line));
                     lines.say(&reply)?;
                 }
-                "DATA" if self.stalls(Stall::Data) => return lines.hold(),
                 "DATA" => {
                     let paid = |(mailbox, price): &(String, u64)| {
                         *price == 0 || session.paid.iter().any(|it| it.mailbox() == mailbox)
@@ -208,9 +195,6 @@ impl EmstampServer {
                     }
                     let scripted = self.state().text_reply.take();
                     let reply = scripted.unwrap_or_else(|| self.take(&session, &text));
-                    if self.stalls(Stall::Taken) {
-                        return lines.hold();
-                    }
                     lines.say(&reply)?;
                 }
                 "QUIT" => return lines.say("221 2.0.0 bye"),

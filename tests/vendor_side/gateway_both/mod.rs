@@ -3,8 +3,10 @@
 //!
 //! - `steps`: either gateway is killed at each step of a payment.
 //! - `cost`: round trips and syncs of a payment.
+//! - `python`: another implementation in place of either gateway.
 
 mod cost;
+mod python;
 mod steps;
 
 use crate::bank::{Gateway, balance, sides};

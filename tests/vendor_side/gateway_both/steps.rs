@@ -90,12 +90,12 @@ impl Hosts {
     }
 
     /// Kills a gateway while messages are held at a step, and starts it again.
-    fn kill_at(&mut self, step: &Step, is_outgoing: bool, round: usize) {
+    fn kill_at(&mut self, step: &Step, is_outgoing: bool, turn: usize) {
         let kill = if is_outgoing { step.outgoing } else { step.incoming };
         let gateway = self.gateway(is_outgoing).take().unwrap();
         let wires = self.connections(step.on);
         let inject = match kill {
-            Kill::Sync => Some(format!("fdatasync:signal=KILL:when={}", 1 + round % 2)),
+            Kill::Sync => Some(format!("fdatasync:signal=KILL:when={}", 1 + turn % 2)),
             Kill::Reply => Some("sendto:signal=KILL:when=1".to_owned()),
             Kill::Lost | Kill::Arrives => None,
         };
@@ -152,7 +152,7 @@ fn kill_at_each_step(is_outgoing: bool) {
             }
             let held = || (hosts.connections(step.on).held() == at_once).then_some(());
             eventually_or(&name, held, || format!("{} {}", hosts.connections(step.on).held(), hosts.logs()));
-            hosts.kill_at(step, is_outgoing, round);
+            hosts.kill_at(step, is_outgoing, number + round);
             messages += at_once;
             hosts.done("sent", 2 * messages);
         }
