@@ -18,6 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most meters that one vendor lists. With this many, a directory has space for some thousand revoked serials.
 pub const METERS_MAX: usize = 4_096;
 
+/// Longest key of a public log, in bytes.
+const VKEY_MAX: usize = 512;
+/// Longest checkpoint in a document, in bytes: it has space for the cosignatures of some twenty witnesses.
+const CHECKPOINT_MAX: usize = 4_096;
+
 /// One vendor in a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorEntry {
@@ -39,6 +44,9 @@ pub struct VendorEntry {
     /// `keys`. Only effective in a directory that the vendor itself signed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub meters: Vec<MeterEntry>,
+    /// The vendor's public log (mailstamp-log(5)). Only effective in a directory that the vendor itself signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogEntry>,
     /// Which vendors' keys the directories of this vendor may list. Only effective in a document that the user pinned.
     #[serde(default, skip_serializing_if = "Publishes::is_own")]
     pub publishes: Publishes,
@@ -93,6 +101,16 @@ pub struct MeterEntry {
     pub limit: u64,
     /// Its last second (RFC 3339).
     pub not_after: String,
+}
+
+/// The public log of a vendor, as a document lists it. Its parts are parsed where the log is checked
+/// (`transparency`), never on the path of mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// The key that signs the log's checkpoints.
+    pub vkey: String,
+    /// The last checkpoint: a signed note with its lines.
+    pub checkpoint: String,
 }
 
 /// Status of a key.
@@ -189,6 +207,8 @@ pub enum DocumentError {
     MeterTwice(String),
     #[error("{0} meters, and at most {METERS_MAX} may be listed")]
     Meters(usize),
+    #[error("the key or the checkpoint of the public log is too long, or has control characters")]
+    Log,
 }
 
 impl From<serde_json::Error> for DocumentError {
@@ -290,6 +310,15 @@ impl VendorEntry {
         self.parsed_keys()?;
         self.parsed_meters()?;
         self.revoked_serials()?;
+        if let Some(LogEntry { vkey, checkpoint }) = &self.log {
+            let odd = |letter: char| letter.is_control() && letter != '\n';
+            if vkey.len() > VKEY_MAX || vkey.contains(char::is_control) {
+                return Err(DocumentError::Log);
+            }
+            if checkpoint.len() > CHECKPOINT_MAX || checkpoint.contains(odd) {
+                return Err(DocumentError::Log);
+            }
+        }
         let odd = |letter: char| letter.is_control() || letter.is_whitespace();
         match &self.buy {
             Some(buy) if buy.contains(odd) => Err(DocumentError::Buy(buy.clone())),
@@ -374,6 +403,20 @@ mod tests {
         };
         let meters = meters.iter().map(meter).collect();
         VendorEntry { vendor: "v.example".to_owned(), keys: vec![stamps], meters, ..VendorEntry::default() }
+    }
+
+    #[test]
+    fn a_log_is_text_of_a_bounded_length() {
+        let with = |vkey: &str, checkpoint: &str| VendorEntry {
+            log: Some(LogEntry { vkey: vkey.to_owned(), checkpoint: checkpoint.to_owned() }),
+            ..metered(&[])
+        };
+        with("v+1+a", "v\n1\nroot\n\n\u{2014} v AAAA\n").check().unwrap();
+        for (vkey, checkpoint) in
+            [("v\n", ""), ("v", "a\r\n"), ("v", "\0"), (&"v".repeat(513), ""), ("v", &"a".repeat(4_097))]
+        {
+            assert!(matches!(with(vkey, checkpoint).check(), Err(DocumentError::Log)));
+        }
     }
 
     #[test]
