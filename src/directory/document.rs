@@ -46,7 +46,7 @@ pub struct VendorEntry {
     pub meters: Vec<MeterEntry>,
     /// The vendor's public log (mailstamp-log(5)). Only effective in a directory that the vendor itself signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<LogEntry>,
+    pub log: Option<Box<LogEntry>>,
     /// Which vendors' keys the directories of this vendor may list. Only effective in a document that the user pinned.
     #[serde(default, skip_serializing_if = "Publishes::is_own")]
     pub publishes: Publishes,
@@ -310,7 +310,7 @@ impl VendorEntry {
         self.parsed_keys()?;
         self.parsed_meters()?;
         self.revoked_serials()?;
-        if let Some(LogEntry { vkey, checkpoint }) = &self.log {
+        if let Some(LogEntry { vkey, checkpoint }) = self.log.as_deref() {
             let odd = |letter: char| letter.is_control() && letter != '\n';
             if vkey.len() > VKEY_MAX || vkey.contains(char::is_control) {
                 return Err(DocumentError::Log);
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn a_log_is_text_of_a_bounded_length() {
         let with = |vkey: &str, checkpoint: &str| VendorEntry {
-            log: Some(LogEntry { vkey: vkey.to_owned(), checkpoint: checkpoint.to_owned() }),
+            log: Some(Box::new(LogEntry { vkey: vkey.to_owned(), checkpoint: checkpoint.to_owned() })),
             ..metered(&[])
         };
         with("v+1+a", "v\n1\nroot\n\n\u{2014} v AAAA\n").check().unwrap();
