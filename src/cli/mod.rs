@@ -42,8 +42,8 @@ use ui::exit_status::{Failure, TEMPFAIL, USAGE};
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp-peer(1), mailstamp.toml(5),\n\
         mailstamp-rules(5), mailstamp-stamp(5), mailstamp-directory(5), mailstamp-emstamp(5),\n\
-        mailstamp(7), mailstamp-metrics(7), mailstamp-bank(8), mailstamp-gateway(8), mailstamp-milter(8),\n\
-        mailstamp-sendmail(8), mailstamp-serve(8), mailstamp-store(8), mailstamp-submission(8),\n\
+        mailstamp-log(5), mailstamp(7), mailstamp-metrics(7), mailstamp-bank(8), mailstamp-gateway(8),\n\
+        mailstamp-milter(8), mailstamp-sendmail(8), mailstamp-serve(8), mailstamp-store(8), mailstamp-submission(8),\n\
         mailstamp-vendor(8).",
     disable_help_subcommand = true,
     max_term_width = 100

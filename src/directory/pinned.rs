@@ -45,7 +45,7 @@ pub enum FolderError {
 pub struct PinnedDocuments {
     pub pinned: Directory,
     /// Signed directories, each with its file, as tokens of several keys.
-    signed: Vec<(PathBuf, Vec<String>)>,
+    pub(super) signed: Vec<(PathBuf, Vec<String>)>,
     /// Malformed documents.
     malformed: Vec<Malformed>,
 }

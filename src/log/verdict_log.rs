@@ -50,6 +50,9 @@ pub struct Entry {
     /// Its value in credits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,
+    /// The host whose sealed result was believed; none where the stamp was judged here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
     /// The From field's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

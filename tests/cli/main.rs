@@ -18,6 +18,7 @@ mod peer_lists;
 #[cfg(all(feature = "sender", feature = "vendor"))]
 mod peers;
 mod plain_errors;
+mod public_log;
 mod replies;
 mod rules;
 mod scan_stats;

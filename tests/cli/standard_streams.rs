@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 67] = [
+const COMMANDS: [(&str, i32, i32); 70] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -60,6 +60,9 @@ const COMMANDS: [(&str, i32, i32); 67] = [
     ("peer unpin talk@lists.example", -1, 74),
     ("peer extract", 74, 74),
     ("trust add -", 74, 74),
+    ("trust check", 0, 74),
+    ("trust monitor nowhere", -1, 74),
+    ("trust head --json", 0, 74),
     ("directory list", 0, 74),
     ("vendor keygen --vendor a.example --kid k --out key", 0, 74),
     ("boundary keygen --host a.example --out seal.key", 0, 74),

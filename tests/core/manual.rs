@@ -29,7 +29,7 @@ const CONFIG_PAGE: &str = include_str!("../../man/mailstamp.toml.5");
 const README: &str = include_str!("../../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../../man/mailstamp-rules.5");
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 19] = [
     "mailstamp.1",
     "mailstamp-sender.1",
     "mailstamp-peer.1",
@@ -38,6 +38,7 @@ const PAGES: [&str; 18] = [
     "mailstamp-stamp.5",
     "mailstamp-directory.5",
     "mailstamp-emstamp.5",
+    "mailstamp-log.5",
     "mailstamp.7",
     "mailstamp-metrics.7",
     "mailstamp-bank.8",

@@ -1,5 +1,10 @@
 //! `mailstamp trust`: the vendors whose stamps the recipient accepts.
 
+mod check;
+mod head;
+mod logs;
+mod monitor;
+
 use crate::cli::ui::counts::counted;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT};
 use crate::cli::ui::terminal_text::without_controls;
@@ -28,6 +33,12 @@ pub enum Command {
     Remove(Remove),
     /// List the trusted vendors and their keys
     List(List),
+    /// Check the public logs of the trusted vendors
+    Check(check::Args),
+    /// Read a whole public log
+    Monitor(monitor::Args),
+    /// Print the heads of the public logs, for another person to compare
+    Head(head::Args),
 }
 
 /// Trust the vendor of a document: from now on stamps signed with its keys are accepted.
@@ -67,6 +78,9 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Add(args) => add(args, given),
         Command::Remove(args) => remove(args, given),
         Command::List(args) => list(args, given),
+        Command::Check(args) => check::run(args, given),
+        Command::Monitor(args) => monitor::run(args, given),
+        Command::Head(args) => head::run(args, given),
     }
 }
 

@@ -1,0 +1,299 @@
+//! `mailstamp trust check`: compares the heads of the vendors' public logs, and looks up the stamps that were accepted
+//! here. For a timer; never on the path of mail.
+
+use super::logs::{self, Vendor};
+use crate::cli::ui::counts::{counted, grouped};
+use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
+use crate::cli::ui::output;
+use crate::cli::ui::terminal_text::without_controls;
+use crate::config::paths::{CliOverrides, Paths};
+use crate::directory::public_log::check::{Accepted, Checked, Problem, check};
+use crate::directory::public_log::evidence::{self, Found};
+use crate::directory::public_log::place::{Place, Recorder};
+use crate::directory::public_log::state::{self, AcceptedStamp, LogState};
+use crate::log::syslog::{self, Severity};
+use crate::log::verdict_log::{Entry, VerdictLog};
+use crate::mailbox::walk;
+use crate::message::parse::Message;
+use crate::os::clock;
+use crate::stamp::extract::locate;
+use crate::stamp::serial::Serial;
+use crate::stamp::token::Token;
+use crate::time::UnixTime;
+use crate::verdict::class::Class;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Check the public logs of the trusted vendors: that all heads belong to one log, and that the stamps accepted here
+/// more than two days ago are in it.
+///
+/// Whole days are read, so a vendor does not learn which stamps are looked up. The exit status is 0 when all is well, 69
+/// when a log could not be read or is late, and 65 when a vendor did what an honest one does not. The evidence is written
+/// then.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp trust check\n  \
+    mailstamp trust check --quiet --mail ~/Maildir\n  \
+    mailstamp trust check stamps.example --from /mnt/copy")]
+pub struct Args {
+    /// The vendors; all whose directories name a log, if none is given
+    #[arg(value_name = "VENDOR")]
+    vendors: Vec<String>,
+    /// Read the log from a mirror, or a folder with a copy [default: the address in its name]
+    #[arg(long, value_name = "PLACE", requires = "vendors")]
+    from: Option<Place>,
+    /// Look in this mail for the stamps that are evidence
+    #[arg(long, value_name = "PATH")]
+    mail: Vec<PathBuf>,
+    /// The folder for evidence [default: logs/evidence in the folder of the state]
+    #[arg(long, value_name = "FOLDER")]
+    evidence: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print only what is wrong
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when no log can be checked.
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let (config, places) = Paths::read(given)?;
+    let now = clock::now();
+    let logs = places.state()?.join("logs");
+    let _lock = state::lock(&logs).map_err(|error| logs::failure(&error))?;
+    let vendors = logs::vendors(&places, &args.vendors, now)?;
+    if vendors.is_empty() && !args.quiet && !args.json {
+        output::line("no trusted vendor names a public log")?;
+    }
+    let accepted = accepted(&VerdictLog::new(places.state()?))?;
+    let evidence = args.evidence.clone().unwrap_or_else(|| logs.join("evidence"));
+    let mut code = 0;
+    let mut reports = Vec::new();
+    for vendor in &vendors {
+        let place = args.from.clone().unwrap_or_else(|| Place::of(&vendor.key));
+        let stamps = accepted.get(&vendor.name).cloned().unwrap_or_default();
+        let mut report = one(vendor, &place, &logs, &stamps, now)?;
+        if report.checked.problems.iter().any(|problem| !problem.is_outage()) {
+            keep_evidence(&mut report, vendor, (&place, &stamps), &logs, (&args.mail, &evidence), now)?;
+        }
+        code = code.max(report.code());
+        if !args.json {
+            report.print(args.quiet)?;
+        }
+        if let (true, Some(socket)) = (report.code() == DATA, &config.syslog) {
+            for problem in &report.checked.problems {
+                // A timer has no reader of standard error. No result depends on syslog.
+                let _ = syslog::send(socket, Severity::Error, &format!("log alarm: {}: {problem}", vendor.name));
+            }
+        }
+        reports.push(report.json());
+    }
+    if args.json {
+        output::line(&json!({ "schema": output::SCHEMA, "logs": reports }).to_string())?;
+    }
+    Ok(if reports.iter().any(|report| report["status"] == "alarm") { DATA } else { code })
+}
+
+/// What was found about one log.
+struct Report {
+    vendor: String,
+    place: String,
+    checked: Checked,
+    evidence: Vec<PathBuf>,
+}
+
+/// Checks one log, and keeps its state.
+fn one(vendor: &Vendor, place: &Place, logs: &Path, stamps: &Accepted, now: UnixTime) -> Result<Report, Failure> {
+    let mut known = known(vendor, logs)?;
+    let checked =
+        check((&vendor.name, &vendor.key), vendor.heads.clone(), (&place.to_string(), place), &mut known, stamps, now);
+    if !known.checkpoint.is_empty() {
+        state::write(logs, &vendor.name, &known).map_err(|error| logs::failure(&error))?;
+    }
+    Ok(Report { vendor: vendor.name.clone(), place: place.to_string(), checked, evidence: Vec::new() })
+}
+
+/// Returns the state of the log; an empty one if it was never checked.
+fn known(vendor: &Vendor, logs: &Path) -> Result<LogState, Failure> {
+    let key = vendor.key.to_string();
+    let known = state::read(logs, &vendor.name).map_err(|error| logs::failure(&error))?;
+    let known = known.unwrap_or_else(|| LogState::new(&key));
+    if known.key == key {
+        return Ok(known);
+    }
+    let text = format!("{}: its directory names another key for its log than before", vendor.name);
+    let path = state::path(logs, &vendor.name);
+    Err(Failure::new(DATA, text).hint(format!(
+        "ask the vendor, in a way that you trust, why. If the reason is good, remove {} and check again",
+        path.display()
+    )))
+}
+
+/// Checks the log once more, keeps the files that are read, and writes a folder for each problem.
+fn keep_evidence(
+    report: &mut Report,
+    vendor: &Vendor,
+    (place, stamps): (&Place, &Accepted),
+    logs: &Path,
+    (mail, folder): (&[PathBuf], &Path),
+    now: UnixTime,
+) -> Result<(), Failure> {
+    let recorder = Recorder::new(place);
+    // The state without what this check found. Its problems are the same, unless the log has changed since.
+    let mut known = known(vendor, logs)?;
+    known.missing.clear();
+    // Without what is known of days, the files before a day are read, too, and show where it begins.
+    known.days.clear();
+    known.read = None;
+    let problems = &report.checked.problems;
+    let wanted: Accepted = match problems.iter().any(|problem| matches!(problem, Problem::File(_))) {
+        // The file was read for one of them.
+        true => stamps.clone(),
+        false => problems.iter().filter_map(|problem| stamp_of(problem, stamps)).collect(),
+    };
+    known.checked = UnixTime(i64::MIN);
+    check((&vendor.name, &vendor.key), vendor.heads.clone(), (&report.place, &recorder), &mut known, &wanted, now);
+    let found = in_mail(mail, &vendor.name, &wanted);
+    for problem in report.checked.problems.iter().filter(|problem| !problem.is_outage()) {
+        let stamp = stamp_of(problem, stamps).and_then(|(serial, _)| found.get(&serial));
+        let found = Found {
+            vendor: &vendor.name,
+            key: &vendor.key.to_string(),
+            directory: vendor.directory.as_deref(),
+            files: &recorder.files.borrow(),
+            stamp: stamp.map(String::as_str),
+        };
+        let written = evidence::write(folder, problem, &found);
+        report
+            .evidence
+            .push(written.map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", folder.display())))?);
+    }
+    Ok(())
+}
+
+/// Returns the stamp that a problem is about.
+fn stamp_of(problem: &Problem, stamps: &Accepted) -> Option<(String, AcceptedStamp)> {
+    match problem {
+        Problem::Missing { serial, stamp, .. } => Some((serial.clone(), stamp.clone())),
+        Problem::Value { serial, .. } => stamps.get(serial).map(|stamp| (serial.clone(), stamp.clone())),
+        _ => None,
+    }
+}
+
+/// Returns the stamps that the verdict log says were accepted, by vendor.
+fn accepted(log: &VerdictLog) -> Result<BTreeMap<String, Accepted>, Failure> {
+    let mut vendors: BTreeMap<String, Accepted> = BTreeMap::new();
+    let read = log.each(&mut |entry: Entry| {
+        let first_class = entry.event.is_none() && entry.class == Class::FirstClass.to_string();
+        // A boundary looks up the stamps that it spent, and what a gateway was paid with is no stamp.
+        if !first_class || entry.boundary.is_some() {
+            return;
+        }
+        let (Some(vendor), Some(serial)) = (entry.vendor, entry.serial) else { return };
+        let (Ok(accepted), Ok(_)) = (UnixTime::from_rfc3339(&entry.time), Serial::new(serial.as_str())) else { return };
+        let stamp = AcceptedStamp { accepted, value: entry.value, message_id: entry.message_id };
+        vendors.entry(vendor).or_default().entry(serial).or_insert(stamp);
+    });
+    read.map_err(|error| Failure::new(CONFIG, format!("the verdict log: {error}")))?;
+    Ok(vendors)
+}
+
+/// Looks for stamps in stored mail. Returns their tokens by their serials.
+fn in_mail(mail: &[PathBuf], vendor: &str, wanted: &Accepted) -> BTreeMap<String, String> {
+    const LARGEST: u64 = 1024 * 1024;
+    let mut found = BTreeMap::new();
+    if wanted.is_empty() {
+        return found;
+    }
+    let _ = walk::read(mail, LARGEST, &mut |entry| {
+        if let walk::Entry::Message(kept) = entry {
+            for stamp in locate(&Message::parse(kept.bytes)).stamps {
+                let Ok(token) = Token::parse(&stamp.token) else { continue };
+                let of_vendor = token.issuer().is_ok_and(|issuer| issuer.vendor() == vendor);
+                let claims: Option<Value> = serde_json::from_slice(token.payload()).ok();
+                let serial = claims.as_ref().and_then(|claims| claims["jti"].as_str());
+                if let Some(serial) = serial.filter(|serial| of_vendor && wanted.contains_key(*serial)) {
+                    found.insert(serial.to_owned(), stamp.token.clone());
+                }
+            }
+        }
+        if found.len() == wanted.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    found
+}
+
+impl Report {
+    fn status(&self) -> &'static str {
+        if self.checked.problems.iter().any(|problem| !problem.is_outage()) {
+            "alarm"
+        } else if !self.checked.problems.is_empty() {
+            "unreadable"
+        } else if self.checked.late > 0 {
+            "late"
+        } else {
+            "good"
+        }
+    }
+
+    fn code(&self) -> u8 {
+        match self.status() {
+            "good" => 0,
+            "alarm" => DATA,
+            _ => UNAVAILABLE,
+        }
+    }
+
+    fn print(&self, quiet: bool) -> io::Result<()> {
+        let Self { vendor, place, checked, evidence } = self;
+        if self.status() == "good" && !quiet {
+            output::line(&format!(
+                "{vendor}: {} leaves, {} new; {} found{}",
+                grouped(checked.size),
+                grouped(checked.added),
+                counted(checked.found, "stamp"),
+                if checked.fresh > 0 {
+                    format!(", {} too fresh to look up", grouped(checked.fresh))
+                } else {
+                    String::new()
+                }
+            ))?;
+        }
+        let mut stderr = io::stderr().lock();
+        // Standard error may be closed by now, and there is no better channel.
+        let mut tell = |line: String| drop(writeln!(stderr, "mailstamp: {}", without_controls(&line)));
+        for problem in &checked.problems {
+            let word = if problem.is_outage() { "warning" } else { "alarm" };
+            tell(format!("{word}: {vendor}: {problem}"));
+        }
+        if checked.late > 0 {
+            tell(format!(
+                "warning: {vendor}: the log at {place} is late: {} cannot be looked up yet",
+                counted(checked.late, "stamp")
+            ));
+        }
+        for folder in evidence {
+            tell(format!("note: the evidence is in {}", folder.display()));
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let Self { vendor, place, checked, evidence } = self;
+        let problems: Vec<Value> = checked
+            .problems
+            .iter()
+            .map(|problem| json!({ "problem": problem.word(), "text": problem.to_string() }))
+            .collect();
+        json!({
+            "vendor": vendor, "from": place, "status": self.status(), "size": checked.size, "added": checked.added,
+            "heads": checked.heads, "found": checked.found, "fresh": checked.fresh, "late": checked.late,
+            "problems": problems, "evidence": evidence,
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! The public logs of the trusted vendors, for the commands that read them.
+
+use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT, TEMPFAIL};
+use crate::config::paths::Paths;
+use crate::directory::pinned;
+use crate::directory::public_log::state::StateError;
+use crate::directory::public_log::{Head, named};
+use crate::time::UnixTime;
+use crate::transparency::note::{KeyKind, VerifierKey};
+use crate::transparency::origin;
+
+/// A trusted vendor with a public log.
+pub struct Vendor {
+    pub name: String,
+    /// The key of the log.
+    pub key: VerifierKey,
+    /// The heads that its directories name.
+    pub heads: Vec<Head>,
+    /// A directory that names the key: a token.
+    pub directory: Option<String>,
+}
+
+/// Returns these vendors, or all trusted ones whose directories name a log.
+///
+/// # Errors
+/// A failure for a vendor who is not trusted, or names no log, or whose directories contradict each other.
+pub fn vendors(places: &Paths, names: &[String], now: UnixTime) -> Result<Vec<Vendor>, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(CONFIG, error);
+    let placed = pinned::placed(places.vendors()?).map_err(|error| wrong(&error))?;
+    let trusted: Vec<String> = placed.pinned.vendors().map(|(vendor, _)| vendor.to_owned()).collect();
+    if let Some(unknown) = names.iter().find(|name| !trusted.contains(name)) {
+        return Err(Failure::new(NO_INPUT, format!("{unknown} is not trusted"))
+            .hint("`mailstamp trust list` lists the trusted vendors"));
+    }
+    let mut vendors = Vec::new();
+    for name in if names.is_empty() { &trusted } else { names } {
+        let logs = named(name, &placed, places.directories.as_deref(), now).map_err(|error| wrong(&error))?;
+        let Some(first) = logs.first() else {
+            if names.is_empty() {
+                continue;
+            }
+            return Err(Failure::new(NO_INPUT, format!("no directory of {name} names a public log"))
+                .hint("`mailstamp directory refresh` fetches the vendors' directories"));
+        };
+        let key = key(name, &first.log.vkey)?;
+        let mut heads = Vec::new();
+        for log in &logs {
+            if log.log.vkey != first.log.vkey {
+                let text =
+                    format!("{name}: the directories from {} and {} name two keys for its log", first.from, log.from);
+                return Err(Failure::new(DATA, text).hint("ask the vendor which one is right"));
+            }
+            let head = Head::open(&log.log.checkpoint, &key, &log.from);
+            heads.push(head.map_err(|error| {
+                Failure::new(DATA, format!("{name}: the head of its log in the directory from {}: {error}", log.from))
+            })?);
+        }
+        vendors.push(Vendor { name: name.clone(), key, heads, directory: Some(first.directory.clone()) });
+    }
+    Ok(vendors)
+}
+
+/// Parses the key of a vendor's log.
+fn key(vendor: &str, text: &str) -> Result<VerifierKey, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{vendor}: the key of its log: {error}"));
+    let key: VerifierKey = text.parse().map_err(|error| wrong(&error))?;
+    if key.kind() != KeyKind::Note {
+        return Err(wrong(&"it is a key of a witness"));
+    }
+    // The name says where the log is, so it must be the vendor's own.
+    if key.name() != origin(vendor) {
+        return Err(wrong(&format!("its name is {:?}, expected {:?}", key.name(), origin(vendor))));
+    }
+    Ok(key)
+}
+
+/// Returns the failure of the state of a log.
+pub fn failure(error: &StateError) -> Failure {
+    let code = match error {
+        StateError::Busy => TEMPFAIL,
+        StateError::Content { .. } | StateError::File(_) => CONFIG,
+        StateError::Io { .. } => CANNOT_CREATE,
+    };
+    Failure::new(code, error)
+}

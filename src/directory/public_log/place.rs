@@ -1,0 +1,124 @@
+//! Where the files of a log are: on a web server, or in a folder that was copied from one.
+
+use crate::transparency::note::{LONGEST, VerifierKey};
+use crate::transparency::reader::{Source, SourceError};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where the files of a log are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Below this address, over HTTPS.
+    Web(String),
+    Folder(PathBuf),
+}
+
+impl Place {
+    /// Returns the address that the log's name says.
+    #[must_use]
+    pub fn of(key: &VerifierKey) -> Self {
+        Self::Web(format!("https://{}", key.name()))
+    }
+}
+
+impl FromStr for Place {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.starts_with("https://") {
+            true => Self::Web(text.trim_end_matches('/').to_owned()),
+            false => Self::Folder(text.into()),
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Web(address) => f.write_str(address),
+            Self::Folder(folder) => folder.display().fmt(f),
+        }
+    }
+}
+
+/// Reads the signed checkpoint of a log.
+///
+/// # Errors
+/// [`SourceError`], also for a checkpoint that is no text.
+pub fn checkpoint(source: &impl Source) -> Result<String, SourceError> {
+    let bytes = source.get("checkpoint", LONGEST)?;
+    String::from_utf8(bytes).map_err(|_| SourceError::Unread("it is not UTF-8".to_owned()))
+}
+
+impl Source for Place {
+    fn get(&self, path: &str, longest: usize) -> Result<Vec<u8>, SourceError> {
+        match self {
+            Self::Web(address) => fetch(&format!("{address}/{path}"), longest),
+            Self::Folder(folder) => read(&folder.join(path), longest),
+        }
+    }
+}
+
+fn read(path: &Path, longest: usize) -> Result<Vec<u8>, SourceError> {
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => SourceError::Absent,
+        _ => SourceError::Unread(error.to_string()),
+    };
+    let mut bytes = Vec::new();
+    let limit = longest as u64 + 1;
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(unread)?;
+    if bytes.len() > longest {
+        return Err(SourceError::Unread(format!("it is longer than {longest} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(feature = "directory")]
+fn fetch(address: &str, longest: usize) -> Result<Vec<u8>, SourceError> {
+    use crate::net::https::{self, Answer, Conditions, HttpsError, Limits};
+    use std::time::Duration;
+
+    let limits = Limits { time: Duration::from_secs(30), bytes: longest as u64 };
+    match https::get(address, &Conditions::default(), limits) {
+        Ok(Answer::Document { bytes, .. }) => Ok(bytes),
+        // Without a condition no server may say so (RFC 9110 section 15.4.5).
+        Ok(Answer::Unchanged) => Err(SourceError::Unread("the server answered with status 304".to_owned())),
+        Err(HttpsError::Status(404 | 410)) => Err(SourceError::Absent),
+        Err(error) => Err(SourceError::Unread(error.to_string())),
+    }
+}
+
+#[cfg(not(feature = "directory"))]
+fn fetch(_: &str, _: usize) -> Result<Vec<u8>, SourceError> {
+    Err(SourceError::Unread("this program was built without the client for HTTPS; give a folder".to_owned()))
+}
+
+/// A place whose files are kept as they are read, as evidence.
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    place: &'a Place,
+    /// The files by their paths.
+    pub files: RefCell<BTreeMap<String, Vec<u8>>>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Starts without files.
+    #[must_use]
+    pub fn new(place: &'a Place) -> Self {
+        Self { place, files: RefCell::default() }
+    }
+}
+
+impl Source for Recorder<'_> {
+    fn get(&self, path: &str, longest: usize) -> Result<Vec<u8>, SourceError> {
+        let bytes = self.place.get(path, longest)?;
+        self.files.borrow_mut().insert(path.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+}
