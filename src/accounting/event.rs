@@ -249,6 +249,29 @@ pub enum Event {
     },
     /// The ledger was restored from a backup, which ended with the entry before this one.
     Restored,
+    /// The public log got the leaves of all entries after those of the event before, up to and with `through`.
+    Logged {
+        through: u64,
+        /// Highest day in the log's tree, since 1970.
+        day: u32,
+        /// Leaves of the tree.
+        size: u64,
+        /// Root of the tree.
+        root: Hash,
+    },
+    /// The public log was taken over from its published files, which were ahead of this chain.
+    LogResumed {
+        /// The log has the leaves of all entries up to and with this one.
+        through: u64,
+        /// Highest day in the log's tree, since 1970.
+        day: u32,
+        /// Leaves of the tree.
+        size: u64,
+        /// Root of the tree.
+        root: Hash,
+        /// Hash of what the log has and the entries do not have: stamps and payments that are spent.
+        spent: Hash,
+    },
 }
 
 impl Event {
@@ -271,7 +294,9 @@ impl Event {
             | Self::Disowned { .. }
             | Self::LicenseEnded { .. }
             | Self::BankRestored { .. }
-            | Self::Restored => none,
+            | Self::Restored
+            | Self::Logged { .. }
+            | Self::LogResumed { .. } => none,
             Self::Credited { account, credits: sold, cost, .. } => {
                 sale(credits(AccountCode::Issue, AccountCode::Account(*account), *sold), cost)
             }

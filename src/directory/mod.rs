@@ -18,6 +18,7 @@ pub mod key_directory;
 pub mod own_keys;
 pub mod pinned;
 pub mod pinned_lists;
+pub mod public_folder;
 pub mod public_log;
 pub mod publish;
 #[cfg(feature = "directory")]

@@ -2,7 +2,7 @@
 //! for the keys: the command reads the last publication and writes the next one.
 
 use super::dns_records::{self, KeyIndex};
-use super::document::{Document, KeyEntry, SignedDirectory, Status, VendorEntry};
+use super::document::{Document, KeyEntry, LogEntry, SignedDirectory, Status, VendorEntry};
 use super::key_directory::{LONGEST, LONGEST_FILE};
 use super::signing_key::SigningKey;
 use crate::accounting::money::Price;
@@ -15,6 +15,8 @@ use crate::time::UnixTime;
 pub struct Changes {
     /// Data of the vendor's ledger: keys with their states, revoked serials, prices.
     pub ledger: Option<VendorEntry>,
+    /// Public log of the ledger.
+    pub log: Option<LogEntry>,
     /// Minimum version.
     pub version: u64,
     /// Keys that no longer sign.
@@ -203,6 +205,10 @@ fn keep_up(own: &mut VendorEntry, ledger: &VendorEntry) -> Result<(), EditionErr
     own.prices.clone_from(&ledger.prices);
     // A meter that is no longer licensed is no longer listed.
     own.meters.clone_from(&ledger.meters);
+    // A log that was listed stays.
+    if ledger.log.is_some() {
+        own.log.clone_from(&ledger.log);
+    }
     Ok(())
 }
 

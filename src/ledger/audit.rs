@@ -1,11 +1,14 @@
 //! Audit of the ledger: reads every entry in order, recomputes the chain, the balances and the states of all stamps,
-//! and compares all of it with the indexes. `expected` does so for rows that open or name an account.
+//! and compares all of it with the indexes. `expected` does so for rows that open or name an account, and
+//! `public_log/replay` for the public log.
 //!
 //! It detects entries that a user with write access changed, removed or moved. It does not detect a chain that was
 //! rewritten as a whole: only an earlier head that is kept elsewhere shows that.
 
 use super::expected::Expected;
 use super::model::StampState;
+use super::public_log::leaves::LeafMaker;
+use super::public_log::replay::Replay;
 use super::schema::{self, TxError, TxResult};
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{self, Buyer, Event};
@@ -39,6 +42,10 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
     let chain = tx.open_table(schema::ENTRY)?;
     let serials = tx.open_table(schema::SERIAL)?;
     let history = tx.open_table(schema::HISTORY)?;
+    let vendor =
+        tx.open_table(schema::META)?.get("vendor")?.map(|row| String::from_utf8_lossy(row.value()).into_owned());
+    let vendor = vendor.unwrap_or_default();
+    let (mut maker, mut public_log) = (LeafMaker::new(&vendor, &serials, &chain), Replay::new());
     let mut listed = 0;
     let mut check = ChainCheck::new(since);
     for row in chain.iter()? {
@@ -47,6 +54,7 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
         let entry: Option<Entry> = check.row(number, row.value(), &mut |problem| count.wrong(problem));
         let Some(entry) = entry else { continue };
         count.add(&entry, &serials)?;
+        public_log.add(&entry, &mut maker, &mut |problem| count.wrong(problem))?;
         if let Some(account) = entry.event.account() {
             listed += 1;
             if history.get((account, number))?.is_none() {
@@ -66,6 +74,7 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
     if history.len()? != listed {
         count.wrong(format!("the histories list {} entries, and there are {listed} for them", history.len()?));
     }
+    public_log.compare(tx, &mut |problem| count.wrong(problem))?;
     let expected = std::mem::take(&mut count.expected);
     expected.compare(tx, &mut |problem| count.wrong(problem))?;
     Ok(Report { head, entries: chain.len()?, stamps: count.stamps, problems: count.problems })

@@ -6,6 +6,8 @@ use super::database::{self, SharedDatabase};
 use super::error::LedgerError;
 use super::files::{self, LedgerPaths};
 use super::model::{Payer, Sale};
+use super::public_log::files::LogFolder;
+use super::public_log::resume;
 use super::queries::ReadTx;
 use super::rejection::Rejection;
 use super::schema::{self, TxError, TxResult};
@@ -75,8 +77,13 @@ impl LocalLedger {
         })
     }
 
-    /// Creates a ledger from a backup that passes an audit.
-    pub(super) fn restore(place: &LedgerPaths, from: &Path, now: UnixTime) -> Result<Self, LedgerError> {
+    /// Creates a ledger from a backup that passes an audit, and takes its public log over.
+    pub(super) fn restore(
+        place: &LedgerPaths,
+        from: &Path,
+        log: &LogFolder,
+        now: UnixTime,
+    ) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let backup = sound_backup(from).map_err(|error| match error {
                 LedgerError::Damaged { path, what } => LedgerError::Backup { path, what },
@@ -84,9 +91,10 @@ impl LocalLedger {
             })?;
             let restored = (|| {
                 backup::copy(&backup.begin_read()?, database)?;
-                writer::append_event(database, Event::Restored, now)
+                writer::write(database, now, |tx| tx.restored())
             })();
-            restored.map_err(|stop: TxError| stop.at(path))
+            restored.map_err(|stop: TxError| stop.at(path))?;
+            resume::restored(place, database, path, log, now)
         })
     }
 

@@ -37,6 +37,8 @@ pub(super) fn copy(from: &ReadTransaction, to: &Database) -> TxResult<Head> {
     table(from, &tx, schema::PAYMENT)?;
     table(from, &tx, schema::OVER)?;
     table(from, &tx, schema::BANK)?;
+    table(from, &tx, schema::LOGGED)?;
+    table(from, &tx, schema::LOGGED_BEFORE)?;
     tx.commit()?;
     schema::head_in(&from.open_table(schema::ENTRY)?)
 }

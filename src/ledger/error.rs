@@ -1,6 +1,7 @@
 //! Errors of the ledger. A [`Rejection`] is an answer. Every other variant is an internal error, whose text names the
 //! file and the remedy.
 
+use super::public_log::error::PublicLogError;
 use super::rejection::Rejection;
 use crate::directory::publish::EditionError;
 use crate::directory::signing_key::SecretError;
@@ -67,6 +68,9 @@ pub enum LedgerError {
     /// A signing key cannot be read or written.
     #[error(transparent)]
     Key(#[from] SecretError),
+    /// The public log cannot be published.
+    #[error(transparent)]
+    PublicLog(#[from] PublicLogError),
     /// A code could not be mailed, or with `unknown` perhaps.
     #[error("mail server {server}: a code was not accepted: {what}")]
     Mail { server: String, what: String, unknown: bool },

@@ -77,6 +77,11 @@ impl LedgerPaths {
         self.folder.join("keys").join(format!("key-{kid}.json"))
     }
 
+    /// Returns the path of the key that signs the checkpoints of the public log.
+    pub(super) fn log_key(&self) -> PathBuf {
+        self.folder.join("keys").join("log-key.txt")
+    }
+
     /// Creates the folder of the signing keys.
     pub(super) fn make_keys(&self) -> Result<(), LedgerError> {
         let keys = self.folder.join("keys");

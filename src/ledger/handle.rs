@@ -15,6 +15,8 @@ use super::files::{self, LedgerPaths};
 use super::model::{Account, ApiKey, KeyRecord, Profile, Receipt, Standing, Summary};
 use super::ops::{self, LedgerOp, Request};
 use super::payment;
+use super::public_log::files::LogFolder;
+use super::public_log::note_key;
 use super::rejection::Rejection;
 use super::signing_keys::{self, Signers};
 use crate::accounting::event::{KeyState, Terms};
@@ -25,6 +27,7 @@ use crate::directory::signing_key::SigningKey;
 use crate::net::smtp::HandOverError;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
+use crate::transparency;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -83,6 +86,7 @@ impl Ledger {
         if !place.ledger().exists() {
             // Only before there is a ledger: a file that was left may be another vendor's key.
             signing_keys::make(&place, &founding.vendor, &founding.kid)?;
+            note_key::make(&place, &transparency::origin(&founding.vendor))?;
         }
         let ledger = Self::here(LocalLedger::create(&place, &founding.vendor, now)?, place);
         ledger.run(ops::SetTerms { terms: founding.terms.clone() }, now)?;
@@ -342,16 +346,27 @@ impl Ledger {
 
     /// Restores a backup into a folder without a ledger, and records that in an entry.
     ///
+    /// The public log is taken over from its files in the folder, if there are any.
+    ///
     /// # Errors
     /// [`LedgerError::Exists`]; [`LedgerError::Backup`] when the backup does not pass an audit.
     pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
+        Self::restore_with_log(folder, from, &LogFolder::below(&folder.join("public")), now)
+    }
+
+    /// Restores a backup as [`restore`](Self::restore), with the public log in another folder, which is copied.
+    pub fn restore_with_log(folder: &Path, from: &Path, log: &LogFolder, now: UnixTime) -> Result<Self> {
         let place = LedgerPaths::create(folder)?;
-        Ok(Self::here(LocalLedger::restore(&place, from, now)?, place))
+        Ok(Self::here(LocalLedger::restore(&place, from, log, now)?, place))
     }
 
     /// Returns the permanent secret of the service, so that forms stay valid after a restart.
     pub fn secret(&self) -> Result<[u8; 32]> {
         self.shared.place.secret()
+    }
+
+    pub(super) fn place(&self) -> &LedgerPaths {
+        &self.shared.place
     }
 
     pub(super) fn signer(&self, kid: &str) -> Result<Arc<SigningKey>> {

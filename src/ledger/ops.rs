@@ -14,6 +14,8 @@ use super::model::{
     self, ApiKey, Day, License as LicenseRow, LicenseStanding, MeterContact, OpenClaim, Payer, Presented, Receipt,
     Redemption, Sale, StampRecord, Standing, TokenClaim,
 };
+use super::public_log::{LeafPage, LogBatch, LogState};
+use super::transaction::Extension;
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
@@ -165,6 +167,16 @@ operations! {
         ledger.write(now, move |tx| tx.pay_out(account, credits, reference, digest))
     };
 
+    /// Books a batch of the public log, which follows the state of the entry `last`. Rejected with `LogMoved` when
+    /// another publication was quicker.
+    LogAppend { last: u64, through: u64, day: u32, size: u64, root: Hash } -> LogState =
+        write |tx| tx.log_append(Extension { last, through, day, size, root });
+    /// Remembers stamps and payments that the published log says are spent, each with the kind of its leaf.
+    LogRemember { spent: Vec<(Hash, u8)> } -> () = write |tx| tx.log_remember(&spent);
+    /// Books that the public log was taken over from its files. Rejected as `LogAppend`.
+    LogResume { last: u64, through: u64, day: u32, size: u64, root: Hash } -> LogState =
+        write |tx| tx.log_resume(Extension { last, through, day, size, root });
+
     Profile {} -> model::Profile = read |tx| tx.profile();
     Account { account: u64 } -> Standing = read |tx| tx.standing_of(account);
     AccountNamed { name: String } -> Standing = read |tx| tx.standing_of_name(&name);
@@ -203,6 +215,14 @@ operations! {
     Days { account: u64, from: i64 } -> Vec<Day> = read |tx| tx.days(account, from);
     /// Returns up to `most` entries (10,000 at most) with numbers above `after`.
     Entries { after: u64, most: u32 } -> Vec<Entry> = read |tx| tx.entries(after, most);
+    /// Returns how far the public log is.
+    LogPosition {} -> LogState = read |tx| tx.log_state();
+    /// Returns the batches that made the public log larger than `size`.
+    LogBatches { size: u64 } -> Vec<LogBatch> = read |tx| tx.log_batches(size);
+    /// Returns up to 20,000 leaves, from this leaf of this entry on. They are of the entries up to `through`, or up to
+    /// the first one of today. No day is outside of `days`.
+    LogLeaves { from: (u64, u64), through: Option<u64>, days: (u32, u32) } -> LeafPage =
+        read |tx| tx.log_leaves(from, through, days);
     /// Returns sizes, balances and the head of the chain; cheap, for metrics.
     Summary {} -> model::Summary = with |ledger, now| ledger.read(now, |tx| tx.summary(ledger.size()));
     /// Recomputes everything from the entries, and compares. With `since`, also checks that the chain contains that

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 impl Ledger {
     /// Returns the directory entry of the vendor: keys, revoked serials, price, and the meters that are licensed now.
-    /// `buy` is left empty.
+    /// `buy` and `log` are left empty.
     pub fn published(&self, now: UnixTime) -> Result<VendorEntry, LedgerError> {
         let profile = self.profile()?;
         Ok(VendorEntry {
@@ -46,7 +46,7 @@ impl Ledger {
         let changes = Changes {
             // First, since a document with a higher version must not contain less.
             version: self.run(ops::NextVersion {}, now)?,
-            ledger: Some(self.published(now)?),
+            ledger: Some(VendorEntry { log: changes.log.clone().map(Box::new), ..self.published(now)? }),
             ended_serials: self.run(ops::EndedSerials {}, now)?.into_iter().map(String::from).collect(),
             ..changes.clone()
         };

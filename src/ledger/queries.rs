@@ -27,7 +27,7 @@ const MAX_PAGE: u32 = 10_000;
 /// Snapshot of the tables, at a time.
 pub(super) struct ReadTx {
     pub(super) tx: ReadTransaction,
-    now: UnixTime,
+    pub(super) now: UnixTime,
 }
 
 impl ReadTx {

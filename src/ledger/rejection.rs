@@ -153,6 +153,9 @@ pub enum Rejection {
         kid: String,
         problem: String,
     },
+    /// Another publication of the public log was quicker.
+    #[error("the public log was extended by another process; try again")]
+    LogMoved,
     #[error("amount out of range (at most 9,223,372,036,854,775,807)")]
     Range,
     /// The payment of the provider was for something else.
@@ -193,6 +196,7 @@ impl Rejection {
             Self::MeterRequest { .. } => "meter-request",
             Self::BankBehind { .. } => "bank-behind",
             Self::SigningKey { .. } => "signing-key",
+            Self::LogMoved => "log-moved",
             Self::Range => "range",
             Self::PaidOtherwise { .. } => "paid-otherwise",
         }

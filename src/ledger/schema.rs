@@ -20,9 +20,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// The format that this program reads and writes.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
-/// `format`, `vendor`, `terms`; `codes-due`, the time at which a code or a count must be forgotten.
+/// `format`, `vendor`, `terms`; `codes-due`, the time at which a code or a count must be forgotten; `log`, the state of
+/// the public log.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Number to the hash of the chain after this entry (32 bytes) and the entry as JSON.
 pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
@@ -77,6 +78,10 @@ pub(super) const PAYMENT: TableDefinition<&[u8; 32], u64> = TableDefinition::new
 pub(super) const OVER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("over");
 /// Account to the last head of its bank's chain, as JSON.
 pub(super) const BANK: TableDefinition<u64, &[u8]> = TableDefinition::new("bank");
+/// Sizes of the public log to the entry after which it had this size.
+pub(super) const LOGGED: TableDefinition<u64, u64> = TableDefinition::new("logged");
+/// Subjects of spent stamps and payments that the public log has and a restored chain does not, to the kind of the leaf.
+pub(super) const LOGGED_BEFORE: TableDefinition<&[u8; 32], u8> = TableDefinition::new("logged-before");
 
 /// Lifetime of a code, and of the count of it: a day.
 pub(super) const CODE_HOLDS: i64 = 86_400;
@@ -301,6 +306,8 @@ pub(super) fn establish(database: &Database, vendor: &str) -> TxResult<()> {
         tx.open_table(PAYMENT)?;
         tx.open_table(OVER)?;
         tx.open_table(BANK)?;
+        tx.open_table(LOGGED)?;
+        tx.open_table(LOGGED_BEFORE)?;
     }
     Ok(tx.commit()?)
 }

@@ -76,12 +76,22 @@ impl Writer {
     }
 }
 
-/// Appends one event to a ledger that is not shared yet.
-pub(super) fn append_event(database: &Database, event: Event, now: UnixTime) -> Result<(), TxError> {
+/// Writes to a ledger that is not shared yet.
+pub(super) fn write<T>(
+    database: &Database,
+    now: UnixTime,
+    act: impl FnOnce(&mut LedgerTx<'_>) -> TxResult<T>,
+) -> TxResult<T> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
-    LedgerTx::open(&tx, now)?.append_event(event)?;
-    Ok(tx.commit()?)
+    let output = act(&mut LedgerTx::open(&tx, now)?)?;
+    tx.commit()?;
+    Ok(output)
+}
+
+/// Appends one event to a ledger that is not shared yet.
+pub(super) fn append_event(database: &Database, event: Event, now: UnixTime) -> TxResult<()> {
+    write(database, now, |tx| tx.append_event(event).map(drop))
 }
 
 /// Runs the jobs in one transaction.

@@ -60,6 +60,15 @@ pub fn sync_open_folder(folder: impl AsFd) -> Result<(), Errno> {
     }
 }
 
+/// Syncs all files of the file system that has this folder.
+///
+/// # Errors
+/// The system's.
+pub fn sync_file_system(folder: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(fs::open(folder, flags, Mode::empty()).and_then(fs::syncfs)?)
+}
+
 /// Returns the parent of `path`.
 #[must_use]
 pub fn above(path: &Path) -> &Path {

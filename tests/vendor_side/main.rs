@@ -11,6 +11,7 @@ mod gateway_in;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 mod gateway_out;
 mod ledger;
+mod log;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;

@@ -17,6 +17,7 @@ use crate::ledger::rejection::Rejection;
 use crate::ledger::schema::{self, TxError, TxResult};
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
+use crate::transparency::leaf;
 use crate::vendor_api::meters::{
     BankHeads, ClearingResult, LicenseStatus, MeterReceipt, PaymentState, ReceiptKind, RequestProblem,
 };
@@ -172,6 +173,10 @@ impl LedgerTx<'_> {
         if let Some(entry) = before.or(here) {
             return Ok(Err(ClearingProblem::ClearedBefore { entry }));
         }
+        if self.spent_before(|vendor| leaf::payment(vendor, &payment.to_string()))?.is_some() {
+            let entry = self.log_state()?.resumed;
+            return Ok(Err(ClearingProblem::ClearedBefore { entry }));
+        }
         let rest = match claims.rests.get(&license.number) {
             Some(rest) => *rest,
             None => self.rest(license.number)?,
@@ -203,7 +208,8 @@ impl LedgerTx<'_> {
         let last = self.last_contact(contact, accept_restored)?;
         let mut states = Vec::with_capacity(open.len());
         for claim in open {
-            states.push(if self.payment.get(&claim.payment.0)?.is_some() {
+            let before = self.spent_before(|vendor| leaf::payment(vendor, &claim.payment.to_string()))?;
+            states.push(if before.is_some() || self.payment.get(&claim.payment.0)?.is_some() {
                 PaymentState::Cleared
             } else if meter::is_void(claim.until, self.now) {
                 PaymentState::Void

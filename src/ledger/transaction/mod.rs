@@ -8,10 +8,12 @@
 mod accounts;
 mod codes;
 mod meters;
+mod public_log;
 mod redemption;
 mod sales;
 
 pub(super) use meters::{due, status};
+pub(super) use public_log::{Extension, spent_hash};
 
 use super::model::{Account, KeyRecord, Receipt};
 use super::rejection::Rejection;
@@ -63,6 +65,8 @@ pub(super) struct LedgerTx<'t> {
     payment: Table<'t, &'static [u8; 32], u64>,
     over: Table<'t, &'static [u8; 32], u64>,
     bank: Table<'t, u64, &'static [u8]>,
+    logged: Table<'t, u64, u64>,
+    logged_before: Table<'t, &'static [u8; 32], u8>,
     head: Head,
     terms: Option<Terms>,
     /// Time of the operation that is executed.
@@ -105,6 +109,8 @@ impl<'t> LedgerTx<'t> {
             payment: tx.open_table(schema::PAYMENT)?,
             over: tx.open_table(schema::OVER)?,
             bank: tx.open_table(schema::BANK)?,
+            logged: tx.open_table(schema::LOGGED)?,
+            logged_before: tx.open_table(schema::LOGGED_BEFORE)?,
         })
     }
 

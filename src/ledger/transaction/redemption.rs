@@ -11,6 +11,7 @@ use crate::accounting::serial_derivation;
 use crate::ledger::model::{Presented, RedeemResult, Redemption, StampState};
 use crate::ledger::schema::{self, TxError, TxResult};
 use crate::stamp::serial::Serial;
+use crate::transparency::leaf::{self, LeafKind};
 use redb::ReadableTable;
 use std::collections::BTreeSet;
 
@@ -105,6 +106,11 @@ impl LedgerTx<'_> {
             StampState::Issued => {}
             StampState::Deposited => return Ok(Err(StampProblem::Deposited)),
             StampState::Revoked => return Ok(Err(StampProblem::Revoked)),
+        }
+        match self.spent_before(|vendor| leaf::stamp(vendor, stamp.serial.as_str()))? {
+            None => {}
+            Some(LeafKind::Revoked) => return Ok(Err(StampProblem::Revoked)),
+            Some(_) => return Ok(Err(StampProblem::Deposited)),
         }
         let sale = schema::entry_in(&self.entry, entry)?;
         let value = sale.event.value_of(&bytes, sale.at);

@@ -1,9 +1,11 @@
 //! Listening sockets and shutdown of the vendor's service. `server::http::listener` handles the connections and their
 //! limits, and `routes` the requests.
 
+use super::log_publisher::LogPublisher;
 use super::tls::Tls;
 use super::{ServeError, Service, routes};
 use crate::ledger::ops;
+use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
 use crate::server::http::listener::{Handshake, HttpListener, Limits, PlainTcp};
 use axum::Router;
@@ -42,11 +44,15 @@ pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(),
         None => open(&service, PlainTcp, listener, routes::all(&service), ended),
     };
     listening(&told);
+    let log = LogPublisher::default();
     let mut minute = interval(Duration::from_secs(60));
     loop {
         tokio::select! {
-            // Its problem was reported.
-            _ = minute.tick() => drop(service.ledger(|ledger, now| ledger.run(ops::Forget {}, now)).await),
+            _ = minute.tick() => {
+                tokio::spawn(log.clone().tick(service.clone(), clock::now()));
+                // Its problem was reported.
+                drop(service.ledger(|ledger, now| ledger.run(ops::Forget {}, now)).await);
+            }
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
             _ = renew.recv() => if let Some(Err(error)) = tls.as_ref().map(|tls| tls.renew()) {

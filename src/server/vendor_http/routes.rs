@@ -1,7 +1,7 @@
 //! Routes of the service, the limits of every request, and the header fields of every answer. The routes for programs
 //! are those of [`Operation`], which `openapi.json` lists, too.
 
-use super::{Service, api, metrics, page};
+use super::{Service, api, metrics, page, public_log};
 use crate::vendor_api::operation::{Method, Operation};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -28,7 +28,8 @@ pub fn all(service: &Service) -> Router {
         router.route(operation.path(), handler(*operation))
     });
     let people = page::routes();
-    let router = programs.merge(people).fallback(nothing).method_not_allowed_fallback(api::method);
+    let router =
+        programs.merge(people).merge(public_log::routes()).fallback(nothing).method_not_allowed_fallback(api::method);
     around(router, service)
 }
 

@@ -201,7 +201,7 @@ fn a_ledger_of_another_version_is_refused_with_its_number() {
     edit(&file, |tx| {
         tx.open_table(META).unwrap().insert("format", [0, 0, 0, 9].as_slice()).unwrap();
     });
-    assert!(matches!(Ledger::open(&path, WAIT), Err(LedgerError::Version { found: 9, known: 3, .. })));
+    assert!(matches!(Ledger::open(&path, WAIT), Err(LedgerError::Version { found: 9, known: 4, .. })));
     std::fs::write(&file, vec![7; 8192]).unwrap();
     assert!(matches!(Ledger::open(&path, WAIT), Err(LedgerError::Damaged { .. })));
 }

@@ -3,11 +3,11 @@
 //! started again with the name of a test that does its work.
 
 mod always;
-mod chain;
+pub mod chain;
 mod codes;
 mod commands;
 mod crash;
-mod meters;
+pub mod meters;
 mod meters_always;
 mod sales;
 mod signing;

@@ -55,6 +55,10 @@ fn a_key_that_was_left_by_another_vendor_is_not_taken_for_ones_own() {
     assert!(error.contains("holds a key of stamps.exmaple"), "{error}");
     assert!(!path.join("ledger.redb").exists());
     fs::remove_file(path.join("keys/key-a.json")).unwrap();
+    // Nor is the key of its log.
+    let error = found("stamps.example").unwrap_err().to_string();
+    assert!(error.contains("log-key.txt: the key belongs to \"stamps.exmaple/"), "{error}");
+    fs::remove_file(path.join("keys/log-key.txt")).unwrap();
     found("stamps.example").unwrap();
 }
 

@@ -2,9 +2,11 @@
 
 use crate::support::http::{self, Answer};
 use crate::support::meters::{Meter, head};
+use crate::support::programs::eventually;
 use crate::support::shop::Shop;
 use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::{ALICE, Home, letter, run, stamped};
+use mailstamp::directory::publish;
 use mailstamp::vendor_api::meters::MeterReceipt;
 use mailstamp::vendor_api::operation::{Method, Operation};
 use serde_json::{Value, json};
@@ -315,7 +317,11 @@ fn what_is_not_understood_is_refused_as_a_problem() {
 #[test]
 fn the_directory_is_that_of_the_ledger_until_another_is_published() {
     let shop = Shop::open(10, &[]);
-    let answer = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200);
+    // The public log is published at the start, and named in the directory then.
+    let answer = eventually("a directory with the log", || {
+        let answer = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200);
+        publish::read(&answer.text()).unwrap().vendors[0].log.is_some().then_some(answer)
+    });
     let tag = answer.field("etag").unwrap().to_owned();
     let ask = |known: &str| {
         shop.ask_with("GET", "/.well-known/digital-stamp", &[("If-None-Match", known)], &Value::Null).status

@@ -5,12 +5,13 @@ use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
 use crate::cli::ui::counts::counted;
-use crate::cli::ui::exit_status::{DATA, Failure};
+use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
 use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Balance;
+use crate::ledger::public_log::files::LogFolder;
 use crate::os::clock;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub struct Status {
     which: Which,
 }
 
-/// Recount everything from the entries and compare. The exit status is 0 for a sound ledger and 65 for any other, and
+/// Recount everything from the entries and compare, the published files of the public log too. The exit status is 0 for a sound ledger and 65 for any other, and
 /// the command reports what is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor audit")]
@@ -60,6 +61,10 @@ pub struct Restore {
     /// The copy
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// The folder of the newest copy of the public log, which has the file checkpoint [default:
+    /// public/.well-known/digital-stamp-log in the folder of the ledger]
+    #[arg(long, value_name = "FOLDER")]
+    log: Option<PathBuf>,
     #[command(flatten)]
     which: Which,
 }
@@ -123,7 +128,9 @@ fn amount(balance: &Balance) -> String {
 }
 
 pub(super) fn audit(args: &Audit, given: &CliOverrides) -> Result<u8, Failure> {
-    let report = args.which.reach(given)?.audit(args.since)?;
+    let ledger = args.which.reach(given)?;
+    let mut report = ledger.audit(args.since)?;
+    report.problems.extend(ledger.check_log_files(&args.which.public(given)?)?);
     let status = if report.problems.is_empty() { 0 } else { DATA };
     if args.json {
         let object = json!({
@@ -149,7 +156,20 @@ pub(super) fn backup(args: &Backup, given: &CliOverrides) -> Result<u8, Failure>
 }
 
 pub(super) fn restore(args: &Restore, given: &CliOverrides) -> Result<u8, Failure> {
-    let ledger = Ledger::restore(&args.which.folder(given)?, &args.file, clock::now())?;
+    let folder = args.which.folder(given)?;
+    let own = LogFolder::below(&folder.join("public"));
+    let log = args.log.as_deref().map_or(own, LogFolder::at);
+    let is_missing = !log.checkpoint_path().exists();
+    if is_missing && args.log.is_some() {
+        return Err(Failure::new(NO_INPUT, format!("{}: no checkpoint of a public log", log.path().display())));
+    }
+    let ledger = Ledger::restore_with_log(&folder, &args.file, &log, clock::now())?;
+    if is_missing {
+        output::note(&format!(
+            "no public log to take over; put its files into {} and run mailstamp vendor publish --resume-log",
+            log.path().display()
+        ));
+    }
     output::line(&format!("head {}", ledger.summary()?.head))?;
     Ok(0)
 }

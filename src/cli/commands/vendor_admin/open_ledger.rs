@@ -114,7 +114,8 @@ impl From<LedgerError> for Failure {
             LedgerError::Refused(_)
             | LedgerError::Damaged { .. }
             | LedgerError::Backup { .. }
-            | LedgerError::Edition(_) => DATA,
+            | LedgerError::Edition(_)
+            | LedgerError::PublicLog(_) => DATA,
             LedgerError::Busy { .. }
             | LedgerError::Served { .. }
             | LedgerError::Left

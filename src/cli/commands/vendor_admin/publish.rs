@@ -12,18 +12,18 @@ use crate::config::file;
 use crate::config::paths::CliOverrides;
 use crate::directory::document::{Document, SignedDirectory, VendorEntry};
 use crate::directory::key_directory::LONGEST_FILE;
+use crate::directory::public_folder::PublicFolder;
 use crate::directory::publish::{self, Changes, EditionError, Publication};
 use crate::directory::signing_key::SigningKey;
 use crate::directory::trust_policy;
 use crate::os::clock;
 use crate::stamp::strict_json::problem;
 use crate::time::UnixTime;
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Write the next edition of a vendor's directory into a folder: signed, as a tree for a web server, and as lines for a
-/// zone file. Keys, prices and revocations come from the vendor's ledger, unless keys are given.
+/// zone file. Keys, prices and revocations come from the vendor's ledger, unless keys are given. With a ledger, its
+/// public log is extended by the days that have ended, and written, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp vendor publish --out public --buy https://stamps.example/\n  \
@@ -71,6 +71,9 @@ pub struct Args {
     /// List another vendor too, from its document
     #[arg(long, value_name = "FILE")]
     list: Vec<PathBuf>,
+    /// First take the public log over from its files in the folder, after the ledger was restored from a copy
+    #[arg(long, conflicts_with = "key")]
+    resume_log: bool,
     /// Publish as if it were this time
     #[arg(long, value_name = "TIME")]
     now: Option<UnixTime>,
@@ -79,6 +82,7 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let changes = Changes {
         ledger: None,
+        log: None,
         version: 0,
         verify_only: args.verify_only.clone(),
         revoke_keys: args.revoke_key.clone(),
@@ -115,7 +119,13 @@ fn from_ledger(
     let which = Which::at(args.ledger.clone());
     let ledger = which.reach(given)?;
     let out = out.map_or_else(|| which.public(given), |out| Ok(out.to_owned()))?;
-    next_in(&out, ledger.vendor()?, |last| Ok(ledger.edition(last.as_ref(), changes, now, expires)?))
+    next_in(&out, ledger.vendor()?, |last| {
+        // First, since the directory names its checkpoint.
+        let log = ledger.publish_log(&out, args.resume_log, now)?;
+        output::line(&format!("public log: {} leaves, {} of them new", log.size, log.appended))?;
+        let changes = Changes { log: Some(log.entry), ..changes.clone() };
+        Ok(ledger.edition(last.as_ref(), &changes, now, expires)?)
+    })
 }
 
 #[cfg(not(feature = "vendor"))]
@@ -139,7 +149,8 @@ fn next_in(
     vendor: &str,
     make: impl FnOnce(Option<SignedDirectory>) -> Result<Publication, Failure>,
 ) -> Result<u8, Failure> {
-    let _lock = lock(out).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
+    let _lock =
+        PublicFolder::lock(out).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
     let document = out.join(format!("{vendor}.json"));
     let last = match file::read_up_to(&document, LONGEST_FILE) {
         Ok(text) => {
@@ -157,14 +168,6 @@ fn next_in(
     let SignedDirectory { version, expires, .. } = edition.content;
     output::line(&format!("{vendor}: version {version}, good until {expires}, in {}", out.display()))?;
     Ok(0)
-}
-
-/// Locks the folder against other publishers, waiting for them. Creates it if it is missing.
-fn lock(out: &Path) -> io::Result<File> {
-    fs::create_dir_all(out)?;
-    let file = File::options().create(true).truncate(false).write(true).open(out.join(".lock"))?;
-    file.lock()?;
-    Ok(file)
 }
 
 impl From<EditionError> for Failure {

@@ -89,11 +89,13 @@ impl DirectoryCache {
             return Ok(made.text.clone());
         }
         let failed = |error: LedgerError| error.to_string();
-        let of = ledger.published(now).map_err(failed)?;
+        let public = service.settings().folder.join("public");
+        let log = ledger.log_entry(&public).map_err(failed)?;
+        let of = VendorEntry { log: log.clone().map(Box::new), ..ledger.published(now).map_err(failed)? };
         let text = match last.as_ref().filter(|made| made.of == of && (0..RENEW).contains(&now.since(made.at))) {
             Some(made) => made.text.clone(),
             None => {
-                let changes = Changes { buy: service.origin().text.clone(), ..Changes::default() };
+                let changes = Changes { buy: service.origin().text.clone(), log, ..Changes::default() };
                 ledger.edition(None, &changes, now, now.plus(GOOD)).map_err(failed)?.document
             }
         };

@@ -1,0 +1,57 @@
+//! Audit of the published files: every file of the log is read, verified, and compared with the chain.
+
+use super::error::PublicLogError;
+use super::files::LogFolder;
+use super::note_key;
+use crate::ledger::error::LedgerError;
+use crate::ledger::handle::Ledger;
+use crate::transparency::merkle::Appender;
+use crate::transparency::reader::{BUNDLE, LogError, Source};
+use crate::transparency::{self, tile::Tile};
+use std::path::Path;
+
+impl Ledger {
+    /// Returns what is wrong with the log below `public`, one sentence each; nothing where there is none.
+    ///
+    /// Files that are behind the chain are no fault: the next publication writes the rest.
+    ///
+    /// # Errors
+    /// Errors of the ledger, and of reading its key.
+    pub fn check_log_files(&self, public: &Path) -> Result<Vec<String>, LedgerError> {
+        let folder = LogFolder::below(public);
+        if !folder.checkpoint_path().exists() {
+            return Ok(Vec::new());
+        }
+        match self.check_files(&folder) {
+            Err(LedgerError::PublicLog(problem)) => Ok(vec![problem.to_string()]),
+            other => other.map(|()| Vec::new()),
+        }
+    }
+
+    fn check_files(&self, folder: &LogFolder) -> Result<(), LedgerError> {
+        let origin = transparency::origin(self.vendor()?);
+        let missing = || PublicLogError::KeyAbsent { path: self.place().log_key() };
+        let key = note_key::read(self.place(), &origin)?.ok_or_else(missing)?;
+        let Some((_, checkpoint)) = folder.checkpoint(&key.verifier())? else { return Ok(()) };
+        self.knows(folder, &checkpoint)?;
+        let wrong = || PublicLogError::files(folder.path().to_owned());
+        let mut log = folder.open(&checkpoint)?;
+        // The tree of the entries, tile by tile: a reader of bundles alone reads no tile of level 0.
+        let mut tree = Appender::default();
+        let mut compare = |tile: Tile, bytes: &[u8]| {
+            let path = tile.to_string();
+            match folder.get(&path, BUNDLE) {
+                Ok(found) if found == bytes => Ok(()),
+                Ok(_) => Err(LogError::Changed { path }),
+                Err(problem) => Err(LogError::Read { path, problem }),
+            }
+        };
+        for index in 0..log.bundles() {
+            for entry in log.bundle(index).map_err(wrong())? {
+                tree.push(&entry, &mut compare).map_err(wrong())?;
+            }
+        }
+        tree.finish(&mut compare).map_err(wrong())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! A publication that is killed before each of its writes, and continued.
+
+use super::{in_python, on, public, sell, shop};
+use crate::ledger::open;
+use crate::support::{Home, MAILSTAMP, run};
+use std::path::Path;
+use std::process::Command;
+
+fn copied(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_publication_that_was_killed_anywhere_is_continued() {
+    let shop = shop();
+    sell(&shop, 200, on(0));
+    shop.ledger.publish_log(&public(&shop), false, on(1)).unwrap();
+    sell(&shop, 100, on(1));
+    let ledger = shop.path();
+    drop(shop.ledger);
+    let home = Home::bare();
+    home.configure("");
+    let work = home.file("work");
+    let publish = |strace: &[&str]| {
+        let mut command = match strace {
+            [] => Command::new(MAILSTAMP),
+            options => {
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "-qq", "-o", "/dev/null"]).args(options).arg(MAILSTAMP);
+                strace
+            }
+        };
+        command.args(["vendor", "publish", "--now", &on(2).to_string(), "--ledger"]).arg(&work);
+        run(command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), b"")
+    };
+    copied(&ledger, &work);
+    assert_eq!(publish(&[]).code, 0);
+    let whole = open(&work).log_entry(&work.join("public")).unwrap().unwrap();
+    assert_eq!(in_python(&work.join("public"), &whole.vkey), "300 issued=300\n");
+    let mut kills = 0;
+    // Each call of each kind: strace counts them apart.
+    let mut points = ["syncfs", "fsync", "fdatasync", "rename"].map(|call| (call, 1)).to_vec();
+    while let Some((call, number)) = points.pop() {
+        copied(&ledger, &work);
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+        let killed = publish(&["-e", &trace, "-e", &inject]);
+        if killed.code == 0 {
+            continue;
+        }
+        points.push((call, number + 1));
+        kills += 1;
+        // What is there is whole: the old log or the new one.
+        let there = open(&work);
+        assert_eq!(there.check_log_files(&work.join("public")).unwrap(), Vec::<String>::new(), "{call} {number}");
+        let size = in_python(&work.join("public"), &whole.vkey);
+        assert!(["200 issued=200\n", "300 issued=300\n"].contains(&size.as_str()), "{call} {number}: {size}");
+        drop(there);
+        let again = publish(&[]);
+        assert_eq!(again.code, 0, "{call} {number}: {}", again.stderr);
+        let there = open(&work);
+        assert_eq!(there.log_entry(&work.join("public")).unwrap().unwrap(), whole, "{call} {number}");
+        assert_eq!(there.audit(None).unwrap().problems, Vec::<String>::new(), "{call} {number}");
+        assert_eq!(in_python(&work.join("public"), &whole.vkey), "300 issued=300\n", "{call} {number}");
+    }
+    assert!((20..90).contains(&kills), "{kills}");
+}
