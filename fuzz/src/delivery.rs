@@ -25,6 +25,7 @@ pub fn run(input: &[u8]) {
             host: "mx",
             sender: Some(&first),
             parameters: &parameters,
+            id: None,
             is_utf8_header: false,
             recipients,
             text: &text,

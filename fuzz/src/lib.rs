@@ -10,6 +10,7 @@ pub mod authentication;
 pub mod claims;
 pub mod configuration;
 pub mod delivery;
+pub mod delivery_report;
 pub mod directory;
 pub mod edit;
 pub mod emstamp_line;

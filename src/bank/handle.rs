@@ -239,7 +239,7 @@ impl Bank {
         self.write(now, move |tx| tx.order(kind, credits, new))
     }
 
-    /// Removes closed payments and tokens that ended before a time.
+    /// Removes closed payments and tokens that ended before a time, and reports about messages whose IDs did.
     pub fn forget(&self, before: UnixTime, now: UnixTime) -> Result<()> {
         self.write(now, move |tx| tx.forget_before(before))
     }
@@ -285,7 +285,7 @@ impl Bank {
     }
 
     /// Runs `apply` in the next commit, and returns its output once that is durable.
-    fn write<T: Send + 'static>(
+    pub(super) fn write<T: Send + 'static>(
         &self,
         now: UnixTime,
         apply: impl FnOnce(&mut BankTx<'_>) -> TxResult<T> + Send + 'static,

@@ -20,6 +20,7 @@ pub mod handle;
 mod incoming;
 mod keys;
 pub mod order;
+mod report;
 pub mod request;
 mod schema;
 pub mod statement;

@@ -197,8 +197,9 @@ impl BankTx<'_> {
         Ok((reference, false))
     }
 
-    /// Removes closed payments and tokens that ended before a time, if there are any.
+    /// Removes closed payments and tokens that ended before a time, if there are any, and reports.
     pub(super) fn forget_before(&mut self, before: UnixTime) -> TxResult<()> {
+        self.forget_reports(before)?;
         if self.has_forgettable(before)? {
             self.append(Event::Forgotten { before })?;
         }

@@ -1,9 +1,10 @@
 //! Tables of the bank's file. The entries are the bank; every other table is an index that an audit makes again, except
-//! the texts of tokens, of which the entries have the hashes.
+//! the texts of tokens, of which the entries have the hashes, and reports about mail that left.
 
 use crate::accounting::bank::event::{BankAccount, Entry};
 use crate::accounting::hash_chain::Head;
 use crate::store::{Schema, SessionError, check_format};
+use crate::time::UnixTime;
 use redb::{Database, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,9 @@ pub(super) const INCOMING: TableDefinition<&str, &[u8]> = TableDefinition::new("
 pub(super) const COPY: TableDefinition<&[u8; 32], &str> = TableDefinition::new("copy");
 /// Licence of a payer to the credits that are not cleared.
 pub(super) const EXPOSURE: TableDefinition<&str, u64> = TableDefinition::new("exposure");
+/// End and ID of the envelope of a message (see [`report_key`]) to what was reported about it, as JSON. The entries do
+/// not have it: no credits depend on it.
+pub(super) const REPORT: TableDefinition<&[u8], &[u8]> = TableDefinition::new("report");
 /// Hash of a token to its text.
 pub(super) const TOKEN: TableDefinition<&[u8; 32], &str> = TableDefinition::new("token");
 /// `agency`: the last known state of the agency, as JSON; `receipt`: its signed receipt; `day`: what was reserved on
@@ -44,6 +48,7 @@ fn establish(database: &Database) -> Result<(), SessionError> {
     tx.open_table(INCOMING)?;
     tx.open_table(COPY)?;
     tx.open_table(EXPOSURE)?;
+    tx.open_table(REPORT)?;
     tx.open_table(TOKEN)?;
     tx.open_table(STATE)?;
     Ok(tx.commit()?)
@@ -77,6 +82,12 @@ pub(super) fn account_of(key: &[u8; 9]) -> Result<BankAccount, SessionError> {
         ([6], 0) => Ok(BankAccount::Received),
         _ => Err(SessionError::damaged(&"a balance of an unknown account")),
     }
+}
+
+/// Encodes the end of a message's ID (big endian), and the ID.
+pub(super) fn report_key(end: UnixTime, id: &str) -> Vec<u8> {
+    // No ID ends before 1970.
+    [&u64::try_from(end.0).unwrap_or(0).to_be_bytes()[..], id.as_bytes()].concat()
 }
 
 /// Formats a row as JSON.

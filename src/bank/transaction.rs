@@ -40,20 +40,21 @@ where
 pub type MakeToken = dyn Fn(&License, &PaymentOrder) -> Result<String, String> + Send + Sync;
 
 /// The tables, open for writing.
-struct Tables<'t> {
+pub(super) struct Tables<'t> {
     balance: Table<'t, &'static [u8; 9], i64>,
     license: Table<'t, u64, &'static [u8]>,
     payment: Table<'t, &'static [u8; 32], &'static [u8]>,
     incoming: Table<'t, &'static str, &'static [u8]>,
     copy: Table<'t, &'static [u8; 32], &'static str>,
     exposure: Table<'t, &'static str, u64>,
+    pub(super) report: Table<'t, &'static [u8], &'static [u8]>,
     token: Table<'t, &'static [u8; 32], &'static str>,
     state: Table<'t, &'static str, &'static [u8]>,
 }
 
 pub(super) struct BankTx<'t> {
     entry: Table<'t, u64, &'static [u8]>,
-    tables: Tables<'t>,
+    pub(super) tables: Tables<'t>,
     head: Head,
     /// Whether anything was written.
     pub(super) is_changed: bool,
@@ -71,6 +72,7 @@ impl<'t> BankTx<'t> {
             incoming: tx.open_table(schema::INCOMING)?,
             copy: tx.open_table(schema::COPY)?,
             exposure: tx.open_table(schema::EXPOSURE)?,
+            report: tx.open_table(schema::REPORT)?,
             token: tx.open_table(schema::TOKEN)?,
             state: tx.open_table(schema::STATE)?,
         };

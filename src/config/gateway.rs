@@ -5,6 +5,7 @@ use super::boundary::Listen;
 use super::file::Content;
 use super::ranges::{DAY, HOUR, MINUTE, Number, Seconds};
 use super::{ConfigError, MESSAGE_MIN, is_host_name};
+use crate::emstamp::inbound::NullSender;
 use crate::message::address::canonical_domain;
 use crate::stamp::claims::VALUE_MAX;
 use serde::Deserialize;
@@ -83,16 +84,6 @@ pub enum ClientAddress {
     Proxy,
     /// Not at all.
     None,
-}
-
-/// What becomes of messages of the null sender to mailboxes with a price.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NullSender {
-    /// They are free.
-    #[default]
-    Accept,
-    Refuse,
 }
 
 /// The half that pays other hosts, behind the mail system.
@@ -272,6 +263,11 @@ impl GatewayTable {
         if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
             return Err(wrong("metrics: write an address of this host, as 127.0.0.1:9466"));
         }
+        let has_reports = self.inbound.as_ref().is_some_and(|it| it.null_sender == NullSender::Reports);
+        if has_reports && self.outbound.is_none() {
+            let what = "inbound.null_sender: \"reports\" needs [gateway.outbound], which marks the mail that leaves";
+            return Err(wrong(what));
+        }
         let inbound = self.inbound.map(|table| table.settle(path)).transpose()?;
         let outbound = self.outbound.map(|table| table.settle(path)).transpose()?;
         let every = Duration::from_secs(self.clear.0.unsigned_abs());
@@ -427,6 +423,11 @@ mod tests {
         let both =
             inbound("[gateway.outbound]\nlisten = \"inet:[::1]:1\"\nroutes = { \"y.example\" = \"mx.y.example:25\" }");
         assert!(both.is_ok());
+        let both = inbound(
+            "null_sender = \"reports\"\n[gateway.outbound]\nlisten = \"inet:[::1]:1\"\n\
+             routes = { \"y.example\" = \"mx.y.example:25\" }",
+        );
+        assert_eq!(both.unwrap().null_sender, NullSender::Reports);
     }
 
     #[test]
@@ -445,9 +446,13 @@ mod tests {
             ("key = \"/k\"", "line 5, column 7: gateway.inbound.key: needs certificate"),
             ("certificate = \"/k\"", "line 5, column 15: gateway.inbound.certificate: needs key"),
             ("certificate = \"c\"\nkey = \"/k\"", "gateway.inbound.certificate = \"c\": write an absolute path"),
+            (
+                "null_sender = \"reports\"",
+                "line 5, column 15: gateway.inbound.null_sender: \"reports\" needs [gateway.outb",
+            ),
             ("seal = \"s\"", "line 5, column 8: gateway.inbound.seal = \"s\": write an absolute path"),
             ("client_address = \"xforward\"", "\"xforward\" is none of \"xclient\", \"proxy\", \"none\""),
-            ("null_sender = \"drop\"", "\"drop\" is none of \"accept\", \"refuse\""),
+            ("null_sender = \"drop\"", "\"drop\" is none of \"accept\", \"reports\", \"refuse\""),
             ("price = -1", "line 5, column 9: write a whole number from 0 to"),
             ("id_life = \"25h\"", "line 5, column 11: write a duration from \"1m\" to \"1d\""),
             ("meter_exposure = 0", "write a whole number from 1 to"),

@@ -22,7 +22,7 @@ const MAC_LEN: usize = 16;
 /// Separates the key's use from any other.
 const CONTEXT: &[u8] = b"emstamp-id\0";
 
-/// Key of a server's IDs, which all servers of a domain share. It is wiped from memory when dropped.
+/// Key of a server's IDs, of one kind, which all servers of a domain share. It is wiped from memory when dropped.
 pub struct IdKey([u8; 32]);
 
 /// An ID is not one of this server's for this mailbox at this price, or it has ended.
@@ -64,25 +64,48 @@ impl IdKey {
         mailbox: &Address,
         price: u64,
     ) -> Result<Serial, EndError> {
+        self.issue_about(&about(CONTEXT, mailbox, &price.to_be_bytes()), nonce, end)
+    }
+
+    /// As [`issue`](Self::issue), about anything.
+    pub(super) fn issue_about(
+        &self,
+        about: &About<'_>,
+        nonce: [u8; NONCE_LEN],
+        end: UnixTime,
+    ) -> Result<Serial, EndError> {
         let end = u32::try_from(end.0).map_err(|_| EndError(end))?;
         let mut bytes = [&nonce[..], &end.to_be_bytes()].concat();
-        let mac = self.mac(&bytes, mailbox, price).finalize().into_bytes();
+        let mac = self.mac(about, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(mac.get(..MAC_LEN).unwrap_or_default());
         Serial::new(BASE64URL_NOPAD.encode(&bytes)).map_err(|_| EndError(UnixTime(end.into())))
     }
 
-    /// HMAC over the context, nonce and end (`head`), the canonical mailbox, NUL, and the price in 8 bytes. No canonical
-    /// mailbox contains NUL.
-    fn mac(&self, head: &[u8], mailbox: &Address, price: u64) -> Hmac<Sha256> {
+    /// HMAC over the context, nonce and end (`head`), the canonical mailbox, NUL, and the rest. No canonical mailbox
+    /// contains NUL.
+    fn mac(&self, about: &About<'_>, head: &[u8]) -> Hmac<Sha256> {
         // HMAC pads a key with zeros to a block (RFC 2104 section 2).
         let mut block = Zeroizing::new([0; 64]);
         block[..32].copy_from_slice(&self.0);
         let mut mac = <Hmac<Sha256> as KeyInit>::new(&(*block).into());
-        for piece in [CONTEXT, head, mailbox.canonical().as_bytes(), b"\0", &price.to_be_bytes()] {
+        for piece in [about.context, head, about.mailbox.as_bytes(), b"\0", about.rest] {
             mac.update(piece);
         }
         mac
     }
+}
+
+/// What an ID is about.
+pub(super) struct About<'a> {
+    context: &'static [u8],
+    /// In canonical form.
+    mailbox: String,
+    rest: &'a [u8],
+}
+
+/// Returns what an ID of this context is about.
+pub(super) fn about<'a>(context: &'static [u8], mailbox: &Address, rest: &'a [u8]) -> About<'a> {
+    About { context, mailbox: mailbox.canonical(), rest }
 }
 
 impl Drop for IdKey {
@@ -104,11 +127,16 @@ impl fmt::Debug for IdKey {
 /// # Errors
 /// [`IdError`]; an ID that is not this server's is never said to have ended.
 pub fn check(id: &Serial, keys: &[IdKey], mailbox: &Address, price: u64, now: UnixTime) -> Result<UnixTime, IdError> {
-    let bytes = BASE64URL_NOPAD.decode(id.as_str().as_bytes()).map_err(|_| IdError::Foreign)?;
+    check_about(&about(CONTEXT, mailbox, &price.to_be_bytes()), id.as_str(), keys, now)
+}
+
+/// As [`check`], about anything.
+pub(super) fn check_about(about: &About<'_>, id: &str, keys: &[IdKey], now: UnixTime) -> Result<UnixTime, IdError> {
+    let bytes = BASE64URL_NOPAD.decode(id.as_bytes()).map_err(|_| IdError::Foreign)?;
     let (head, mac) = bytes.split_at_checked(NONCE_LEN + END_LEN).ok_or(IdError::Foreign)?;
     let end = head.last_chunk().map(|end| UnixTime(u32::from_be_bytes(*end).into())).ok_or(IdError::Foreign)?;
     let is_whole = mac.len() == MAC_LEN;
-    let is_of = |key: &IdKey| key.mac(head, mailbox, price).verify_truncated_left(mac).is_ok();
+    let is_of = |key: &IdKey| key.mac(about, head).verify_truncated_left(mac).is_ok();
     if !is_whole || !keys.iter().any(is_of) {
         Err(IdError::Foreign)
     } else if now > end {

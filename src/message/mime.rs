@@ -80,6 +80,11 @@ pub fn first_html<'a>(message: &Message<'a>) -> TextPart<'a> {
     first_of(Media::Html, message)
 }
 
+/// As [`first_text`], of the parts of a report that programs read (RFC 3464, RFC 6533).
+pub(super) fn delivery_status<'a>(message: &Message<'a>) -> TextPart<'a> {
+    first_of(Media::DeliveryStatus, message)
+}
+
 fn first_of<'a>(wanted: Media, message: &Message<'a>) -> TextPart<'a> {
     let mut walk = Walk { raw: message.raw(), at: message.body_start(), open: Vec::new() };
     let mut part = Kind::of(message, false);
@@ -116,6 +121,7 @@ enum Coding {
 enum Media {
     Plain,
     Html,
+    DeliveryStatus,
 }
 
 /// Open multipart.
@@ -178,10 +184,11 @@ impl Kind {
         let attached = disposition.is_some_and(|value| first_word(&value).eq_ignore_ascii_case("attachment"));
         let media = match media.as_str() {
             "text/html" | "application/xhtml+xml" => Media::Html,
+            "message/delivery-status" | "message/global-delivery-status" => Media::DeliveryStatus,
             media if media == "text/plain" || !media.contains('/') => Media::Plain,
             _ => return Self::Other,
         };
-        if attached {
+        if attached && media != Media::DeliveryStatus {
             return Self::Other;
         }
         // Some programs misspell the names: `8-bit`, `quoted_printable`.

@@ -8,6 +8,7 @@ pub mod address;
 pub mod auth_results;
 pub mod automatic;
 pub mod charset;
+pub mod delivery_report;
 pub mod edit;
 pub mod encoded_word;
 pub mod fingerprint;

@@ -48,6 +48,18 @@ impl MailParameters {
         })?;
         Ok(found)
     }
+
+    /// Returns whether the client gave an ID of the envelope (ENVID).
+    #[must_use]
+    pub fn has_envelope_id(&self) -> bool {
+        self.notifications.contains(" ENVID=")
+    }
+
+    /// Returns whether the client said how much of the message is to be returned (RET).
+    #[must_use]
+    pub fn has_return(&self) -> bool {
+        self.notifications.contains(" RET=")
+    }
 }
 
 /// Parses what follows the path of RCPT, and returns NOTIFY and ORCPT, each with a blank before it.
@@ -115,6 +127,9 @@ mod tests {
         let all = MailParameters::parse(" SIZE=12 body=8bitmime SMTPUTF8 AUTH=<> RET=HDRS  envid=a+2Bb").unwrap();
         let notifications = " RET=HDRS ENVID=a+2Bb".to_owned();
         assert_eq!(all, MailParameters { size: Some(12), is_utf8: true, notifications });
+        assert!(all.has_envelope_id() && all.has_return());
+        let some = MailParameters::parse(" ret=full").unwrap();
+        assert!(!some.has_envelope_id() && some.has_return() && !MailParameters::default().has_return());
         assert_eq!(MailParameters::parse(""), Ok(MailParameters::default()));
         assert_eq!(MailParameters::parse(" SIZE=99999999999999999999").unwrap().size, Some(u64::MAX));
         let kept = recipient(" notify=SUCCESS,delay ORCPT=rfc822;a@x.example").unwrap();

@@ -49,7 +49,7 @@ macro_rules! replayed {
 }
 
 replayed! {
-    address allow_list announcement authentication claims configuration delivery directory edit emstamp_line encoding
-    frame judgement lmtp mbox message meter_token milter proof reply result_field row rule seal sealed server_reply stamp
+    address allow_list announcement authentication claims configuration delivery delivery_report directory edit emstamp_line
+    encoding frame judgement lmtp mbox message meter_token milter proof reply result_field row rule seal sealed server_reply stamp
     submission token vcard zone
 }

@@ -8,7 +8,7 @@ use crate::cli::ui::output;
 use crate::config::boundary::{Boundary, Listen};
 use crate::config::directory_sources;
 use crate::config::file::{self, Content, FileErrorKind};
-use crate::config::gateway::{ClientAddress, Gateway, NullSender};
+use crate::config::gateway::{ClientAddress, Gateway};
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
 use crate::config::store::SharedLog;
@@ -442,10 +442,7 @@ fn gateway(gateway: &Gateway) -> Vec<(&'static str, Value)> {
             ("gateway.inbound.prices", json!(it.prices)),
             ("gateway.inbound.help", json!(it.help)),
             ("gateway.inbound.close_unaware", json!(it.closes_unaware)),
-            (
-                "gateway.inbound.null_sender",
-                json!(if it.null_sender == NullSender::Accept { "accept" } else { "refuse" }),
-            ),
+            ("gateway.inbound.null_sender", json!(it.null_sender.word())),
             ("gateway.inbound.id_life", json!(it.id_life)),
             ("gateway.inbound.meter_exposure", json!(it.meter_exposure)),
             ("gateway.inbound.seal", json!(it.seal)),

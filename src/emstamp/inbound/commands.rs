@@ -2,7 +2,7 @@
 
 use super::super::fate::Fate;
 use super::inner::is_accepted;
-use super::{Arrival, End, Known, Office, Recipient, Session, Transaction, Wires, hello};
+use super::{Arrival, End, Known, NullSender, Office, Recipient, Session, Transaction, Wires, hello};
 use super::{IDLE_COMMANDS_MAX, RECIPIENTS_MAX};
 use crate::emstamp::token::{PaymentError, Priced};
 use crate::emstamp::wire::{self, Pay, Verdict};
@@ -209,23 +209,34 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             return self.pass(reply);
         }
         let Named { line, mailbox } = named;
-        let recipient = Recipient { line, mailbox, price: 0, paid: None, is_dropped: false };
-        let Some(mailbox) = recipient.mailbox.clone() else {
+        let recipient = Recipient { line, mailbox, price: 0, paid: None, awaits_report: false, is_dropped: false };
+        let price = recipient.mailbox.as_ref().map_or(Ok(0), |mailbox| self.office.price(mailbox));
+        let null_sender = transaction.is_null.then_some(self.settings.null_sender);
+        if let (Some(NullSender::Reports), Ok(price)) = (null_sender, price)
+            && transaction.recipients.iter().any(|it| it.is_live() && it.awaits_report != (price > 0))
+        {
+            transaction.recipients.push(Recipient { price, is_dropped: true, ..recipient });
+            self.reply(&Reply::new(452, "4.5.3", "mailboxes with and without a price get no bounce together"));
+            return Ok(());
+        }
+        let (Some(mailbox), is_aware) = (recipient.mailbox.clone(), transaction.is_aware) else {
             transaction.recipients.push(recipient);
             return self.pass(reply);
         };
-        let price = self.office.price(&mailbox);
-        let (is_aware, is_null) = (transaction.is_aware, transaction.is_null);
         match price {
             Ok(0) => {
                 transaction.recipients.push(recipient);
                 self.pass(reply)
             }
-            Ok(_) if is_null && !self.settings.refuses_null => {
+            Ok(_) if null_sender == Some(NullSender::Accept) => {
                 transaction.recipients.push(recipient);
                 self.pass(reply)
             }
-            Ok(price) if is_null => {
+            Ok(price) if null_sender == Some(NullSender::Reports) => {
+                transaction.recipients.push(Recipient { price, awaits_report: true, ..recipient });
+                self.pass(reply)
+            }
+            Ok(price) if null_sender.is_some() => {
                 transaction.recipients.push(Recipient { price, is_dropped: true, ..recipient });
                 let text = format!("<{mailbox}>: this mailbox takes no message without a sender");
                 self.reply(&Reply::new(550, "5.7.1", text));
@@ -264,7 +275,9 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
     fn recipient_again(&mut self, named: &Named) -> Result<(), End> {
         let recipients = self.transaction.iter().flat_map(|it| &it.recipients);
         let known = recipients.filter(|it| it.price > 0 && !it.is_dropped).find(|it| it.mailbox == named.mailbox);
-        let to_pay = known.filter(|it| it.paid.is_none()).and_then(|it| Some((it.mailbox.clone()?, it.price)));
+        let to_pay = known
+            .filter(|it| it.paid.is_none() && !it.awaits_report)
+            .and_then(|it| Some((it.mailbox.clone()?, it.price)));
         match to_pay.map(|(mailbox, price)| self.office.offer(&mailbox, price)) {
             None => self.reply(&Reply::new(250, "2.1.5", "ok")),
             Some(Ok(offer)) => self.reply(&offer.reply("ok")),

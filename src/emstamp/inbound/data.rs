@@ -16,13 +16,14 @@ use memchr::memchr;
 const PIECE: usize = 64 * 1024;
 
 /// The reply to a message.
-enum Answer {
+pub(super) enum Answer {
     Own(Reply),
     Inner(ServerReply),
 }
 
 /// Why a message has no reply of the inner server.
-enum Unsent {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
     /// A recipient that was accepted before is not now.
     Changed,
     /// The inner server was lost before the end of the message.
@@ -89,6 +90,9 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
 
     /// Hands a message on.
     fn deliver(&mut self, transaction: Transaction, raw: &[u8]) -> Result<Answer, End> {
+        if transaction.recipients.iter().any(|it| it.is_live() && it.awaits_report) {
+            return self.report(&transaction, raw);
+        }
         let fingerprint = Fingerprint::of(&Message::parse(raw));
         let mut recipients = transaction.recipients;
         if recipients.iter().any(|it| it.paid.as_ref().is_some_and(|paid| paid.message != fingerprint)) {
@@ -146,27 +150,35 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
                 self.drop_tokens(&pending);
                 Ok(Answer::Inner(reply))
             }
-            // The tokens stay pending.
-            Err(Unsent::InDoubt) => {
+            Err(why) => {
+                // In doubt, the tokens stay pending.
+                if why != Unsent::InDoubt {
+                    self.drop_tokens(&fresh);
+                }
+                self.unsent(why)
+            }
+        }
+    }
+
+    /// Answers for a message that was not handed on.
+    pub(super) fn unsent(&mut self, why: Unsent) -> Result<Answer, End> {
+        match why {
+            Unsent::InDoubt => {
                 let text = "the mail system behind this host was lost, try again later";
                 Ok(Answer::Own(Reply::new(451, "4.4.2", text)))
             }
-            Err(Unsent::Changed) => {
-                self.drop_tokens(&fresh);
+            Unsent::Changed => {
                 self.reset_inner()?;
                 let text = "a recipient is not accepted any more, try again later";
                 Ok(Answer::Own(Reply::new(451, "4.3.0", text)))
             }
-            Err(Unsent::Lost) => {
-                self.drop_tokens(&fresh);
-                Err(InnerLost.into())
-            }
+            Unsent::Lost => Err(InnerLost.into()),
         }
     }
 
     /// Sends the envelope again, if a recipient was left out, and the message. Returns the reply to the message, or to
     /// DATA.
-    fn hand_on(
+    pub(super) fn hand_on(
         &mut self,
         mail: &str,
         recipients: &[Recipient],

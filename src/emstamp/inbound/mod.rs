@@ -6,6 +6,8 @@
 //!   where one was accepted before, the envelope is sent anew before the message.
 //! - A message goes to it byte for byte, with `sealed` fields on top. One with a CR or LF that is not CRLF, or a NUL, is
 //!   refused: two programs could see two messages in it (SMTP smuggling).
+//! - Where messages of the null sender are only taken as reports about own mail, that is decided when they are complete.
+//!   Mailboxes with and without a price have no such message together.
 //! - The books have a token as pending before the message goes in, and as received before the client hears 250.
 //! - Bytes behind STARTTLS, and behind DATA, that come before the reply end the connection.
 //!
@@ -15,6 +17,7 @@ mod commands;
 mod data;
 mod hello;
 mod inner;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +25,15 @@ use super::fate::Fate;
 use super::token::{PaymentError, Priced};
 use super::wire::{Offer, Pay};
 use crate::message::address::Address;
+use crate::message::delivery_report::DeliveryReport;
 use crate::message::fingerprint::Fingerprint;
 use crate::smtp::client::reply::{Replies, ServerReply};
 use crate::smtp::reply::Reply;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::{Issuer, Token};
 use crate::time::UnixTime;
+use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// Longest line of a command, in bytes with CRLF.
 const LINE_MAX: usize = 2_048;
@@ -110,6 +116,27 @@ pub enum Arrival {
     Full,
 }
 
+/// A report about own mail, as the books have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The ID of the envelope, and its end.
+    pub id: Serial,
+    pub end: UnixTime,
+    /// The recipients that it names, and what became of the message there.
+    pub outcomes: BTreeSet<(String, &'static str)>,
+    /// The report itself.
+    pub message: Fingerprint,
+}
+
+/// Why a message is no report about own mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoReport {
+    /// It is not about a message that this mailbox sent from here.
+    Foreign,
+    /// The message was sent too long ago.
+    Ended,
+}
+
 /// The books, or a file, cannot be used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Away;
@@ -136,6 +163,18 @@ pub trait Office {
     fn received(&self, tokens: &[&Paid]) -> Result<(), Away>;
     /// Notes that the message of pending tokens was refused.
     fn refused(&self, tokens: &[&Paid]);
+    /// Finds out whether a report is about mail that this mailbox sent.
+    fn report(
+        &self,
+        mailbox: &Address,
+        report: DeliveryReport,
+        message: Fingerprint,
+    ) -> Result<Result<Report, NoReport>, Away>;
+    /// Notes a report before it is handed on. [`Arrival::Double`]: all that it says was said before; [`Arrival::Full`]:
+    /// there were too many about the same message.
+    fn begin_report(&self, report: &Report) -> Result<Arrival, Away>;
+    /// Notes that a report was delivered, or that it was not.
+    fn end_report(&self, report: &Report, is_delivered: bool);
     /// Returns header fields that say of a message what was paid for it, each with LF at its end. `is_only` says that
     /// the message has one recipient.
     fn marks(&self, raw: &[u8], tokens: &[&Paid], is_only: bool) -> Vec<u8>;
@@ -155,6 +194,30 @@ pub enum Introduction {
     None,
 }
 
+/// What becomes of messages of the null sender to mailboxes with a price.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NullSender {
+    /// They are free.
+    #[default]
+    Accept,
+    /// Reports about mail that left by this gateway are free, and other messages are refused.
+    Reports,
+    Refuse,
+}
+
+impl NullSender {
+    /// Returns the word of the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Reports => "reports",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
 /// Settings of a session.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -165,8 +228,8 @@ pub struct Settings {
     /// What a sender who cannot pay is told to see.
     pub help: String,
     pub closes_unaware: bool,
-    /// Whether messages of the null sender to mailboxes with a price are refused.
-    pub refuses_null: bool,
+    /// What becomes of messages of the null sender to mailboxes with a price.
+    pub null_sender: NullSender,
     /// Whether STARTTLS is offered.
     pub has_tls: bool,
     /// Whether the extension is offered.
@@ -194,13 +257,15 @@ struct Recipient {
     /// 0 where nothing is asked.
     price: u64,
     paid: Option<Paid>,
+    /// It has a price, and gets the message if that is a report.
+    awaits_report: bool,
     /// The client was told that it is refused.
     is_dropped: bool,
 }
 
 impl Recipient {
     fn is_live(&self) -> bool {
-        !self.is_dropped && (self.price == 0 || self.paid.is_some())
+        !self.is_dropped && (self.price == 0 || self.paid.is_some() || self.awaits_report)
     }
 }
 

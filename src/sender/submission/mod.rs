@@ -43,6 +43,7 @@ use crate::context::Context;
 use crate::context::error::Deferral;
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
+use crate::message::delivery_report::is_report;
 use crate::message::fingerprint::Fingerprint;
 use crate::message::header::{fold, readable};
 use crate::message::parse::Message;
@@ -250,7 +251,7 @@ impl SubmissionAgent<'_> {
             let is_accepted = submission.by_smtp.is_some() && is_sent(&entry.ends);
             if is_accepted {
                 self.report(&entry)?;
-            } else if report::is_report(&original.message()) {
+            } else if is_report(&original.message()) {
                 self.insist(&entry)?;
             }
             // A message that wants no stamp doesn't need the wallet.

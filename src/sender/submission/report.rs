@@ -15,14 +15,6 @@ const BOUNDARY: &str = "=_report";
 /// Fields of the message that the report repeats.
 const FIELDS: [&str; 5] = ["Date", "From", "To", "Subject", "Message-ID"];
 
-/// Returns whether a message is such a report, or one of a mail system.
-#[must_use]
-pub fn is_report(message: &Message<'_>) -> bool {
-    let kind =
-        message.first("Content-Type").map(|field| String::from_utf8_lossy(&field.unfolded()).to_ascii_lowercase());
-    kind.is_some_and(|kind| kind.trim_start().starts_with("multipart/report") && kind.contains("delivery-status"))
-}
-
 /// Returns the report, with LF at the ends of its lines; `None` if no recipient refused the message.
 #[must_use]
 pub fn compose(
@@ -99,6 +91,7 @@ pub fn compose(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::delivery_report::{DeliveryReport, is_report};
     use crate::sender::submission::parse::{LocalHost, SendmailArgs};
 
     #[test]
@@ -119,6 +112,8 @@ mod tests {
         assert!(text.contains("\nSubject: a\n b\n") && !text.contains("a@y") && !text.contains("body"), "{text}");
         assert_eq!(text.matches("\n--=_report").count(), 4, "{text}");
         assert!(is_report(&Message::parse(text.as_bytes())) && !is_report(&Message::parse(raw)));
+        let read = DeliveryReport::of(&Message::parse(text.as_bytes())).unwrap();
+        assert_eq!(read.outcomes, [("rfc822;b@y.example".to_owned(), "failed")].into());
         assert_eq!(
             compose(&submission, &[Some(RecipientOutcome::Sent), None, None], "me@x.example", UnixTime(0)),
             None

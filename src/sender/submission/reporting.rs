@@ -3,6 +3,7 @@
 use super::outbox::{Entry, RecipientOutcome};
 use super::parse::{LocalHost, SendmailArgs, Submission};
 use super::{GIVE_UP, SubmissionAgent, SubmissionError, refuse_open, report};
+use crate::message::delivery_report::is_report;
 use crate::message::header::without_comments;
 use crate::message::parse::Message;
 use crate::time::UnixTime;
@@ -54,7 +55,7 @@ impl SubmissionAgent<'_> {
         let message = Message::parse(&entry.submission.message);
         let date = message.first("Date").and_then(|field| UnixTime::from_rfc5322(&without_comments(&field.unfolded())));
         let is_old = date.zip(self.context.forget_limit()).is_some_and(|(date, now)| now.since(date) > GIVE_UP);
-        if is_old && report::is_report(&message) {
+        if is_old && is_report(&message) {
             refuse_open(entry)?;
         }
         Ok(())

@@ -4,10 +4,11 @@ use super::copies::{FOR_RETURN, SourceMessage};
 use super::outbox::{Entry, RecipientOutcome};
 use super::parse::Submission;
 use super::stamp_choice::{StampChoice, choose, returnable};
-use super::{DATA, Delivery, SubmissionAgent, SubmissionError, Summary, TEMPFAIL, identity, report};
+use super::{DATA, Delivery, SubmissionAgent, SubmissionError, Summary, TEMPFAIL, identity};
 use crate::config::sendmail::OnVendorUnavailable;
 use crate::context::error::Deferral;
 use crate::grant::{Grant, GrantKind, StampStatus};
+use crate::message::delivery_report::is_report;
 use crate::message::header::readable;
 use crate::sender::error::SupplyError;
 use crate::sender::peers::{CopyFields, Correspondent, Exchange, ExchangeError, OpenLog};
@@ -63,7 +64,7 @@ impl SubmissionAgent<'_> {
         original: &SourceMessage<'_>,
     ) -> Result<Option<Exchange<'_>>, ExchangeError> {
         let message = original.message();
-        if report::is_report(&message) {
+        if is_report(&message) {
             return Ok(None);
         }
         Exchange::begin(self.context, &message, submission.sender.as_deref(), identity(submission))
@@ -104,7 +105,7 @@ impl SubmissionAgent<'_> {
         let mut wants: Vec<(usize, StampRequest)> = Vec::new();
         let mut stamped: Vec<Option<Stamped<'a>>> = Vec::new();
         let for_return = if self.for_return(submission) { FOR_RETURN } else { "" };
-        let is_report = report::is_report(&original.message());
+        let is_report = is_report(&original.message());
         for (at, (recipient, end)) in submission.recipients.iter().zip(&entry.ends).enumerate() {
             if end.is_some() {
                 stamped.push(None);

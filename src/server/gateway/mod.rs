@@ -1,6 +1,7 @@
 //! `mailstamp gateway`: the program beside a mail system that is paid for mail, and pays (mailstamp-gateway(8)).
 //!
-//! - [`inbound`]: takes mail of other hosts, in front of the mail system. `id_keys`: keys of the IDs in offers.
+//! - [`inbound`]: takes mail of other hosts, in front of the mail system. `id_keys`: keys of the IDs in offers, and of
+//!   mail that leaves.
 //! - [`outbound`]: takes mail of the mail system, and sends it.
 //! - `clearing`: the contact with the agency. `metrics`: numbers for Prometheus.
 //!
@@ -20,6 +21,7 @@ use crate::config::gateway::Gateway;
 use crate::config::paths::{CliOverrides, PathsError, is_setuid};
 use crate::context::Context;
 use clearing::Clearing;
+use id_keys::IdKeys;
 use inbound::Inbound;
 use metrics::Metrics;
 use outbound::Outbound;
@@ -91,8 +93,11 @@ pub fn run(given: &CliOverrides, told: impl FnOnce(&str)) -> Result<(), GatewayE
     };
     let numbers = Arc::new(Metrics::new(Arc::clone(&bank)));
     let listen = |key, at: String| move |source| GatewayError::Listen { key, at, source };
-    let outbound = outbound.map(|settings| {
-        let begun = Outbound::begin(&settings, &name, &bank, &numbers);
+    // Mail that leaves is marked, so that reports about it are known.
+    let folder = bank.path().with_file_name("");
+    let keys = outbound.as_ref().map(|_| IdKeys::open(&folder, &id_keys::ENVELOPES).map(Arc::new)).transpose()?;
+    let outbound = outbound.zip(keys.as_ref()).map(|(settings, keys)| {
+        let begun = Outbound::begin(&settings, &name, &bank, keys, &numbers);
         begun.map_err(listen("outbound", settings.listen.to_string()))
     });
     let outbound = outbound.transpose()?;
@@ -102,7 +107,8 @@ pub fn run(given: &CliOverrides, told: impl FnOnce(&str)) -> Result<(), GatewayE
     }
     let clearing = Clearing::begin(given, clearing, is_known.map(|_| &bank), &numbers)?;
     let parts = || (&numbers, clearing.due());
-    let inbound = inbound.map(|settings| Inbound::begin(&settings, &name, &context, &bank, parts())).transpose()?;
+    let begin = |settings| Inbound::begin(&settings, &name, &context, &bank, keys.as_ref(), parts());
+    let inbound = inbound.map(begin).transpose()?;
     let endpoint = scraped.map(|address| {
         let begun = MetricsEndpoint::begin(address, Arc::clone(&numbers) as Arc<_>);
         begun.map_err(listen("metrics", address.to_string()))

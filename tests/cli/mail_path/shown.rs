@@ -21,7 +21,7 @@ fn shown_settings_are_a_configuration_that_means_the_same() {
         [serve]\nconnections = 9\npurge = \"0s\"\nrefresh = \"1d\"\nwatch = false\nmetrics = \"127.0.0.1:9465\"\n\
         [gateway]\nname = \"mx.x.example\"\n[gateway.inbound]\nlisten = \"0.0.0.0:25\"\ninner = \"127.0.0.1:10025\"\n\
         client_address = \"proxy\"\nprice = 3\nhelp = \"https://x.example/\"\nclose_unaware = true\n\
-        null_sender = \"refuse\"\nid_life = \"2h\"\nmeter_exposure = 9\nseal = \"/s\"\ncertificate = \"/c\"\nkey = \"/k\"\n\
+        null_sender = \"reports\"\nid_life = \"2h\"\nmeter_exposure = 9\nseal = \"/s\"\ncertificate = \"/c\"\nkey = \"/k\"\n\
         [gateway.outbound]\nlisten = \"unix:/o\"\nca = \"/a\"\nmax_price = 1\nmax_message = 2\nmax_day = 3\n\
         routes = { \"y.example\" = \"mx.y.example:25\", \"z.example\" = \"[::1]:26\" }\n";
     for text in [format!("addresses = [\"{ALICE}\"]"), all.to_owned()] {

@@ -1,5 +1,6 @@
 //! Tests of the session: bytes of a client and of an inner server in, bytes for both out.
 
+mod reports;
 mod sessions;
 
 use super::*;
@@ -15,7 +16,7 @@ pub(super) fn settings() -> Settings {
         largest: 10_000,
         help: "https://x.example/mail".into(),
         closes_unaware: false,
-        refuses_null: false,
+        null_sender: NullSender::Accept,
         has_tls: true,
         can_be_paid: true,
     }
@@ -170,6 +171,8 @@ struct Books {
     offers: Cell<u32>,
     /// ID to mailbox, message, and whether it was received.
     rows: RefCell<BTreeMap<String, (Address, Fingerprint, bool)>>,
+    /// Reports that were noted, and whether they were delivered.
+    reports: RefCell<Vec<(Report, bool)>>,
     log: RefCell<Vec<String>>,
     exposure: u64,
     is_full: bool,
@@ -265,6 +268,48 @@ impl Office for Books {
         self.say("refused", tokens);
         let mut rows = self.rows.borrow_mut();
         tokens.iter().for_each(|paid| drop(rows.remove(paid.id.as_str())));
+    }
+
+    fn report(
+        &self,
+        mailbox: &Address,
+        report: DeliveryReport,
+        message: Fingerprint,
+    ) -> Result<Result<Report, NoReport>, Away> {
+        let id = Serial::new(report.envelope_id.unwrap_or("none".into())).unwrap();
+        Ok(match id.as_str() {
+            "old" => Err(NoReport::Ended),
+            by if by.strip_prefix("by-") == Some(mailbox.local()) => {
+                Ok(Report { id, end: UnixTime(100), outcomes: report.outcomes, message })
+            }
+            _ => Err(NoReport::Foreign),
+        })
+    }
+
+    fn begin_report(&self, report: &Report) -> Result<Arrival, Away> {
+        let mut reports = self.reports.borrow_mut();
+        if self.is_away {
+            return Err(Away);
+        }
+        if let Some((_, is_delivered)) = reports.iter().find(|(it, _)| it.message == report.message) {
+            return Ok(if *is_delivered { Arrival::Received } else { Arrival::Again });
+        }
+        if reports.iter().any(|(it, _)| it.outcomes == report.outcomes) {
+            return Ok(Arrival::Double);
+        }
+        if self.is_full {
+            return Ok(Arrival::Full);
+        }
+        self.log.borrow_mut().push(format!("report {}", report.id));
+        reports.push((report.clone(), false));
+        Ok(Arrival::Fresh)
+    }
+
+    fn end_report(&self, report: &Report, is_delivered: bool) {
+        self.log.borrow_mut().push(format!("delivered {is_delivered}"));
+        let mut reports = self.reports.borrow_mut();
+        reports.retain(|(it, _)| it != report || is_delivered);
+        reports.iter_mut().filter(|(it, _)| it == report).for_each(|it| it.1 = is_delivered);
     }
 
     fn marks(&self, _raw: &[u8], tokens: &[&Paid], is_only: bool) -> Vec<u8> {

@@ -190,7 +190,7 @@ fn the_null_sender_pays_nothing() {
     assert_eq!((told.codes(), told.inner.messages.len()), (vec!["250", "250", "250", "354", "250"], 1));
     assert!(!told.client.contains("price="));
     let mut case = Case::new();
-    case.settings.refuses_null = true;
+    case.settings.null_sender = NullSender::Refuse;
     let told = case.run(&[to, "DATA\r\n"]);
     told.hears("550 5.7.1 <paid@x.example>: this mailbox takes no message without a sender\n554");
 }
@@ -357,7 +357,7 @@ const LINES: [&str; 15] = [
     "rcpt x",
 ];
 
-const PIECES: [&[u8]; 15] = [
+const PIECES: [&[u8]; 16] = [
     b"EHLO a\r\n",
     b"MAIL FROM:<a@y.example> EMSTAMP\r\n",
     b"RCPT TO:<paid@x.example>\r\n",
@@ -373,6 +373,7 @@ const PIECES: [&[u8]; 15] = [
     b"QUIT\r\n",
     b"RSET\r\n",
     b"RCPT TO:<bob@x.example>\r\n",
+    b"MAIL FROM:<>\r\n",
 ];
 
 proptest! {
@@ -392,9 +393,11 @@ proptest! {
     #[test]
     fn no_client_breaks_a_session(
         bytes in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40),
+        null_sender in prop::sample::select(&[NullSender::Reports, NullSender::Refuse][..]),
     ) {
         let parts: Vec<Vec<u8>> = bytes.iter().map(|it| it.to_vec()).collect();
-        let case = Case::new();
+        let mut case = Case::new();
+        case.settings.null_sender = null_sender;
         let said = b"220 inner\r\n".to_vec();
         let mut ends = Ends { parts, pieces: vec![], at: 0, sent: vec![], inner: case.inner, said, free: true };
         let _ = Session::new(&case.settings, &mut ends, &case.books).run(&case.introduction);

@@ -32,6 +32,8 @@ pub struct Envelope<'a> {
     /// The envelope sender; `None` for the null sender.
     pub sender: Option<&'a Address>,
     pub parameters: &'a MailParameters,
+    /// The ID by which a report about the message is known, unless the parameters have one.
+    pub id: Option<Serial>,
     /// Whether the header needs SMTPUTF8.
     pub is_utf8_header: bool,
     pub recipients: Vec<Recipient<'a>>,
@@ -352,6 +354,11 @@ impl<'a> Delivery<'a> {
         };
         if self.extensions.dsn {
             mail += &parameters.notifications;
+            if let Some(id) = self.envelope.id.as_ref().filter(|_| !parameters.has_envelope_id()) {
+                // The header suffices to know the message again.
+                mail += if parameters.has_return() { "" } else { " RET=HDRS" };
+                mail += &format!(" ENVID={id}");
+            }
         }
         if self.is_aware {
             mail = format!("{mail} {}", wire::KEYWORD);

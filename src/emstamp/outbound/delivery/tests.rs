@@ -27,6 +27,8 @@ struct Order {
     sender: &'static str,
     recipients: Vec<String>,
     parameters: &'static str,
+    /// The ID by which a report is known.
+    id: Option<&'static str>,
     message: &'static str,
     start_tls: bool,
     /// The ID of an earlier token, which is shown first.
@@ -39,7 +41,7 @@ impl Default for Order {
     fn default() -> Self {
         let recipients = ["b@y.example", "c@y.example"].map(str::to_owned).to_vec();
         let (sender, parameters, message) = ("a@x.example", "", "A: b\n\n.\n");
-        Self { sender, recipients, parameters, message, start_tls: false, earlier: None, most: 10 }
+        Self { sender, recipients, parameters, id: None, message, start_tls: false, earlier: None, most: 10 }
     }
 }
 
@@ -67,6 +69,7 @@ impl Order {
             host: "mx",
             sender: sender.as_ref(),
             parameters: &parameters,
+            id: self.id.map(|id| Serial::new(id).unwrap()),
             is_utf8_header: false,
             recipients: addresses.iter().map(|address| Recipient { address, notifications }).collect(),
             text: &text,
@@ -142,6 +145,20 @@ fn each_priced_recipient_is_paid_before_data() {
     assert_eq!(sent.written, [EHLO, ENVELOPE, "DATA\r\n", TEXT]);
     assert_eq!(sent.each, each(&[TAKEN, ("550 5.1.1", None)]));
     assert_eq!(sent.questions, []);
+}
+
+#[test]
+fn a_message_has_an_id_for_reports_where_they_are_offered() {
+    let dsn = ["220 x\r\n", "250-x\r\n250 DSN\r\n"];
+    for (parameters, expected) in [
+        ("", "MAIL FROM:<a@x.example> RET=HDRS ENVID=our\r\n"),
+        (" RET=FULL", "MAIL FROM:<a@x.example> RET=FULL ENVID=our\r\n"),
+        (" ENVID=e", "MAIL FROM:<a@x.example> ENVID=e\r\n"),
+    ] {
+        let order = Order { parameters, id: Some("our"), ..Order::default() };
+        assert_eq!(order.send(&dsn).written[1], expected);
+        assert_eq!(order.send(&["220 x\r\n", "250 x\r\n"]).written[1], "MAIL FROM:<a@x.example>\r\n");
+    }
 }
 
 #[test]

@@ -10,9 +10,10 @@ mod office;
 
 use super::GatewayError;
 use super::clearing::Due;
+use super::id_keys::IdKeys;
 use super::metrics::Metrics;
 use crate::bank::handle::Bank;
-use crate::config::gateway::{ClientAddress, GatewayInbound, NullSender};
+use crate::config::gateway::{ClientAddress, GatewayInbound};
 use crate::context::Context;
 use crate::emstamp::inbound::{Introduction, Session, Settings};
 use crate::ipc::peer::Peer;
@@ -48,12 +49,13 @@ impl Inbound {
         name: &str,
         context: &Context,
         bank: &Arc<Bank>,
+        envelope_keys: Option<&Arc<IdKeys>>,
         (numbers, due): (&Arc<Metrics>, Due),
     ) -> Result<Self, GatewayError> {
         let certificate = settings.tls.clone().map(|(certificate, key)| Files { certificate, key });
         let certificate = certificate.map(|files| RenewedCertificate::read(&files)).transpose();
         let certificate = certificate.map_err(|error| GatewayError::Inbound(format!("certificate: {error}")))?;
-        let books = Books::open(settings, context, bank, (numbers, due))?;
+        let books = Books::open(settings, context, bank, envelope_keys, (numbers, due))?;
         if !books.can_be_paid() {
             if settings.price > 0 {
                 let what =
@@ -67,7 +69,7 @@ impl Inbound {
             largest: settings.largest,
             help: settings.help.clone(),
             closes_unaware: settings.closes_unaware,
-            refuses_null: settings.null_sender == NullSender::Refuse,
+            null_sender: settings.null_sender,
             has_tls: certificate.is_some(),
             can_be_paid: books.can_be_paid(),
         };

@@ -15,15 +15,19 @@ use crate::context::Context;
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned;
 use crate::directory::signing_key::SigningKey;
+use crate::emstamp::envelope_id;
 use crate::emstamp::fate::Fate;
-use crate::emstamp::id::IdKey;
-use crate::emstamp::inbound::{Arrival, Away, Known, Office, Paid};
+use crate::emstamp::id::{IdError, IdKey};
+use crate::emstamp::inbound::{Arrival, Away, Known, NoReport, Office, Paid, Report};
 use crate::emstamp::token::{MeterFact, Payee, Payment, PaymentError, Priced, Receiver, examine_payment};
 use crate::emstamp::wire::{Offer, Pay};
 use crate::message::address::{Address, LocalCase};
+use crate::message::delivery_report::DeliveryReport;
+use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
 use crate::os::clock;
 use crate::server::diagnostics::log_stderr;
+use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::store::prices::Prices;
 use std::fmt::Display;
@@ -42,6 +46,8 @@ pub(super) struct Books {
     /// The bank's account, if an agency knows it.
     payee: Option<Payee>,
     keys: Option<IdKeys>,
+    /// Keys of the mail that leaves.
+    envelope_keys: Option<Arc<IdKeys>>,
     price: u64,
     /// What mailboxes ask otherwise.
     prices: Option<Prices>,
@@ -62,6 +68,7 @@ impl Books {
         settings: &GatewayInbound,
         context: &Context,
         bank: &Arc<Bank>,
+        envelope_keys: Option<&Arc<IdKeys>>,
         (numbers, due): (&Arc<Metrics>, Due),
     ) -> Result<Self, GatewayError> {
         let payee = match bank.payee() {
@@ -72,11 +79,12 @@ impl Books {
         let seal = settings.seal.as_deref().map(SigningKey::read_seal).transpose();
         let seal = seal.map_err(|error| GatewayError::Inbound(format!("seal: {error}")))?;
         let folder = bank.path().with_file_name("");
-        let keys = payee.as_ref().map(|_| IdKeys::open(&folder)).transpose()?;
+        let keys = payee.as_ref().map(|_| IdKeys::open(&folder, &id_keys::OFFERS)).transpose()?;
         Ok(Self {
             bank: Arc::clone(bank),
             payee,
             keys,
+            envelope_keys: envelope_keys.cloned(),
             price: settings.price,
             prices: settings.prices.clone().map(Prices::new),
             seal,
@@ -236,6 +244,33 @@ impl Office for Books {
 
     fn count(&self, fate: Fate, recipients: usize) {
         self.numbers.inbound.count(fate, recipients);
+    }
+
+    fn report(
+        &self,
+        mailbox: &Address,
+        report: DeliveryReport,
+        message: Fingerprint,
+    ) -> Result<Result<Report, NoReport>, Away> {
+        let keys = self.envelope_keys.as_ref().ok_or(Away)?;
+        let id = report.envelope_id.and_then(|id| Serial::new(id).ok());
+        let Some(id) = id else { return Ok(Err(NoReport::Foreign)) };
+        let now = clock::now();
+        let checked = keys.with(now, |keys| envelope_id::check(id.as_str(), keys, mailbox, now));
+        Ok(match checked.map_err(|error| away(&error))? {
+            Ok(end) => Ok(Report { id, end, outcomes: report.outcomes, message }),
+            Err(IdError::Foreign) => Err(NoReport::Foreign),
+            Err(IdError::Ended) => Err(NoReport::Ended),
+        })
+    }
+
+    fn begin_report(&self, report: &Report) -> Result<Arrival, Away> {
+        self.bank.begin_report(report.clone(), clock::now()).map_err(|error| away(&error))
+    }
+
+    fn end_report(&self, report: &Report, is_delivered: bool) {
+        // Where this fails, the report stays noted as one that may come again.
+        let _ = self.bank.end_report(report.clone(), is_delivered, clock::now()).map_err(|error| away(&error));
     }
 
     fn marks(&self, raw: &[u8], tokens: &[&Paid], is_only: bool) -> Vec<u8> {

@@ -4,10 +4,13 @@
 //! All servers are asked for their offers first, so that the payments of a message share one commit. The answers must be
 //! there before the mail system gives up: Postfix waits for 600 s.
 
+use super::super::id_keys::{self, IdKeys};
 use super::super::metrics::Metrics;
 use super::payments::{Bill, Payments};
 use crate::accounting::hash::Hash;
+use crate::emstamp::envelope_id;
 use crate::emstamp::fate::Fate;
+use crate::emstamp::id::IdKey;
 use crate::emstamp::outbound::answer::Answer;
 use crate::emstamp::outbound::delivery::{Delivery, Envelope, Question, Recipient};
 use crate::emstamp::outbound::lmtp;
@@ -15,9 +18,13 @@ use crate::message::address::Address;
 use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
 use crate::net::smtp::route::{Connected, RouteError, Server};
+use crate::os::clock;
+use crate::server::diagnostics::log_stderr;
 use crate::smtp::client::Conversation as _;
 use crate::smtp::client::text::Text;
+use crate::stamp::serial::Serial;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -38,6 +45,8 @@ pub(super) struct Dispatch {
     pub name: String,
     /// The server of each domain.
     pub servers: BTreeMap<String, Arc<Server>>,
+    /// Keys of the IDs of envelopes.
+    pub envelope_keys: Arc<IdKeys>,
     pub payments: Payments,
     /// Takes the payments of delivered messages.
     pub settle: Sender<Vec<Hash>>,
@@ -71,6 +80,7 @@ impl Dispatch {
                     recipients.iter().map(|it| Recipient { address: &it.address, notifications: &it.notifications });
                 let envelope = Envelope {
                     name: &self.name,
+                    id: message.sender.as_ref().and_then(|sender| self.envelope_id(sender)),
                     host: server.host(),
                     sender: message.sender.as_ref(),
                     parameters: &message.parameters,
@@ -102,6 +112,21 @@ impl Dispatch {
         let lost = || Answer::own(451, "4.3.0", "internal error of the gateway");
         let answer = |it: &lmtp::Recipient| answers.get(&it.address).cloned().unwrap_or_else(lost);
         message.recipients.iter().map(answer).collect()
+    }
+
+    /// Returns a new ID for the envelope of a message, by which a report about it is known.
+    fn envelope_id(&self, sender: &Address) -> Option<Serial> {
+        let now = clock::now();
+        let nonce = id_keys::nonce();
+        let id = nonce.and_then(|nonce| {
+            let issue = |keys: &[IdKey]| {
+                let key = keys.first().ok_or(io::ErrorKind::NotFound)?;
+                envelope_id::issue(key, nonce, now.plus(envelope_id::LIFE), sender).map_err(io::Error::other)
+            };
+            self.envelope_keys.with(now, issue)?
+        });
+        // Mail leaves without it, too.
+        id.map_err(|error| log_stderr(&format!("gateway: mail leaves without an ID for reports: {error}"))).ok()
     }
 
     /// Returns the servers with their recipients, each once.

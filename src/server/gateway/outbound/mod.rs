@@ -11,6 +11,7 @@ mod dispatch;
 mod payments;
 mod settlement;
 
+use super::id_keys::IdKeys;
 use super::metrics::Metrics;
 use crate::bank::handle::Bank;
 use crate::config::boundary::Listen;
@@ -54,6 +55,7 @@ impl Outbound {
         settings: &GatewayOutbound,
         name: &str,
         bank: &Arc<Bank>,
+        envelope_keys: &Arc<IdKeys>,
         numbers: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let verification = settings.verifies.then(|| {
@@ -85,6 +87,7 @@ impl Outbound {
         let dispatch = Dispatch {
             name: name.to_owned(),
             servers,
+            envelope_keys: Arc::clone(envelope_keys),
             payments: Payments::new(Arc::clone(bank), settings),
             settle: settlement.sender(),
             numbers: Arc::clone(numbers),
