@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// How long a licence must still last, in seconds: two days in which the agency may be away.
 const LICENSE_LEFT: i64 = 2 * 86_400;
 /// How long after its end a token may still come again with its message, in seconds.
-const GIVEN_UP: i64 = 5 * 86_400;
+pub(super) const GIVEN_UP: i64 = 5 * 86_400;
 /// Life of a licence, in days.
 const LICENSE_DAYS: u32 = 7;
 

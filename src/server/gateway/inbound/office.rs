@@ -1,7 +1,7 @@
 //! What the inbound gateway knows: prices, its keys, the meters of agencies, and the bank.
 
 use super::super::GatewayError;
-use super::super::clearing::Due;
+use super::super::clearing::{Due, GIVEN_UP};
 use super::super::id_keys::{self, IdKeys};
 use super::super::metrics::Metrics;
 use crate::accounting::bank::books::IncomingState;
@@ -205,6 +205,11 @@ impl Office for Books {
         };
         if payment.id != pay.id || copy_name(&payment.mailbox.canonical(), &payment.message.0) != row.copy {
             return Ok((Known::Other, None));
+        }
+        // The agency would soon not clear it any more: the sender pays by a new ID.
+        let is_open = matches!(row.state, IncomingState::Pending | IncomingState::Dropped);
+        if is_open && clock::now().since(row.until) > GIVEN_UP {
+            return Ok((Known::New, None));
         }
         // A token that was dropped is noted anew, so it must be the one that was examined.
         if row.state == IncomingState::Dropped && Hash::of(pay.token.as_str().as_bytes()) != row.token {
