@@ -258,6 +258,16 @@ pub fn faketime(when: &str) -> Command {
     command
 }
 
+/// Has a program follow the clock in a file, as `+6h`. (Not through faketime(1) itself, which would stay as a process
+/// between the test and the program.)
+pub fn follow_clock(command: &mut Command, clock: &Path) {
+    let mut preload = faketime("+0");
+    preload.args(["/bin/sh", "-c", "echo \"$LD_PRELOAD\""]).env_clear().env("PATH", "/usr/bin:/bin");
+    let library = run(&mut preload, b"").exits(0).text().trim().to_owned();
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", clock);
+    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
 /// A plain message with this Message-ID.
 pub fn letter(id: &str) -> Vec<u8> {
     format!(

@@ -121,7 +121,14 @@ impl Gateway {
 
 /// An agency, a gateway that pays, and one that is paid.
 pub(crate) fn sides(credits: u64) -> (Shop, Gateway, Gateway) {
-    let shop = Shop::open(credits, &["--key-rate", "0", "--address-rate", "0"]);
+    sides_of(Shop::open(credits, &RATES))
+}
+
+/// Arguments of an agency that is asked often.
+pub(crate) const RATES: [&str; 4] = ["--key-rate", "0", "--address-rate", "0"];
+
+/// A gateway that pays, and one that is paid, of this agency.
+pub(crate) fn sides_of(shop: Shop) -> (Shop, Gateway, Gateway) {
     let (payer, payee) = (Gateway::new(&shop, shop.address, shop.account, &shop.key), payee(&shop, shop.address));
     (shop, payer, payee)
 }

@@ -10,6 +10,8 @@ mod gateway_both;
 mod gateway_in;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 mod gateway_out;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+mod gateway_reports;
 mod ledger;
 mod log;
 mod service;

@@ -3,7 +3,7 @@
 
 use super::{Contest, Dice};
 use crate::support::resident::Resident;
-use crate::support::{ALICE, Home, Run, faketime, letter, run, stamped};
+use crate::support::{ALICE, Home, Run, follow_clock, letter, stamped};
 use mailstamp::time::UnixTime;
 use std::fs;
 
@@ -14,20 +14,12 @@ fn home() -> Home {
     home
 }
 
-/// The library that faketime(1) loads into a program.
-fn library() -> String {
-    let mut command = faketime("+0");
-    command.args(["/bin/sh", "-c", "echo \"$LD_PRELOAD\""]).env_clear().env("PATH", "/usr/bin:/bin");
-    run(&mut command, b"").exits(0).text().trim().to_owned()
-}
-
-/// Starts the daemon with a clock that follows the file `clock`. (Not through faketime(1) itself, which would stay as a
-/// process between the test and the daemon.)
+/// Starts the daemon with a clock that follows the file `clock`.
 fn with_clock(home: &Home, says: &str) -> Resident {
     fs::write(home.file("clock"), says).unwrap();
     let mut command = home.command();
-    command.env("LD_PRELOAD", library()).env("FAKETIME_TIMESTAMP_FILE", home.file("clock"));
-    Resident::begin(command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1"), home)
+    follow_clock(&mut command, &home.file("clock"));
+    Resident::begin(&mut command, home)
 }
 
 /// Promise 2, threats 7 and 18.

@@ -3,25 +3,29 @@
 //!
 //! - `steps`: either gateway is killed at each step of a payment.
 //! - `cost`: round trips and syncs of a payment.
+//! - `late`: retries hours and days later, and after a kill before the answer.
 //! - `python`: another implementation in place of either gateway.
 
 mod cost;
+mod late;
 mod python;
 mod steps;
 
 use crate::bank::{Gateway, balance, sides};
 use crate::gateway_out::Outgoing;
-use crate::support::is_soak;
 use crate::support::postfix::Postfix;
 use crate::support::programs::{Port, eventually_or};
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::shop::Shop;
 use crate::support::smtp::{self, Protocol};
 use crate::support::smtp_server::{Mode, SmtpServer};
+use crate::support::{follow_clock, is_soak};
 use mailstamp::os::clock;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 const BOXES: [&str; 3] = ["alice@y.example", "bob@y.example", "gone@y.example"];
 /// What each mailbox asks.
@@ -43,36 +47,57 @@ struct Hosts {
     limit: u64,
     outgoing: Option<Outgoing>,
     incoming: Option<Outgoing>,
+    /// What the hosts are made of beside.
+    more: More,
     _ports: [Port; 2],
+}
+
+/// More of two hosts.
+#[derive(Default)]
+struct More {
+    /// Lines of main.cf of the first Postfix, and of the second.
+    front: String,
+    behind: String,
+    /// Domains of the second host with ways of their own between the gateways.
+    ways: Vec<(&'static str, Proxy)>,
+    /// The file with the clock that both gateways follow.
+    clock: Option<PathBuf>,
 }
 
 impl Hosts {
     /// Hosts whose gateways run. The payer may spend so many credits.
     fn new(limit: u64) -> Self {
         let mut hosts = Self::idle(limit);
-        hosts.incoming = Some(Outgoing::start(&hosts.payee));
-        hosts.outgoing = Some(Outgoing::start(&hosts.payer));
+        hosts.run();
         hosts
     }
 
     /// Hosts whose gateways do not run yet.
     fn idle(limit: u64) -> Self {
-        let (shop, payer, payee) = sides(2 * limit);
+        Self::idle_of(sides(2 * limit), limit, &[], More::default())
+    }
+
+    /// Hosts of these sides, whose gateways do not run yet, with more domains of the second one.
+    fn idle_of(
+        (shop, payer, payee): (Shop, Gateway, Gateway),
+        limit: u64,
+        domains: &[&'static str],
+        mut more: More,
+    ) -> Self {
         payer.tells(&format!("license {limit}"));
         payee.tells("license 0");
         let entry = serde_json::to_vec(&shop.ledger().published(clock::now()).unwrap()).unwrap();
         payee.home.run(["trust", "add", "--replace", "-"], &entry).exits(0);
-        let directory = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
-        fs::write(payee.home.config().with_file_name("vendors").join("directory.json"), directory).unwrap();
-
         let target = SmtpServer::start(Mode::Take);
         let (host, port) = target.address().rsplit_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         let behind = Postfix::start_with(
             &format!(
-                "mydestination = y.example\nmyhostname = mx.y.example\nmydomain = y.example\n\
+                "mydestination = y.example {}\nmyhostname = mx.y.example\nmydomain = y.example\n\
                  local_transport = smtp:[{host}]:{port}\nmynetworks = 127.0.0.1/32\n\
                  smtpd_authorized_xclient_hosts = 127.0.0.1\n\
-                 smtpd_recipient_restrictions = check_recipient_access inline:{{gone@y.example=REJECT}}, permit\n"
+                 smtpd_recipient_restrictions = check_recipient_access inline:{{gone@y.example=REJECT}}, permit\n{}",
+                domains.join(" "),
+                more.behind
             ),
             "smtp unix - - n - - smtp\n",
         );
@@ -87,21 +112,46 @@ impl Hosts {
             payee.home.file("prices")
         ));
         let between = Proxy::new(ports[0].number());
+        more.ways = domains.iter().map(|domain| (*domain, Proxy::new(ports[0].number()))).collect();
+        let ways = [("y.example", &between)].into_iter().chain(more.ways.iter().map(|(domain, way)| (*domain, way)));
+        let routes: String =
+            ways.map(|(domain, way)| format!("\"{domain}\" = \"127.0.0.1:{}\"\n", way.port())).collect();
         payer.home.configure(&format!(
             "addresses = [\"postmaster@x.example\"]\n[gateway]\nname = \"out.x.example\"\n[gateway.outbound]\n\
              listen = \"inet:127.0.0.1:{}\"\ntls = \"off\"\nmax_message = 1000\nmax_day = {limit}\n\
-             [gateway.outbound.routes]\n\
-             \"y.example\" = \"127.0.0.1:{}\"\n",
-            ports[1].number(),
-            between.port()
+             [gateway.outbound.routes]\n{routes}",
+            ports[1].number()
         ));
         let front = Postfix::start(&format!(
             "default_transport = lmtp:inet:127.0.0.1:{}\nlmtp_destination_recipient_limit = 1000\n\
-             initial_destination_concurrency = 20\n",
-            ports[1].number()
+             initial_destination_concurrency = 20\n{}",
+            ports[1].number(),
+            more.front
         ));
-        let (outgoing, incoming) = (None, None);
-        Self { shop, payer, payee, front, target, behind, between, inner, limit, outgoing, incoming, _ports: ports }
+        let (outgoing, incoming, _ports) = (None, None, ports);
+        let hosts =
+            Self { shop, payer, payee, front, target, behind, between, inner, limit, outgoing, incoming, more, _ports };
+        hosts.learn();
+        hosts
+    }
+
+    /// Tells the payee what the agency's directory says now.
+    fn learn(&self) {
+        let directory = self.shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
+        fs::write(self.payee.home.config().with_file_name("vendors").join("directory.json"), directory).unwrap();
+    }
+
+    /// Starts both gateways.
+    fn run(&mut self) {
+        self.incoming = Some(Outgoing::start_as(&self.payee, self.command(&self.payee)));
+        self.outgoing = Some(Outgoing::start_as(&self.payer, self.command(&self.payer)));
+    }
+
+    /// The program with the home of a side, and with the clock of its gateway.
+    fn command(&self, side: &Gateway) -> Command {
+        let mut command = side.home.command();
+        self.more.clock.iter().for_each(|clock| follow_clock(&mut command, clock));
+        command
     }
 
     /// Kills the gateway that pays, and starts it again.
