@@ -265,8 +265,8 @@ pub enum PaymentError {
 }
 
 /// Examines a payment for an ID that was not used before: the signature under the licensed key, then the claims, the
-/// recipient, the value, and the ID. `meter` is asked once, for the licence that the token's footer names. Returns which
-/// of the recipients it pays, with its claims.
+/// recipient, the value, and the ID. Where the licence is not listed, the ID alone is looked at. `meter` is asked once, for
+/// the licence that the token's footer names. Returns which of the recipients it pays, with its claims.
 ///
 /// The message is compared later ([`Payment::message`]). A used ID is recognised before, by the used log alone.
 ///
@@ -281,7 +281,8 @@ pub fn examine_payment(
     let meter = match meter(&issuer) {
         MeterFact::Known(meter) => meter,
         MeterFact::UnknownAgency => return Err(PaymentError::Agency(issuer.vendor().to_owned())),
-        MeterFact::Unlisted => return Err(PaymentError::Unlisted),
+        // A licence that has ended is not listed, too: where the ID has ended, the client pays anew.
+        MeterFact::Unlisted => return Err(ended(token, receiver).map_or(PaymentError::Unlisted, PaymentError::Id)),
         MeterFact::Conflict | MeterFact::Stale => return Err(PaymentError::Directory),
     };
     if !meter.key.verify(token, Purpose::Meter) {
@@ -314,6 +315,13 @@ pub fn examine_payment(
         return Err(PaymentError::OverLimit { given: credits, limit: meter.limit });
     }
     Ok((at, payment))
+}
+
+/// Returns what is wrong with the ID that a token names, without a look at its signature.
+fn ended(token: &Token, receiver: &Receiver<'_>) -> Option<IdError> {
+    let payment = Payment::read(token.payload()).ok()?;
+    let recipient = receiver.recipients.iter().find(|it| *it.mailbox == payment.mailbox)?;
+    check(&payment.id, receiver.id_keys, &payment.mailbox, recipient.price, receiver.now).err()
 }
 
 #[cfg(test)]

@@ -120,6 +120,11 @@ fn only_the_licensed_meter_of_the_agency_pays() {
     ] {
         assert_eq!(with(fact), Err(error));
     }
+    // The agency does not list a licence that has ended: a retry would wait for ever.
+    let old = Payment { id: id_of(&alice(), PRICE, NOW.plus(-1)), expires: NOW.plus(-1), ..payment() };
+    let token = old.sign(&license(), &key()).unwrap();
+    let ended = Err(PaymentError::Id(IdError::Ended));
+    assert_eq!(examined(&token, &old.id, PRICE, MeterFact::Unlisted), ended);
     // Another agency's licence pays nothing into an account of this one.
     let elsewhere = Issuer::new("other.example", "m7").unwrap();
     let token = payment().sign(&elsewhere, &key()).unwrap();

@@ -155,7 +155,7 @@ fn a_late_retry_is_paid_once_and_delivered_once() {
     hosts.front.flush_until("no licence", waits, || hosts.logs());
     hosts.bank(&hosts.payer, "license 1000");
     hosts.bank(&hosts.payee, "license 0");
-    // The agency looks every ten seconds whether its directory is to change.
+    // The agency looks every ten seconds whether its directory is to change. The old licence is not listed any more.
     at("+181h");
     hosts.learn();
     hosts.leaves("weeks@w.example");
