@@ -3,6 +3,7 @@
 //!
 //! Unknown members are ignored, so that later versions may add some. Known members must be well formed.
 
+use crate::accounting::hash::Hash;
 use crate::accounting::money::Price;
 use crate::emstamp::token::Meter;
 use crate::stamp::serial::Serial;
@@ -135,8 +136,19 @@ pub struct SignedDirectory {
     pub issued: String,
     /// Time after which it is stale (RFC 3339).
     pub expires: String,
+    /// The edition before it; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousEdition>,
     /// The vendors it lists.
     pub vendors: Vec<VendorEntry>,
+}
+
+/// The edition before another, as that one names it: so editions are a chain, and a rewritten one is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousEdition {
+    pub version: u64,
+    /// SHA-256 over its payload.
+    pub hash: Hash,
 }
 
 /// Content of a file of the folder `vendors/`.

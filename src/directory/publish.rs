@@ -2,9 +2,10 @@
 //! for the keys: the command reads the last publication and writes the next one.
 
 use super::dns_records::{self, KeyIndex};
-use super::document::{Document, KeyEntry, LogEntry, SignedDirectory, Status, VendorEntry};
+use super::document::{Document, KeyEntry, LogEntry, PreviousEdition, SignedDirectory, Status, VendorEntry};
 use super::key_directory::{LONGEST, LONGEST_FILE};
 use super::signing_key::SigningKey;
+use crate::accounting::hash::Hash;
 use crate::accounting::money::Price;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::{Purpose, Token};
@@ -99,15 +100,23 @@ pub struct Publication {
     pub zone: String,
 }
 
+/// An edition that was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edition {
+    pub content: SignedDirectory,
+    /// SHA-256 over its payload, by which the next edition names it.
+    pub hash: Hash,
+}
+
 /// Parses the last publication from its document.
 ///
 /// # Errors
 /// [`EditionError`] when it is not a publication.
-pub fn read(text: &str) -> Result<SignedDirectory, EditionError> {
+pub fn read(text: &str) -> Result<Edition, EditionError> {
     let foreign = || EditionError::Foreign("this vendor".to_owned());
     let Document::Signed { directory, .. } = serde_json::from_str(text)? else { return Err(foreign()) };
     let token = Token::parse_document(&directory, LONGEST).map_err(|_| foreign())?;
-    Ok(serde_json::from_slice(token.payload())?)
+    Ok(Edition { content: serde_json::from_slice(token.payload())?, hash: Hash::of(token.payload()) })
 }
 
 /// Builds the next publication after `last`, signed by each of `signers`.
@@ -118,7 +127,7 @@ pub fn read(text: &str) -> Result<SignedDirectory, EditionError> {
 /// # Errors
 /// [`EditionError`] when it would contradict itself, or the last one.
 pub fn next(
-    last: Option<SignedDirectory>,
+    last: Option<Edition>,
     signers: &[&SigningKey],
     changes: &Changes,
     now: UnixTime,
@@ -129,7 +138,8 @@ pub fn next(
     if let Some(other) = signers.iter().find(|signer| signer.issuer.vendor() != vendor) {
         return Err(EditionError::Vendors(vendor, other.issuer.vendor().to_owned()));
     }
-    let (version, mut vendors) = last.map_or((0, Vec::new()), |last| (last.version, last.vendors));
+    let previous = last.as_ref().map(|last| PreviousEdition { version: last.content.version, hash: last.hash });
+    let (version, mut vendors) = last.map_or((0, Vec::new()), |last| (last.content.version, last.content.vendors));
     let mut own = match vendors.iter().position(|entry| entry.vendor == vendor) {
         Some(at) => vendors.remove(at),
         None if vendors.is_empty() => VendorEntry { vendor: vendor.clone(), ..VendorEntry::default() },
@@ -155,6 +165,7 @@ pub fn next(
         version: version.saturating_add(1).max(u64::try_from(now.0).unwrap_or(0)).max(changes.version),
         issued: now.to_string(),
         expires: expires.to_string(),
+        previous,
         vendors,
     };
     sign(vendor, content, signers)
@@ -276,7 +287,7 @@ mod tests {
     }
 
     fn next_after(
-        last: Option<SignedDirectory>,
+        last: Option<Edition>,
         signers: &[SigningKey],
         changes: &Changes,
     ) -> Result<Publication, EditionError> {
@@ -292,6 +303,10 @@ mod tests {
         let changes = Changes { verify_only: vec!["a".into()], ..Changes::default() };
         let two = next_after(Some(read(&one.document).unwrap()), &[signer("b", 2), signer("a", 1)], &changes).unwrap();
         assert_eq!(two.content.version, 1_800_000_001);
+        assert_eq!(one.content.previous, None);
+        let Document::Signed { directory, .. } = serde_json::from_str(&one.document).unwrap() else { panic!() };
+        let hash = Hash::of(Token::parse_document(&directory, LONGEST).unwrap().payload());
+        assert_eq!(two.content.previous, Some(PreviousEdition { version: 1_800_000_000, hash }));
         let own = &two.content.vendors[0];
         let keys: Vec<_> = own.keys.iter().map(|key| (key.kid.as_str(), key.status)).collect();
         assert_eq!(keys, [("a", Status::VerifyOnly), ("b", Status::Active)]);
@@ -307,15 +322,15 @@ mod tests {
         let one = next_after(None, &[signer("a", 1), signer("b", 2)], &Changes::default()).unwrap();
         let changes =
             Changes { revoke_keys: vec![("a".into(), Some(NOW))], verify_only: vec!["a".into()], ..Changes::default() };
-        let two = next_after(Some(one.content), &[signer("b", 2), signer("a", 1)], &changes).unwrap();
+        let two = next_after(Some(read(&one.document).unwrap()), &[signer("b", 2), signer("a", 1)], &changes).unwrap();
         assert!(
             matches!(serde_json::from_str(&two.document).unwrap(), Document::Signed { also, .. } if also.is_empty())
         );
         let again = Changes { verify_only: vec!["a".into()], ..Changes::default() };
-        let three = next_after(Some(two.content), &[signer("b", 2)], &again).unwrap();
+        let three = next_after(Some(read(&two.document).unwrap()), &[signer("b", 2)], &again).unwrap();
         assert_eq!(three.content.vendors[0].keys[0].status, Status::Revoked);
         assert!(matches!(
-            next_after(Some(three.content), &[signer("a", 1)], &Changes::default()),
+            next_after(Some(read(&three.document).unwrap()), &[signer("a", 1)], &Changes::default()),
             Err(EditionError::Revoked(_))
         ));
     }
@@ -324,7 +339,7 @@ mod tests {
     fn contradictions_are_refused() {
         let one = next_after(None, &[signer("a", 1)], &Changes::default()).unwrap();
         let refused = |signers: &[SigningKey], changes: &Changes| {
-            next_after(Some(one.content.clone()), signers, changes).unwrap_err()
+            next_after(Some(read(&one.document).unwrap()), signers, changes).unwrap_err()
         };
         assert!(matches!(refused(&[signer("a", 2)], &Changes::default()), EditionError::OtherKey(_)));
         assert!(matches!(refused(&[], &Changes::default()), EditionError::NoKey));
@@ -354,7 +369,8 @@ mod tests {
         };
         let changes =
             Changes { ledger: Some(ledger), ended_serials: vec!["s1".into(), "s3".into()], ..Changes::default() };
-        let two = next_after(Some(one.content), &[signer("c", 3), signer("b", 2)], &changes).unwrap();
+        let last = read(&one.document).unwrap();
+        let two = next_after(Some(last), &[signer("c", 3), signer("b", 2)], &changes).unwrap();
         let own = &two.content.vendors[0];
         let keys: Vec<_> = own.keys.iter().map(|key| (key.kid.as_str(), key.status, key.not_after.is_some())).collect();
         let expected = [("b", Status::VerifyOnly, true), ("a", Status::Revoked, false), ("c", Status::Active, false)];

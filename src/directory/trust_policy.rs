@@ -248,6 +248,7 @@ mod tests {
             version,
             issued: NOW.to_string(),
             expires: NOW.plus(86_400).to_string(),
+            previous: None,
             vendors: vec![entry(keys)],
         };
         let footer = format!(r#"{{"iss":"v.example","kid":"{kid}"}}"#);

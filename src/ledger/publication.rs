@@ -7,8 +7,8 @@ use super::model::{KeyRecord, License};
 use super::ops;
 use super::rejection::Rejection;
 use crate::accounting::event::KeyState;
-use crate::directory::document::{KeyEntry, MeterEntry, SignedDirectory, Status, VendorEntry};
-use crate::directory::publish::{self, Changes, EditionError, Publication};
+use crate::directory::document::{KeyEntry, MeterEntry, Status, VendorEntry};
+use crate::directory::publish::{self, Changes, Edition, EditionError, Publication};
 use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::time::UnixTime;
 use std::cmp::Reverse;
@@ -38,7 +38,7 @@ impl Ledger {
     /// [`LedgerError::Edition`] for one that readers would reject, and others.
     pub fn edition(
         &self,
-        last: Option<&SignedDirectory>,
+        last: Option<&Edition>,
         changes: &Changes,
         now: UnixTime,
         expires: UnixTime,

@@ -20,7 +20,13 @@ fn entry(vendor: &str, keys: Vec<KeyEntry>) -> VendorEntry {
 }
 
 fn signed(vendor: &str, seed: u8, version: u64, expires: &str, vendors: Vec<VendorEntry>) -> String {
-    let edition = SignedDirectory { version, issued: "2026-01-01T00:00:00Z".into(), expires: expires.into(), vendors };
+    let edition = SignedDirectory {
+        version,
+        issued: "2026-01-01T00:00:00Z".into(),
+        expires: expires.into(),
+        previous: None,
+        vendors,
+    };
     let footer = format!(r#"{{"iss":"{vendor}","kid":"a"}}"#);
     let payload = serde_json::to_vec(&edition).unwrap();
     secret(seed).sign(&payload, footer.as_bytes(), Purpose::Directory).as_str().to_owned()

@@ -2,6 +2,7 @@
 //!
 //! The files of whole days are read, so the vendor learns at most on which days the stamps were sold.
 
+use super::editions::KnownEdition;
 use super::place::checkpoint;
 use super::state::{AcceptedStamp, LogState};
 use super::{Head, date, day_of};
@@ -30,6 +31,10 @@ pub enum Problem {
     File(LogError),
     /// A stamp that was accepted is not in the log.
     Missing { serial: String, stamp: AcceptedStamp, day: Option<u32> },
+    /// An edition of the directory that does not continue a known one, and the editions between.
+    Forked { known: Box<KnownEdition>, now: Box<KnownEdition>, between: Vec<(u64, String)> },
+    /// An edition of the directory cannot be read, so that the chain is not verified.
+    Unread { version: u64, problem: SourceError },
     /// A stamp is in the log with another value.
     Value { serial: String, accepted: u64, logged: u64 },
 }
@@ -46,13 +51,15 @@ impl Problem {
             Self::File(_) => "changed",
             Self::Missing { .. } => "not-logged",
             Self::Value { .. } => "other-value",
+            Self::Forked { .. } => "directory-forked",
+            Self::Unread { .. } => "unreadable",
         }
     }
 
     /// Returns whether it is only that a file cannot be read now.
     #[must_use]
     pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::File(LogError::Read { problem: SourceError::Unread(_), .. }))
+        matches!(self, Self::Unread { .. } | Self::File(LogError::Read { problem: SourceError::Unread(_), .. }))
     }
 }
 
@@ -76,6 +83,14 @@ impl std::fmt::Display for Problem {
                     Some(day) => write!(f, " of {}: the vendor sold a stamp that it did not book", date(*day)),
                     None => f.write_str(": the vendor sold a stamp that it did not book"),
                 }
+            }
+            Self::Forked { known, now, .. } => write!(
+                f,
+                "the directory was rewritten: version {} does not continue version {}, which was signed before",
+                now.version, known.version
+            ),
+            Self::Unread { version, problem } => {
+                write!(f, "version {version} of the directory, which is between two that are known: {problem}")
             }
             Self::Value { serial, accepted, logged } => {
                 write!(f, "stamp {serial} was accepted for {accepted} credits, and the log has it with {logged}")

@@ -2,6 +2,7 @@
 //! its user, or the vendor (mailstamp-log(5)).
 
 use super::check::Problem;
+use super::editions::{self, KnownEdition};
 use crate::config::file;
 use crate::os;
 use serde_json::json;
@@ -31,7 +32,8 @@ pub fn write(above: &Path, problem: &Problem, found: &Found<'_>) -> io::Result<P
     let about = match problem {
         Problem::Missing { serial, .. } | Problem::Value { serial, .. } => format!("-{serial}"),
         Problem::Split { other, .. } => format!("-{}", other.checkpoint.size),
-        Problem::RolledBack { .. } | Problem::File(_) => String::new(),
+        Problem::Forked { now, .. } => format!("-{}", now.version),
+        Problem::RolledBack { .. } | Problem::File(_) | Problem::Unread { .. } => String::new(),
     };
     let folder = above.join(format!("{}-{}{about}", found.vendor, problem.word()));
     let mut texts = BTreeMap::new();
@@ -39,27 +41,36 @@ pub fn write(above: &Path, problem: &Problem, found: &Found<'_>) -> io::Result<P
         Problem::Missing { serial, day, .. } => (Some(serial), *day),
         Problem::Value { serial, .. } => (Some(serial), None),
         Problem::Split { one, other } => {
-            texts.insert("checkpoint", one.note.to_string());
-            texts.insert("checkpoint.other", other.note.to_string());
+            texts.insert("checkpoint".to_owned(), one.note.to_string());
+            texts.insert("checkpoint.other".to_owned(), other.note.to_string());
             (None, None)
         }
         Problem::RolledBack { known, served } => {
-            texts.insert("checkpoint", served.note.to_string());
-            texts.insert("checkpoint.other", known.note.to_string());
+            texts.insert("checkpoint".to_owned(), served.note.to_string());
+            texts.insert("checkpoint.other".to_owned(), known.note.to_string());
             (None, None)
         }
-        Problem::File(_) => (None, None),
+        Problem::Forked { known, now, between } => {
+            let document = |edition: &KnownEdition| format!("{}\n", json!({ "directory": edition.directory }));
+            texts.insert("directory.json".to_owned(), document(now));
+            texts.insert("directory.other.json".to_owned(), document(known));
+            for (version, text) in between {
+                texts.insert(format!("editions/{}", editions::file_name(*version)), text.clone());
+            }
+            (None, None)
+        }
+        Problem::File(_) | Problem::Unread { .. } => (None, None),
     };
     let about = json!({
         "vendor": found.vendor, "key": found.key, "problem": problem.word(), "text": problem.to_string(),
         "serial": serial, "day": day,
     });
-    texts.insert("problem.json", format!("{about:#}\n"));
-    if let Some(directory) = found.directory {
-        texts.insert("directory.json", format!("{}\n", json!({ "directory": directory })));
+    texts.insert("problem.json".to_owned(), format!("{about:#}\n"));
+    if let Some(directory) = found.directory.filter(|_| !texts.contains_key("directory.json")) {
+        texts.insert("directory.json".to_owned(), format!("{}\n", json!({ "directory": directory })));
     }
     if let Some(stamp) = found.stamp {
-        texts.insert("stamp", format!("{stamp}\n"));
+        texts.insert("stamp".to_owned(), format!("{stamp}\n"));
     }
     for (path, bytes) in found.files {
         let path = folder.join(path);
@@ -68,7 +79,9 @@ pub fn write(above: &Path, problem: &Problem, found: &Found<'_>) -> io::Result<P
     }
     os::make_folder(&folder, 0o700)?;
     for (name, text) in texts {
-        file::replace(&folder.join(name), &text)?;
+        let path = folder.join(name);
+        os::make_folder(os::above(&path), 0o700)?;
+        file::replace(&path, &text)?;
     }
     Ok(folder)
 }

@@ -4,9 +4,11 @@
 //!
 //! - [`check`] compares heads, and looks for the stamps that were accepted here.
 //! - [`monitor`] reads every leaf.
+//! - [`editions`] follows the chain of the directories.
 //! - [`evidence`] writes what a third person needs to see a problem.
 
 pub mod check;
+pub mod editions;
 pub mod evidence;
 pub mod monitor;
 pub mod place;

@@ -27,6 +27,19 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Returns the place of another folder beside this one.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        match self {
+            Self::Web(address) => Self::Web(
+                address.rsplit_once('/').map_or_else(|| address.clone(), |(above, _)| format!("{above}/{name}")),
+            ),
+            Self::Folder(folder) => Self::Folder(folder.join("..").join(name)),
+        }
+    }
+}
+
 impl FromStr for Place {
     type Err = Infallible;
 

@@ -1,6 +1,7 @@
 //! What is kept of a vendor's log: its key, the last checkpoint that was verified, how far stamps were looked up, and
 //! which were not found. One file for each vendor in the folder `logs` of the state.
 
+use super::editions::KnownEdition;
 use crate::config::file::{self, FileError};
 use crate::os::{self, file_lock};
 use crate::time::UnixTime;
@@ -20,6 +21,9 @@ pub struct LogState {
     pub key: String,
     /// The last verified checkpoint, signed.
     pub checkpoint: String,
+    /// The newest edition of the vendor's directory that was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<KnownEdition>,
     /// The first leaf of each day, as far as leaves were read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub days: BTreeMap<u32, u64>,
@@ -52,6 +56,7 @@ impl LogState {
         Self {
             key: key.to_owned(),
             checkpoint: String::new(),
+            edition: None,
             days: BTreeMap::new(),
             read: None,
             checked: UnixTime(0),

@@ -143,10 +143,10 @@ fn what_is_published_at_the_same_time_comes_one_after_the_other() {
         }
     });
     let text = fs::read_to_string(home.file("public/.well-known/digital-stamp")).unwrap();
-    let last = mailstamp::directory::publish::read(&text).unwrap();
+    let last = mailstamp::directory::publish::read(&text).unwrap().content;
     assert!(last.version >= before + 8, "{} after {before}", last.version);
     assert_eq!(last.vendors[0].revoked.iter().collect::<Vec<_>>(), serials.iter().collect::<Vec<_>>());
     publish(&home, &["a"], &["--ended-serial", "s3"]);
     let text = fs::read_to_string(home.file("public/.well-known/digital-stamp")).unwrap();
-    assert_eq!(mailstamp::directory::publish::read(&text).unwrap().vendors[0].revoked.len(), 7);
+    assert_eq!(mailstamp::directory::publish::read(&text).unwrap().content.vendors[0].revoked.len(), 7);
 }

@@ -40,7 +40,7 @@ pub fn publish_as(home: &Home, vendor: &str, folder: &str, kids: &[&str], more: 
 /// The version of the edition in the folder `public`.
 pub fn version(home: &Home) -> u64 {
     let text = fs::read_to_string(home.file("public/.well-known/digital-stamp")).unwrap();
-    mailstamp::directory::publish::read(&text).unwrap().version
+    mailstamp::directory::publish::read(&text).unwrap().content.version
 }
 
 /// The user's list of sources.

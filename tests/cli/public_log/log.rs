@@ -1,7 +1,7 @@
 //! A public log in a folder, made with the library's parts as a vendor would, honest or not.
 
 use data_encoding::BASE64URL_NOPAD;
-use mailstamp::directory::document::{LogEntry, SignedDirectory, VendorEntry};
+use mailstamp::directory::document::{LogEntry, VendorEntry};
 use mailstamp::directory::publish::{self, Changes};
 use mailstamp::directory::signing_key::SigningKey;
 use mailstamp::stamp::serial::Serial;
@@ -14,7 +14,7 @@ use mailstamp::transparency::origin;
 use mailstamp::transparency::tile::Tile;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// The vendor of these logs.
@@ -22,7 +22,8 @@ pub const VENDOR: &str = "stamps.example";
 
 /// A log whose files are in a folder.
 pub struct LogFolder {
-    folder: TempDir,
+    _folder: TempDir,
+    path: PathBuf,
     key: NoteKey,
     leaves: Vec<Leaf>,
 }
@@ -36,7 +37,8 @@ impl LogFolder {
     /// An empty log with the key of this seed.
     pub fn with_key(seed: u8) -> Self {
         let key = NoteKey::from_random(&origin(VENDOR), &[seed; 32]).unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), key, leaves: Vec::new() }
+        let folder = tempfile::tempdir().unwrap();
+        Self { path: folder.path().join("log"), _folder: folder, key, leaves: Vec::new() }
     }
 
     /// The same log in another folder, as it is now.
@@ -48,7 +50,7 @@ impl LogFolder {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     /// Adds leaves of a day: kind, serial and value.
@@ -106,12 +108,14 @@ pub fn serial(at: UnixTime, number: u32) -> String {
     Serial::from_random(bytes).as_str().to_owned()
 }
 
-/// The vendor's directory, signed with this key, which names the log's head.
-pub fn directory(key: &Path, log: &LogFolder) -> String {
+/// The vendor's directory after this one, signed with this key, which names the log's head and a shop.
+pub fn directory(key: &Path, log: &LogFolder, last: Option<&str>, shop: &str) -> String {
     let signer = SigningKey::read(key).unwrap();
     let entry = LogEntry { vkey: log.vkey(), checkpoint: log.head().to_string() };
     let own = VendorEntry { vendor: VENDOR.to_owned(), log: Some(Box::new(entry)), ..VendorEntry::default() };
-    let now = UnixTime(4_000_000_000);
-    let last = SignedDirectory { version: 1, issued: now.to_string(), expires: now.to_string(), vendors: vec![own] };
-    publish::next(Some(last), &[&signer], &Changes::default(), UnixTime(1_790_000_000), now).unwrap().document
+    let now = UnixTime(1_790_000_000);
+    let end = UnixTime(4_000_000_000);
+    let last = last.map(|last| publish::read(last).unwrap());
+    let changes = Changes { ledger: Some(own), buy: Some(shop.to_owned()), ..Changes::default() };
+    publish::next(last, &[&signer], &changes, now, end).unwrap().document
 }

@@ -72,7 +72,7 @@ fn publish(home: &Home, log: &LogFolder) {
 }
 
 fn publish_as(home: &Home, log: &LogFolder, name: &str) {
-    let text = directory(&home.key(VENDOR, "2026q4"), log);
+    let text = directory(&home.key(VENDOR, "2026q4"), log, None, "https://v.example/");
     fs::write(home.file(".config/mailstamp/vendors").join(name), text).unwrap();
 }
 
@@ -396,4 +396,59 @@ fn a_hundred_thousand_stamps_are_checked_day_by_day_for_little_more_than_their_f
     let first = check(&home, log.path(), &[]).exits(0).text();
     assert_eq!(first, format!("{VENDOR}: 100,008 leaves, 100,008 new; 0 stamps found\n"));
     monitor(&home, log.path(), &[]).exits(0);
+}
+
+#[test]
+fn a_directory_that_does_not_continue_the_last_one_is_found_and_proven() {
+    let home = Home::new();
+    let log = honest(&[]);
+    let next_for = |shop: &str, last: Option<&str>| directory(&home.key(VENDOR, "2026q4"), &log, last, shop);
+    let next = |last: Option<&str>| next_for("https://one.example/", last);
+    let place = |text: &str| fs::write(home.file(".config/mailstamp/vendors/log.json"), text).unwrap();
+    let version = |text: &str| mailstamp::directory::publish::read(text).unwrap().content.version;
+    let first = next(None);
+    place(&first);
+    check(&home, log.path(), &[]).exits(0);
+    // The next one names the first. Of three more the one between is needed.
+    let second = next(Some(&first));
+    place(&second);
+    check(&home, log.path(), &[]).exits(0);
+    let third = next(Some(&second));
+    let fourth = next(Some(&third));
+    place(&fourth);
+    let missing = check(&home, log.path(), &[]).exits(69);
+    let sentence =
+        format!("version {} of the directory, which is between two that are known: it is missing", version(&third));
+    assert!(missing.stderr.contains(&sentence), "{}", missing.stderr);
+    let editions = log.path().join("../digital-stamp-editions");
+    fs::create_dir_all(&editions).unwrap();
+    fs::write(editions.join(format!("{}.json", version(&third))), &third).unwrap();
+    check(&home, log.path(), &[]).exits(0);
+    // A later one that leaves out the fourth, and one that leaves out all.
+    let (mut fork, mut anew) = (next_for("https://two.example/", Some(&third)), next_for("https://two.example/", None));
+    while version(&fork) <= version(&fourth) {
+        let other = next(Some(&fork));
+        fs::write(editions.join(format!("{}.json", version(&fork))), &fork).unwrap();
+        fork = other;
+    }
+    while version(&anew) <= version(&fourth) {
+        fs::write(editions.join(format!("{}.json", version(&anew))), &anew).unwrap();
+        anew = next(Some(&anew));
+    }
+    for text in [fork, anew] {
+        place(&text);
+        let found = check(&home, log.path(), &[]).exits(65);
+        let sentence = format!(
+            "the directory was rewritten: version {} does not continue version {}, which was signed before",
+            version(&text),
+            version(&fourth)
+        );
+        assert!(found.stderr.contains(&sentence), "{}", found.stderr);
+        let folder = evidence(&home, &format!("{VENDOR}-directory-forked-{}", version(&text)));
+        let proven = verify(&home, &folder).exits(0).text();
+        assert_eq!(proven, format!("{VENDOR} signed two directories of which neither continues the other\n"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+    place(&fourth);
+    check(&home, log.path(), &[]).exits(0);
 }

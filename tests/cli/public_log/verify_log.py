@@ -110,6 +110,23 @@ if problem["problem"] in ("split-view", "rolled-back"):
     else:
         assert head_root(size) == head and root_at(other, size) != other_head
     print(f"{vendor} signed two heads: {size} and {other} leaves")
+elif problem["problem"] == "directory-forked":
+    known = json.loads((folder / "directory.other.json").read_text())["directory"]
+    token(known, url(paserk.split(".")[2]), b"digital-stamp-directory")
+    known_payload = url(known.split(".")[2])[:-64]
+    known_version, now = json.loads(known_payload)["version"], directory
+    assert now["version"] >= known_version
+    while now.get("previous", {"version": 0})["version"] > known_version:
+        earlier = json.loads((folder / f"editions/{now['previous']['version']}.json").read_text())["directory"]
+        payload = url(earlier.split(".")[2])[:-64]
+        assert sha(payload).hex() == now["previous"]["hash"]
+        now = json.loads(payload)
+    before = now.get("previous", {"version": 0, "hash": ""})
+    if now["version"] == known_version:
+        assert now != json.loads(known_payload)
+    else:
+        assert before != {"version": known_version, "hash": sha(known_payload).hex()}
+    print(f"{vendor} signed two directories of which neither continues the other")
 elif problem["problem"] == "not-logged":
     stamp = (folder / "stamp").read_text().strip()
     kid = json.loads(url(stamp.split(".")[3]))["kid"]

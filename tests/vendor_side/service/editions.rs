@@ -48,7 +48,7 @@ impl Town {
         thread::sleep(Duration::from_millis(1_100));
         self.shop.kill_and_restart();
         let text = self.shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
-        let says = publish::read(&text).unwrap();
+        let says = publish::read(&text).unwrap().content;
         (text, says)
     }
 

@@ -8,6 +8,7 @@ use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::public_log::check::{Accepted, Checked, Problem, check};
+use crate::directory::public_log::editions;
 use crate::directory::public_log::evidence::{self, Found};
 use crate::directory::public_log::place::{Place, Recorder};
 use crate::directory::public_log::state::{self, AcceptedStamp, LogState};
@@ -111,8 +112,10 @@ struct Report {
 /// Checks one log, and keeps its state.
 fn one(vendor: &Vendor, place: &Place, logs: &Path, stamps: &Accepted, now: UnixTime) -> Result<Report, Failure> {
     let mut known = known(vendor, logs)?;
-    let checked =
+    let forked = editions::check(&vendor.logs, &mut known.edition, place);
+    let mut checked =
         check((&vendor.name, &vendor.key), vendor.heads.clone(), (&place.to_string(), place), &mut known, stamps, now);
+    checked.problems.splice(0..0, forked);
     if !known.checkpoint.is_empty() {
         state::write(logs, &vendor.name, &known).map_err(|error| logs::failure(&error))?;
     }
@@ -165,7 +168,7 @@ fn keep_evidence(
         let found = Found {
             vendor: &vendor.name,
             key: &vendor.key.to_string(),
-            directory: vendor.directory.as_deref(),
+            directory: vendor.logs.first().map(|log| log.directory.as_str()),
             files: &recorder.files.borrow(),
             stamp: stamp.map(String::as_str),
         };

@@ -4,7 +4,7 @@ use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT
 use crate::config::paths::Paths;
 use crate::directory::pinned;
 use crate::directory::public_log::state::StateError;
-use crate::directory::public_log::{Head, named};
+use crate::directory::public_log::{Head, NamedLog, named};
 use crate::time::UnixTime;
 use crate::transparency::note::{KeyKind, VerifierKey};
 use crate::transparency::origin;
@@ -16,8 +16,8 @@ pub struct Vendor {
     pub key: VerifierKey,
     /// The heads that its directories name.
     pub heads: Vec<Head>,
-    /// A directory that names the key: a token.
-    pub directory: Option<String>,
+    /// The directories that name the log.
+    pub logs: Vec<NamedLog>,
 }
 
 /// Returns these vendors, or all trusted ones whose directories name a log.
@@ -55,7 +55,7 @@ pub fn vendors(places: &Paths, names: &[String], now: UnixTime) -> Result<Vec<Ve
                 Failure::new(DATA, format!("{name}: the head of its log in the directory from {}: {error}", log.from))
             })?);
         }
-        vendors.push(Vendor { name: name.clone(), key, heads, directory: Some(first.directory.clone()) });
+        vendors.push(Vendor { name: name.clone(), key, heads, logs });
     }
     Ok(vendors)
 }

@@ -13,7 +13,8 @@ use crate::config::paths::CliOverrides;
 use crate::directory::document::{Document, SignedDirectory, VendorEntry};
 use crate::directory::key_directory::LONGEST_FILE;
 use crate::directory::public_folder::PublicFolder;
-use crate::directory::publish::{self, Changes, EditionError, Publication};
+use crate::directory::public_log::editions;
+use crate::directory::publish::{self, Changes, Edition, EditionError, Publication};
 use crate::directory::signing_key::SigningKey;
 use crate::directory::trust_policy;
 use crate::os::clock;
@@ -147,7 +148,7 @@ fn from_ledger(
 fn next_in(
     out: &Path,
     vendor: &str,
-    make: impl FnOnce(Option<SignedDirectory>) -> Result<Publication, Failure>,
+    make: impl FnOnce(Option<Edition>) -> Result<Publication, Failure>,
 ) -> Result<u8, Failure> {
     let _lock =
         PublicFolder::lock(out).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
@@ -161,6 +162,8 @@ fn next_in(
         Err(error) => return Err(Failure::new(NO_INPUT, error)),
     };
     let edition = make(last)?;
+    editions::keep(&out.join(".well-known"), edition.content.version, &edition.document)
+        .map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
     // Written first: the next version is counted from it.
     write(&document, &edition.document)?;
     write(&out.join(".well-known/digital-stamp"), &edition.document)?;

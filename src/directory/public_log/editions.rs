@@ -1,0 +1,149 @@
+//! Chain of a vendor's directories: each edition names the one before by its hash. Who kept one edition sees whether a
+//! later one continues it.
+
+use super::NamedLog;
+use super::check::Problem;
+use super::place::Place;
+use crate::accounting::hash::Hash;
+use crate::config::file;
+use crate::directory::document::SignedDirectory;
+use crate::directory::key_directory::{LONGEST, LONGEST_FILE};
+use crate::directory::publish;
+use crate::stamp::token::Token;
+use crate::transparency::reader::{Source, SourceError};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Folder of the editions, beside that of the log.
+pub const FOLDER: &str = "digital-stamp-editions";
+/// Editions that a vendor keeps.
+const KEPT: usize = 400;
+/// Most editions that are read between two known ones.
+const STEPS: usize = 1_000;
+
+/// An edition of which a check knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownEdition {
+    pub version: u64,
+    pub hash: Hash,
+    /// The directory: a token.
+    pub directory: String,
+}
+
+/// Returns the name of an edition's file in its folder.
+#[must_use]
+pub fn file_name(version: u64) -> String {
+    format!("{version}.json")
+}
+
+/// Keeps an edition in its folder below `well_known`, so that readers can follow the chain. Removes the oldest of more
+/// than 400: a reader who checks once a day needs few.
+///
+/// # Errors
+/// The system's.
+pub fn keep(well_known: &Path, version: u64, document: &str) -> io::Result<()> {
+    let folder = well_known.join(FOLDER);
+    file::replace(&folder.join(file_name(version)), document)?;
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        versions.extend(name.and_then(|name| name.parse::<u64>().ok()).filter(|kept| *kept < version));
+    }
+    versions.sort_unstable_by(|one, other| other.cmp(one));
+    for old in versions.into_iter().skip(KEPT - 1) {
+        // What another publisher has just removed is gone as well.
+        let _ = fs::remove_file(folder.join(file_name(old)));
+    }
+    Ok(())
+}
+
+/// Checks that the directories belong to one chain, together with the edition that was known before. Remembers the
+/// newest one when they do.
+pub fn check(logs: &[NamedLog], known: &mut Option<KnownEdition>, place: &Place) -> Vec<Problem> {
+    let mut editions: Vec<(KnownEdition, SignedDirectory)> =
+        logs.iter().filter_map(|log| edition(&log.directory)).collect();
+    editions.sort_by_key(|(edition, _)| edition.version);
+    let mut last = known.clone();
+    for (edition, content) in editions {
+        if let Some(before) = &last
+            && let Err(problem) = follows(before, &edition, content, place)
+        {
+            return vec![problem];
+        }
+        if last.as_ref().is_none_or(|last| last.version < edition.version) {
+            last = Some(edition);
+        }
+    }
+    *known = last;
+    Vec::new()
+}
+
+/// Parses a directory whose signature was verified.
+fn edition(directory: &str) -> Option<(KnownEdition, SignedDirectory)> {
+    let token = Token::parse_document(directory, LONGEST).ok()?;
+    let content: SignedDirectory = serde_json::from_slice(token.payload()).ok()?;
+    let hash = Hash::of(token.payload());
+    Some((KnownEdition { version: content.version, hash, directory: directory.to_owned() }, content))
+}
+
+/// Checks that an edition is the known one, an older one, or continues it: goes back from edition to edition.
+fn follows(
+    known: &KnownEdition,
+    edition: &KnownEdition,
+    mut content: SignedDirectory,
+    place: &Place,
+) -> Result<(), Problem> {
+    let mut between = Vec::new();
+    let fork = |between| Problem::Forked { known: Box::new(known.clone()), now: Box::new(edition.clone()), between };
+    if edition.version < known.version || edition == known {
+        return Ok(());
+    }
+    if edition.version == known.version {
+        return if edition.hash == known.hash { Ok(()) } else { Err(fork(between)) };
+    }
+    for _ in 0..STEPS {
+        let Some(previous) = content.previous.filter(|previous| previous.version >= known.version) else {
+            return Err(fork(between));
+        };
+        if previous.version == known.version {
+            return if previous.hash == known.hash { Ok(()) } else { Err(fork(between)) };
+        }
+        let unread = |problem| Problem::Unread { version: previous.version, problem };
+        let text = read(place, previous.version).map_err(unread)?;
+        let earlier = publish::read(&text).ok().filter(|earlier| earlier.hash == previous.hash);
+        // An edition that cannot be had is no proof of another history.
+        let earlier = earlier.ok_or_else(|| unread(SourceError::Unread("it is another edition".to_owned())))?;
+        between.push((previous.version, text));
+        content = earlier.content;
+    }
+    Err(Problem::Unread {
+        version: content.version,
+        problem: SourceError::Unread(format!("more than {STEPS} editions are between")),
+    })
+}
+
+fn read(place: &Place, version: u64) -> Result<String, SourceError> {
+    let longest = usize::try_from(LONGEST_FILE).unwrap_or(usize::MAX);
+    let bytes = place.beside(FOLDER).get(&file_name(version), longest)?;
+    String::from_utf8(bytes).map_err(|_| SourceError::Unread("it is not UTF-8".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_editions_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        fs::write(folder.path().join(FOLDER).join("notes"), "").unwrap();
+        for version in 1..=402 {
+            keep(folder.path(), version, "{}").unwrap();
+        }
+        let exists = |name: &str| folder.path().join(FOLDER).join(name).exists();
+        assert_eq!(["notes", "2.json", "3.json", "402.json"].map(exists), [true, false, true, true]);
+    }
+}
