@@ -46,18 +46,39 @@ pub fn file_name(version: u64) -> String {
 pub fn keep(well_known: &Path, version: u64, document: &str) -> io::Result<()> {
     let folder = well_known.join(FOLDER);
     file::replace(&folder.join(file_name(version)), document)?;
-    let mut versions = Vec::new();
-    for entry in fs::read_dir(&folder)? {
-        let name = entry?.file_name();
-        let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
-        versions.extend(name.and_then(|name| name.parse::<u64>().ok()).filter(|kept| *kept < version));
-    }
+    let mut versions = versions(&folder)?;
+    versions.retain(|kept| *kept < version);
     versions.sort_unstable_by(|one, other| other.cmp(one));
     for old in versions.into_iter().skip(KEPT - 1) {
         // What another publisher has just removed is gone as well.
         let _ = fs::remove_file(folder.join(file_name(old)));
     }
     Ok(())
+}
+
+/// Returns the newest edition that is kept below `well_known`.
+///
+/// # Errors
+/// The system's.
+pub fn newest(well_known: &Path) -> io::Result<Option<String>> {
+    let folder = well_known.join(FOLDER);
+    let Some(version) = versions(&folder)?.into_iter().max() else { return Ok(None) };
+    fs::read_to_string(folder.join(file_name(version))).map(Some)
+}
+
+/// Returns the versions of the editions in a folder.
+fn versions(folder: &Path) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut versions = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        versions.extend(name.and_then(|name| name.parse::<u64>().ok()));
+    }
+    Ok(versions)
 }
 
 /// Checks that the directories belong to one chain, together with the edition that was known before. Remembers the
@@ -144,6 +165,8 @@ mod tests {
             keep(folder.path(), version, "{}").unwrap();
         }
         let exists = |name: &str| folder.path().join(FOLDER).join(name).exists();
+        assert_eq!(newest(folder.path()).unwrap().as_deref(), Some("{}"));
+        assert_eq!(newest(&folder.path().join("none")).unwrap(), None);
         assert_eq!(["notes", "2.json", "3.json", "402.json"].map(exists), [true, false, true, true]);
     }
 }

@@ -19,7 +19,7 @@ fn ask(shop: &Shop, path: &str) -> http::Answer {
 /// The log that the directory of the shop names.
 fn named(shop: &Shop) -> Option<LogEntry> {
     let text = ask(shop, "/.well-known/digital-stamp").is(200).text();
-    publish::read(&text).unwrap().vendors[0].log.as_deref().cloned()
+    publish::read(&text).unwrap().content.vendors[0].log.as_deref().cloned()
 }
 
 #[test]

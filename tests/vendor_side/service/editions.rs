@@ -126,6 +126,15 @@ fn what_the_ledger_knows_is_published_and_no_edition_goes_back() {
     town.vendor(&["publish", "--buy", "https://stamps.example/"]);
     let second = town.refresh();
     assert!(second.version > first.version, "{} after {}", second.version, first.version);
+    // The command continues the chain of the shop, which serves every edition.
+    let previous = second.previous.unwrap();
+    assert_eq!(previous.version, first.version);
+    let path = format!("/.well-known/digital-stamp-editions/{}.json", first.version);
+    let kept = town.shop.ask("GET", &path, &Value::Null).is(200).text();
+    assert_eq!(publish::read(&kept).unwrap(), publish::Edition { content: first, hash: previous.hash });
+    for other in ["1.json", "00.json", "x.json", "..%2fdigital-stamp"] {
+        town.shop.ask("GET", &format!("/.well-known/digital-stamp-editions/{other}"), &Value::Null).is(404);
+    }
     let own = &second.vendors[0];
     assert_eq!(own.buy.as_deref(), Some("https://stamps.example/"));
     assert_eq!(own.prices[0].parts().1, 500);

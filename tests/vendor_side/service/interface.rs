@@ -320,7 +320,7 @@ fn the_directory_is_that_of_the_ledger_until_another_is_published() {
     // The public log is published at the start, and named in the directory then.
     let answer = eventually("a directory with the log", || {
         let answer = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200);
-        publish::read(&answer.text()).unwrap().vendors[0].log.is_some().then_some(answer)
+        publish::read(&answer.text()).unwrap().content.vendors[0].log.is_some().then_some(answer)
     });
     let tag = answer.field("etag").unwrap().to_owned();
     let ask = |known: &str| {

@@ -158,7 +158,8 @@ fn next_in(
             let last = publish::read(&text);
             Some(last.map_err(|error| Failure::new(DATA, format!("{}: {error}", document.display())))?)
         }
-        Err(error) if error.is_absent() => None,
+        // The shop may have published before.
+        Err(error) if error.is_absent() => newest(out)?,
         Err(error) => return Err(Failure::new(NO_INPUT, error)),
     };
     let edition = make(last)?;
@@ -171,6 +172,14 @@ fn next_in(
     let SignedDirectory { version, expires, .. } = edition.content;
     output::line(&format!("{vendor}: version {version}, good until {expires}, in {}", out.display()))?;
     Ok(0)
+}
+
+/// Returns the newest edition that is kept in the folder.
+fn newest(out: &Path) -> Result<Option<Edition>, Failure> {
+    let folder = out.join(".well-known");
+    let wrong = |code, error: &dyn std::fmt::Display| Failure::new(code, format!("{}: {error}", folder.display()));
+    let text = editions::newest(&folder).map_err(|error| wrong(NO_INPUT, &error))?;
+    text.map(|text| publish::read(&text)).transpose().map_err(|error| wrong(DATA, &error))
 }
 
 impl From<EditionError> for Failure {

@@ -3,9 +3,12 @@
 //! the ledger, as `vendor publish` would.
 
 use crate::directory::document::VendorEntry;
-use crate::directory::publish::Changes;
+use crate::directory::public_folder::PublicFolder;
+use crate::directory::public_log::editions;
+use crate::directory::publish::{self, Changes};
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
+use crate::server::diagnostics::warn_stderr;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::Unauthenticated;
 use crate::server::vendor_http::error::Problem;
@@ -69,6 +72,18 @@ pub async fn well_known(
     Ok(response)
 }
 
+/// Makes the edition after the newest one in the published folder, and keeps it there.
+fn next(ledger: &Ledger, public: &Path, changes: &Changes, now: UnixTime) -> Result<String, String> {
+    let folder = public.join(".well-known");
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
+    let _lock = PublicFolder::lock(public).map_err(|error| wrong(&error))?;
+    let last = editions::newest(&folder).map_err(|error| wrong(&error))?;
+    let last = last.map(|text| publish::read(&text)).transpose().map_err(|error| wrong(&error))?;
+    let next = ledger.edition(last.as_ref(), changes, now, now.plus(GOOD)).map_err(|error| error.to_string())?;
+    editions::keep(&folder, next.content.version, &next.document).map_err(|error| wrong(&error))?;
+    Ok(next.document)
+}
+
 impl DirectoryCache {
     /// Builds the document anew at the next request, if something changed.
     pub fn look_again(&self) {
@@ -96,7 +111,17 @@ impl DirectoryCache {
             Some(made) => made.text.clone(),
             None => {
                 let changes = Changes { buy: service.origin().text.clone(), log, ..Changes::default() };
-                ledger.edition(None, &changes, now, now.plus(GOOD)).map_err(failed)?.document
+                match next(ledger, &public, &changes, now) {
+                    Ok(text) => text,
+                    // An edition that is not kept must not be served: the next one could not name it.
+                    Err(error) => match last.as_ref() {
+                        Some(made) => {
+                            warn_stderr(&error);
+                            made.text.clone()
+                        }
+                        None => return Err(error),
+                    },
+                }
             }
         };
         let at = last.as_ref().filter(|made| made.text == text).map_or(now, |made| made.at);
