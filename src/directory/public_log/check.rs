@@ -2,10 +2,10 @@
 //!
 //! The files of whole days are read, so the vendor learns at most on which days the stamps were sold.
 
-use super::editions::KnownEdition;
 use super::place::checkpoint;
+use super::problem::Problem;
 use super::state::{AcceptedStamp, LogState};
-use super::{Head, date, day_of};
+use super::{Head, day_of};
 use crate::accounting::serial_derivation;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
@@ -19,85 +19,6 @@ use std::collections::BTreeMap;
 pub const GRACE: i64 = 2 * super::DAY;
 /// Days after a stamp's own in which its leaf is looked for, too: a vendor's clock may have gone back.
 const LATER: u32 = 7;
-
-/// Something that an honest vendor does not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// Two signed heads of which neither continues the other.
-    Split { one: Box<Head>, other: Box<Head> },
-    /// The log is smaller than a head that was signed.
-    RolledBack { known: Box<Head>, served: Box<Head> },
-    /// A file is missing, or is not the one of the tree.
-    File(LogError),
-    /// A stamp that was accepted is not in the log.
-    Missing { serial: String, stamp: AcceptedStamp, day: Option<u32> },
-    /// An edition of the directory that does not continue a known one, and the editions between.
-    Forked { known: Box<KnownEdition>, now: Box<KnownEdition>, between: Vec<(u64, String)> },
-    /// An edition of the directory cannot be read, so that the chain is not verified.
-    Unread { version: u64, problem: SourceError },
-    /// A stamp is in the log with another value.
-    Value { serial: String, accepted: u64, logged: u64 },
-}
-
-impl Problem {
-    /// Returns the word for it in JSON.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Split { .. } => "split-view",
-            Self::RolledBack { .. } => "rolled-back",
-            Self::File(LogError::Read { .. }) => "unreadable",
-            Self::File(LogError::Cut { .. }) => "cut",
-            Self::File(_) => "changed",
-            Self::Missing { .. } => "not-logged",
-            Self::Value { .. } => "other-value",
-            Self::Forked { .. } => "directory-forked",
-            Self::Unread { .. } => "unreadable",
-        }
-    }
-
-    /// Returns whether it is only that a file cannot be read now.
-    #[must_use]
-    pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::Unread { .. } | Self::File(LogError::Read { problem: SourceError::Unread(_), .. }))
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Split { one, other } => write!(
-                f,
-                "two signed heads contradict each other: {} with {} leaves, {} with {} leaves",
-                one.from, one.checkpoint.size, other.from, other.checkpoint.size
-            ),
-            Self::RolledBack { known, served } => write!(
-                f,
-                "the log was rolled back: {} has {} leaves, and the head of {} has {}",
-                served.from, served.checkpoint.size, known.from, known.checkpoint.size
-            ),
-            Self::File(error) => error.fmt(f),
-            Self::Missing { serial, stamp, day } => {
-                write!(f, "stamp {serial}, accepted on {}, is not in the log", date(day_of(stamp.accepted)))?;
-                match day {
-                    Some(day) => write!(f, " of {}: the vendor sold a stamp that it did not book", date(*day)),
-                    None => f.write_str(": the vendor sold a stamp that it did not book"),
-                }
-            }
-            Self::Forked { known, now, .. } => write!(
-                f,
-                "the directory was rewritten: version {} does not continue version {}, which was signed before",
-                now.version, known.version
-            ),
-            Self::Unread { version, problem } => {
-                write!(f, "version {version} of the directory, which is between two that are known: {problem}")
-            }
-            Self::Value { serial, accepted, logged } => {
-                write!(f, "stamp {serial} was accepted for {accepted} credits, and the log has it with {logged}")
-            }
-        }
-    }
-}
 
 /// Result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

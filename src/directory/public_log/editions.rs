@@ -2,8 +2,9 @@
 //! later one continues it.
 
 use super::NamedLog;
-use super::check::Problem;
 use super::place::Place;
+use super::problem::Problem;
+use super::state::KnownEdition;
 use crate::accounting::hash::Hash;
 use crate::config::file;
 use crate::directory::document::SignedDirectory;
@@ -11,7 +12,6 @@ use crate::directory::key_directory::{LONGEST, LONGEST_FILE};
 use crate::directory::publish;
 use crate::stamp::token::Token;
 use crate::transparency::reader::{Source, SourceError};
-use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -22,15 +22,6 @@ pub const FOLDER: &str = "digital-stamp-editions";
 const KEPT: usize = 400;
 /// Most editions that are read between two known ones.
 const STEPS: usize = 1_000;
-
-/// An edition of which a check knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownEdition {
-    pub version: u64,
-    pub hash: Hash,
-    /// The directory: a token.
-    pub directory: String,
-}
 
 /// Returns the name of an edition's file in its folder.
 #[must_use]

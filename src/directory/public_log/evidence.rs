@@ -1,8 +1,9 @@
 //! Evidence of a problem, as a folder with copies of what was read: a third person can verify it without this program,
 //! its user, or the vendor (mailstamp-log(5)).
 
-use super::check::Problem;
-use super::editions::{self, KnownEdition};
+use super::editions;
+use super::problem::Problem;
+use super::state::KnownEdition;
 use crate::config::file;
 use crate::os;
 use serde_json::json;

@@ -12,6 +12,7 @@ pub mod editions;
 pub mod evidence;
 pub mod monitor;
 pub mod place;
+pub mod problem;
 pub mod state;
 
 use super::cache::{self, Accepted, CacheError};

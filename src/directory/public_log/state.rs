@@ -1,7 +1,7 @@
 //! What is kept of a vendor's log: its key, the last checkpoint that was verified, how far stamps were looked up, and
 //! which were not found. One file for each vendor in the folder `logs` of the state.
 
-use super::editions::KnownEdition;
+use crate::accounting::hash::Hash;
 use crate::config::file::{self, FileError};
 use crate::os::{self, file_lock};
 use crate::time::UnixTime;
@@ -35,6 +35,15 @@ pub struct LogState {
     /// Stamps that were not found, by their serials.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, AcceptedStamp>,
+}
+
+/// An edition of which a check knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownEdition {
+    pub version: u64,
+    pub hash: Hash,
+    /// The directory: a token.
+    pub directory: String,
 }
 
 /// A stamp that was accepted here.

@@ -7,10 +7,11 @@ use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILA
 use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::paths::{CliOverrides, Paths};
-use crate::directory::public_log::check::{Accepted, Checked, Problem, check};
+use crate::directory::public_log::check::{Accepted, Checked, check};
 use crate::directory::public_log::editions;
 use crate::directory::public_log::evidence::{self, Found};
 use crate::directory::public_log::place::{Place, Recorder};
+use crate::directory::public_log::problem::Problem;
 use crate::directory::public_log::state::{self, AcceptedStamp, LogState};
 use crate::log::syslog::{self, Severity};
 use crate::log::verdict_log::{Entry, VerdictLog};
