@@ -11,11 +11,12 @@ use crate::vendor_api::meters::{MeterReceipt, RECEIPT_MAX};
 use redb::ReadableTable as _;
 
 impl Bank {
-    /// Returns what is known of the token with this ID, if it came before.
-    pub fn incoming(&self, id: &str) -> Result<Option<Incoming>, BankError> {
+    /// Returns what is known of the tokens with these IDs that came before, in the same order.
+    pub fn incoming(&self, ids: &[&str]) -> Result<Vec<Option<Incoming>>, BankError> {
         self.read(|tx| {
-            let row = tx.open_table(schema::INCOMING)?.get(id)?;
-            row.map(|row| schema::from_json(row.value())).transpose()
+            let rows = tx.open_table(schema::INCOMING)?;
+            let row = |id: &&str| rows.get(*id)?.map(|row| schema::from_json(row.value())).transpose();
+            ids.iter().map(row).collect()
         })
     }
 

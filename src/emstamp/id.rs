@@ -23,6 +23,7 @@ const MAC_LEN: usize = 16;
 const CONTEXT: &[u8] = b"emstamp-id\0";
 
 /// Key of a server's IDs, of one kind, which all servers of a domain share. It is wiped from memory when dropped.
+#[derive(Clone)]
 pub struct IdKey([u8; 32]);
 
 /// An ID is not one of this server's for this mailbox at this price, or it has ended.

@@ -2,9 +2,8 @@
 
 use super::super::fate::Fate;
 use super::inner::is_accepted;
-use super::{Arrival, End, Known, NullSender, Office, Recipient, Session, Transaction, Wires, hello};
+use super::{Arrival, End, NullSender, Office, Recipient, Session, Transaction, Wires, hello};
 use super::{IDLE_COMMANDS_MAX, RECIPIENTS_MAX};
-use crate::emstamp::token::{PaymentError, Priced};
 use crate::emstamp::wire::{self, Pay, Verdict};
 use crate::message::address::Address;
 use crate::smtp::client::reply::ServerReply;
@@ -32,7 +31,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
     /// Answers a command.
     pub(super) fn command(&mut self, line: &str) -> Result<(), End> {
         if self.settings.can_be_paid && Pay::is_verb(line) {
-            return self.pay(line);
+            return self.pays(line);
         }
         if is_verb(line, "MAIL") {
             return self.mail(line);
@@ -163,7 +162,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
                     group.push(named);
                 }
             }
-            if self.next_is_recipient() {
+            if self.next_begins(b"RCPT ") {
                 line = self.next_line()?;
             }
         }
@@ -174,10 +173,10 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
         self.transaction.as_ref().map_or(0, |it| it.recipients.len())
     }
 
-    /// Returns whether the next line has begun to come, and is RCPT.
-    fn next_is_recipient(&self) -> bool {
+    /// Returns whether the next line has come and begins with this word.
+    pub(super) fn next_begins(&self, word: &[u8; 5]) -> bool {
         let unread = self.buffer.get(self.begin..).unwrap_or_default();
-        unread.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"RCPT ")) && unread.contains(&b'\n')
+        unread.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(word)) && unread.contains(&b'\n')
     }
 
     /// Asks the inner server for recipients, and answers each.
@@ -284,64 +283,6 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             Some(Err(_)) => self.reply(&away()),
         }
         Ok(())
-    }
-
-    /// Answers EMST.
-    fn pay(&mut self, line: &str) -> Result<(), End> {
-        match self.verdict(line) {
-            Err(_) => {
-                self.reply(&away());
-                Ok(())
-            }
-            Ok(verdict) => {
-                let reply = verdict.reply();
-                if reply.code >= 500 {
-                    return self.refuse(&reply);
-                }
-                self.reply(&reply);
-                Ok(())
-            }
-        }
-    }
-
-    fn verdict(&mut self, line: &str) -> Result<Verdict, super::Away> {
-        let Some(transaction) = self.transaction.as_mut().filter(|it| it.is_aware && !it.recipients.is_empty()) else {
-            return Ok(Verdict::Misplaced);
-        };
-        let pay = match Pay::parse(line) {
-            Ok(pay) => pay,
-            Err(error) => return Ok(Verdict::Line(error)),
-        };
-        let is_open = |it: &&Recipient| it.price > 0 && it.paid.is_none() && !it.is_dropped;
-        let open = || transaction.recipients.iter().filter(is_open);
-        let priced: Vec<Priced<'_>> =
-            open().filter_map(|it| Some(Priced { mailbox: it.mailbox.as_ref()?, price: it.price })).collect();
-        // A used ID is known before its end, its signature and its licence are looked at.
-        let (paid, verdict) = match self.office.known(&pay)? {
-            (Known::Other, _) => return Ok(Verdict::Used),
-            (Known::Again, Some(paid)) if priced.iter().any(|it| *it.mailbox == paid.mailbox) => (paid, Verdict::Again),
-            (Known::Again, Some(_)) => return Ok(Verdict::Refused(PaymentError::Mailbox)),
-            _ => match self.office.examine(&pay, &priced)? {
-                Ok(paid) => (paid, Verdict::Paid),
-                Err(error) => return Ok(Verdict::Refused(error)),
-            },
-        };
-        if verdict == Verdict::Paid {
-            // Those of one message count together.
-            let others = transaction.recipients.iter().filter_map(|it| it.paid.as_ref());
-            let others: u64 = others.filter(|it| it.license == paid.license).map(|it| it.credits).sum();
-            let exposed = self.office.exposure(&paid.license)?.saturating_add(others).saturating_add(paid.credits);
-            if exposed > paid.max_exposure {
-                self.office.is_full();
-                return Ok(Verdict::Exposed);
-            }
-        }
-        let mut recipients = transaction.recipients.iter_mut();
-        let mailbox = Some(&paid.mailbox);
-        if let Some(it) = recipients.find(|it| is_open(&&**it) && it.mailbox.as_ref() == mailbox) {
-            it.paid = Some(paid);
-        }
-        Ok(verdict)
     }
 }
 

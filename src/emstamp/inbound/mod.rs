@@ -17,6 +17,7 @@ mod commands;
 mod data;
 mod hello;
 mod inner;
+mod pays;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -152,9 +153,9 @@ pub trait Office {
     /// # Errors
     /// [`Away`], or why it is not accepted.
     fn examine(&self, pay: &Pay, recipients: &[Priced<'_>]) -> Result<Result<Paid, PaymentError>, Away>;
-    /// Returns what is known of the token's ID, by the mailbox and the message that the token names, and what it pays
+    /// Returns what is known of each token's ID, by the mailbox and the message that the token names, and what it pays
     /// if it is taken again as it is. Its signature was verified when the ID was used first.
-    fn known(&self, pay: &Pay) -> Result<(Known, Option<Paid>), Away>;
+    fn known(&self, pays: &[&Pay]) -> Result<Vec<(Known, Option<Paid>)>, Away>;
     /// Returns the credits of a licence that are not cleared.
     fn exposure(&self, license: &Issuer) -> Result<u64, Away>;
     /// Notes tokens before their message is handed on.

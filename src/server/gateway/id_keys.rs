@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::{Zeroize as _, Zeroizing};
 
 const DAY: i64 = 86_400;
@@ -51,7 +51,8 @@ pub(super) struct IdKeys {
 #[derive(Debug, Default)]
 struct Kept {
     begins: Vec<UnixTime>,
-    keys: Vec<IdKey>,
+    /// Shared with those who use them, who then need not hold the lock.
+    keys: Arc<Vec<IdKey>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,17 +91,20 @@ impl IdKeys {
             random::fill(&mut *bytes)?;
             let old = kept.begins.iter().filter(|begin| now.since(**begin) < self.kind.kept).count();
             kept.begins.truncate(old);
-            kept.keys.truncate(old);
             kept.begins.insert(0, now);
-            kept.keys.insert(0, IdKey::from_random(&bytes));
+            let keys = Arc::make_mut(&mut kept.keys);
+            keys.truncate(old);
+            keys.insert(0, IdKey::from_random(&bytes));
             if let Err(error) = self.write(&kept) {
                 // An offer under a key that is lost at the end of the process would be of no use.
                 kept.begins.remove(0);
-                kept.keys.remove(0);
+                Arc::make_mut(&mut kept.keys).remove(0);
                 return Err(error);
             }
         }
-        Ok(with(&kept.keys))
+        let keys = Arc::clone(&kept.keys);
+        drop(kept);
+        Ok(with(&keys))
     }
 
     fn write(&self, kept: &Kept) -> io::Result<()> {
@@ -108,7 +112,7 @@ impl IdKeys {
             begin: begin.to_string(),
             key: HEXLOWER.encode(key.to_bytes()),
         };
-        let mut file = KeysFile { keys: kept.begins.iter().zip(&kept.keys).map(row).collect() };
+        let mut file = KeysFile { keys: kept.begins.iter().zip(kept.keys.iter()).map(row).collect() };
         let text = Zeroizing::new(serde_json::to_string(&file).map_err(io::Error::other)?);
         file.keys.iter_mut().for_each(|row| row.key.zeroize());
         atomic_file::replace(&self.path, 0o600, Durability::Synced, |file| file.write_all(text.as_bytes()))
@@ -129,7 +133,7 @@ fn parse(text: &str) -> Option<Kept> {
     for row in file.keys {
         let bytes = Zeroizing::new(HEXLOWER.decode(Zeroizing::new(row.key).as_bytes()).ok()?);
         kept.begins.push(UnixTime::from_rfc3339(&row.begin).ok()?);
-        kept.keys.push(IdKey::from_random(bytes.as_slice().try_into().ok()?));
+        Arc::make_mut(&mut kept.keys).push(IdKey::from_random(bytes.as_slice().try_into().ok()?));
     }
     Some(kept)
 }

@@ -174,6 +174,8 @@ struct Books {
     /// Reports that were noted, and whether they were delivered.
     reports: RefCell<Vec<(Report, bool)>>,
     log: RefCell<Vec<String>>,
+    /// How often tokens were looked for.
+    looks: Cell<u32>,
     exposure: u64,
     is_full: bool,
     /// The books cannot be written.
@@ -223,15 +225,17 @@ impl Office for Books {
         Ok(if is_named { Ok(paid) } else { Err(PaymentError::Mailbox) })
     }
 
-    fn known(&self, pay: &Pay) -> Result<(Known, Option<Paid>), Away> {
-        let paid = paid_by(pay);
-        Ok(match (self.rows.borrow().get(pay.id.as_str()), paid) {
+    fn known(&self, pays: &[&Pay]) -> Result<Vec<(Known, Option<Paid>)>, Away> {
+        self.looks.set(self.looks.get() + 1);
+        let rows = self.rows.borrow();
+        let known = |pay: &&Pay| match (rows.get(pay.id.as_str()), paid_by(pay)) {
             (Some((mailbox, message, _)), Some(paid)) if *mailbox == paid.mailbox && *message == paid.message => {
                 (Known::Again, Some(paid))
             }
             (Some(_), _) => (Known::Other, None),
             _ => (Known::New, None),
-        })
+        };
+        Ok(pays.iter().map(known).collect())
     }
 
     fn exposure(&self, _license: &Issuer) -> Result<u64, Away> {
@@ -323,6 +327,7 @@ struct Told {
     client: String,
     inner: Inner,
     log: Vec<String>,
+    looks: u32,
 }
 
 impl Told {
@@ -363,7 +368,7 @@ impl Case {
         let last = Session::new(&self.settings, &mut ends, &self.books).run(&self.introduction);
         ends.sent.extend(last.unwrap_or_default());
         let client = String::from_utf8(ends.sent).unwrap().replace("\r\n", "\n");
-        Told { client, inner: ends.inner, log: self.books.log.into_inner() }
+        Told { client, inner: ends.inner, log: self.books.log.into_inner(), looks: self.books.looks.get() }
     }
 }
 

@@ -110,6 +110,21 @@ fn a_token_has_its_time_and_its_form() {
 }
 
 #[test]
+fn lines_that_come_together_are_looked_for_at_once() {
+    let to = format!("{AWARE}RCPT TO:<paid@x.example>\r\nRCPT TO:<dear@x.example>\r\nRCPT TO:<bob@x.example>\r\n");
+    let pays = emst("id1", "paid@x.example", 3, RAW) + "EMST id1 3\r\n" + &emst("id2", "dear@x.example", 5, RAW);
+    let told = told(&[&to, &pays, "DATA\r\n", BODY]);
+    assert_eq!(told.codes()[5..], ["250", "501", "250", "354", "250"], "{}", told.client);
+    assert_eq!((told.looks, told.log.as_slice()), (1, &["pending id1 id2".to_owned(), "received id1 id2".into()][..]));
+    // What comes behind a line that ends the connection has no answer, and what came before has.
+    let told = self::told(&[&to, &(emst("id1", "paid@x.example", 3, RAW) + "EMST id2\n" + &pays)]);
+    assert_eq!(told.codes()[5..], ["250", "500"], "{}", told.client);
+    // One token in two lines pays once.
+    let again = emst("id1", "paid@x.example", 3, RAW);
+    assert_eq!(self::told(&[&to, &again.repeat(2)]).codes()[5..], ["250", "550"]);
+}
+
+#[test]
 fn a_token_of_another_message_pays_nothing() {
     let to = format!("{AWARE}RCPT TO:<paid@x.example>\r\n");
     let told = told(&[&to, &emst("id1", "paid@x.example", 3, "From: a@y.example\n\nother\n"), "DATA\r\n", BODY]);

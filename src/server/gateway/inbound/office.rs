@@ -4,7 +4,7 @@ use super::super::GatewayError;
 use super::super::clearing::{Due, GIVEN_UP};
 use super::super::id_keys::{self, IdKeys};
 use super::super::metrics::Metrics;
-use crate::accounting::bank::books::IncomingState;
+use crate::accounting::bank::books::{Incoming, IncomingState};
 use crate::accounting::hash::Hash;
 use crate::bank::error::BankError;
 use crate::bank::handle::Bank;
@@ -135,6 +135,27 @@ impl Books {
         self.meter_exposure.unwrap_or(limit / EXPOSURE_DIVISOR).max(credits)
     }
 
+    /// Returns what is known of a token whose ID has this row, and what it pays.
+    fn is_known(&self, pay: &Pay, row: &Incoming) -> Result<(Known, Option<Paid>), Away> {
+        let (Ok(payment), Ok(license)) = (Payment::read(pay.token.payload()), pay.token.issuer()) else {
+            return Ok((Known::Other, None));
+        };
+        if payment.id != pay.id || copy_name(&payment.mailbox.canonical(), &payment.message.0) != row.copy {
+            return Ok((Known::Other, None));
+        }
+        // The agency would soon not clear it any more: the sender pays by a new ID.
+        let is_open = matches!(row.state, IncomingState::Pending | IncomingState::Dropped);
+        if is_open && clock::now().since(row.until) > GIVEN_UP {
+            return Ok((Known::New, None));
+        }
+        // A token that was dropped is noted anew, so it must be the one that was examined.
+        if row.state == IncomingState::Dropped && Hash::of(pay.token.as_str().as_bytes()) != row.token {
+            return Ok((Known::Again, None));
+        }
+        let limit = if let MeterFact::Known(meter) = self.meter(&license)? { meter.limit } else { 0 };
+        Ok((Known::Again, Some(self.paid(pay, payment, &license, limit))))
+    }
+
     fn paid(&self, pay: &Pay, payment: Payment, license: &Issuer, limit: u64) -> Paid {
         Paid {
             mailbox: payment.mailbox,
@@ -196,27 +217,13 @@ impl Office for Books {
         Ok(examined.map(|(_, payment)| self.paid(pay, payment, &license, limit)))
     }
 
-    fn known(&self, pay: &Pay) -> Result<(Known, Option<Paid>), Away> {
-        let Some(row) = self.bank.incoming(pay.id.as_str()).map_err(|error| away(&error))? else {
-            return Ok((Known::New, None));
-        };
-        let (Ok(payment), Ok(license)) = (Payment::read(pay.token.payload()), pay.token.issuer()) else {
-            return Ok((Known::Other, None));
-        };
-        if payment.id != pay.id || copy_name(&payment.mailbox.canonical(), &payment.message.0) != row.copy {
-            return Ok((Known::Other, None));
-        }
-        // The agency would soon not clear it any more: the sender pays by a new ID.
-        let is_open = matches!(row.state, IncomingState::Pending | IncomingState::Dropped);
-        if is_open && clock::now().since(row.until) > GIVEN_UP {
-            return Ok((Known::New, None));
-        }
-        // A token that was dropped is noted anew, so it must be the one that was examined.
-        if row.state == IncomingState::Dropped && Hash::of(pay.token.as_str().as_bytes()) != row.token {
-            return Ok((Known::Again, None));
-        }
-        let limit = if let MeterFact::Known(meter) = self.meter(&license)? { meter.limit } else { 0 };
-        Ok((Known::Again, Some(self.paid(pay, payment, &license, limit))))
+    fn known(&self, pays: &[&Pay]) -> Result<Vec<(Known, Option<Paid>)>, Away> {
+        let ids: Vec<&str> = pays.iter().map(|pay| pay.id.as_str()).collect();
+        let rows = self.bank.incoming(&ids).map_err(|error| away(&error))?;
+        pays.iter()
+            .zip(rows)
+            .map(|(pay, row)| row.map_or(Ok((Known::New, None)), |row| self.is_known(pay, &row)))
+            .collect()
     }
 
     fn exposure(&self, license: &Issuer) -> Result<u64, Away> {

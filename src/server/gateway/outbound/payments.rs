@@ -54,10 +54,16 @@ struct Payer {
 /// A message, and what its recipients cost so far.
 pub(super) struct Bill {
     fingerprint: Fingerprint,
-    /// Credits by canonical mailbox.
-    spent: Mutex<HashMap<String, u64>>,
+    spent: Mutex<Spent>,
     /// Names of the payments by canonical mailbox.
     names: Mutex<HashMap<String, Hash>>,
+}
+
+/// Credits by canonical mailbox, and their sum.
+#[derive(Default)]
+struct Spent {
+    each: HashMap<String, u64>,
+    sum: u64,
 }
 
 impl Bill {
@@ -73,12 +79,13 @@ impl Bill {
     /// Takes credits of the message's limit. Returns whether they are within it.
     fn spend(&self, mailbox: &str, credits: u64, max: u64) -> bool {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = spent.iter().filter(|(name, _)| *name != mailbox).map(|(_, credits)| *credits);
-        let is_within = others.fold(credits, u64::saturating_add) <= max;
-        if is_within {
-            spent.insert(mailbox.to_owned(), credits);
+        // An offer has 2^53 - 1 credits at most, and a message 1,000 recipients.
+        let sum = (spent.sum - spent.each.get(mailbox).copied().unwrap_or(0)).saturating_add(credits);
+        if sum <= max {
+            spent.each.insert(mailbox.to_owned(), credits);
+            spent.sum = sum;
         }
-        is_within
+        sum <= max
     }
 }
 
