@@ -15,6 +15,7 @@ use crate::emstamp::inbound::Arrival;
 use crate::store::SessionError;
 use crate::time::UnixTime;
 use redb::{ReadableTable, Table, WriteTransaction};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 
 /// Why a request of a batch stops.
@@ -43,6 +44,8 @@ pub type MakeToken = dyn Fn(&License, &PaymentOrder) -> Result<String, String> +
 pub(super) struct Tables<'t> {
     balance: Table<'t, &'static [u8; 9], i64>,
     license: Table<'t, u64, &'static [u8]>,
+    /// The licence that was read last: all payments of a message have one, and its key takes long to read.
+    last_license: RefCell<Option<(u64, License)>>,
     payment: Table<'t, &'static [u8; 32], &'static [u8]>,
     incoming: Table<'t, &'static str, &'static [u8]>,
     copy: Table<'t, &'static [u8; 32], &'static str>,
@@ -68,6 +71,7 @@ impl<'t> BankTx<'t> {
         let tables = Tables {
             balance: tx.open_table(schema::BALANCE)?,
             license: tx.open_table(schema::LICENSE)?,
+            last_license: RefCell::default(),
             payment: tx.open_table(schema::PAYMENT)?,
             incoming: tx.open_table(schema::INCOMING)?,
             copy: tx.open_table(schema::COPY)?,
@@ -382,10 +386,16 @@ impl Rows for Tables<'_> {
     }
 
     fn license(&self, license: u64) -> Result<Option<License>, SessionError> {
-        self.license.get(license)?.map(|row| schema::from_json(row.value())).transpose()
+        if let Some((_, row)) = self.last_license.borrow().as_ref().filter(|(number, _)| *number == license) {
+            return Ok(Some(row.clone()));
+        }
+        let row: Option<License> = self.license.get(license)?.map(|row| schema::from_json(row.value())).transpose()?;
+        *self.last_license.borrow_mut() = row.clone().map(|row| (license, row));
+        Ok(row)
     }
 
     fn set_license(&mut self, license: u64, row: &License) -> Result<(), SessionError> {
+        *self.last_license.borrow_mut() = None;
         self.license.insert(license, schema::to_json(row)?.as_slice())?;
         Ok(())
     }

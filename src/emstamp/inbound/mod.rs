@@ -153,6 +153,10 @@ pub trait Office {
     /// # Errors
     /// [`Away`], or why it is not accepted.
     fn examine(&self, pay: &Pay, recipients: &[Priced<'_>]) -> Result<Result<Paid, PaymentError>, Away>;
+    /// Examines tokens, each by itself.
+    fn examine_each(&self, pays: &[&Pay], recipients: &[Priced<'_>]) -> Vec<Result<Result<Paid, PaymentError>, Away>> {
+        pays.iter().map(|pay| self.examine(pay, recipients)).collect()
+    }
     /// Returns what is known of each token's ID, by the mailbox and the message that the token names, and what it pays
     /// if it is taken again as it is. Its signature was verified when the ID was used first.
     fn known(&self, pays: &[&Pay]) -> Result<Vec<(Known, Option<Paid>)>, Away>;
@@ -265,6 +269,11 @@ struct Recipient {
 }
 
 impl Recipient {
+    /// Returns whether a token for it may come.
+    fn is_to_pay(&self) -> bool {
+        self.price > 0 && self.paid.is_none() && !self.is_dropped
+    }
+
     fn is_live(&self) -> bool {
         !self.is_dropped && (self.price == 0 || self.paid.is_some() || self.awaits_report)
     }

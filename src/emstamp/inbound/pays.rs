@@ -1,5 +1,5 @@
-//! Lines EMST. Those of a group are looked for in the books at once: a look opens the bank, which takes longer than a
-//! signature.
+//! Lines EMST. Those of a group are looked for in the books at once, since a look opens the bank, and their signatures are
+//! verified at once, on several processors. Otherwise each line is decided by itself, in its turn.
 
 use super::commands::away;
 use super::{Away, End, Known, Office, Paid, Recipient, Session, Wires};
@@ -9,6 +9,9 @@ use crate::stamp::token::Issuer;
 
 /// Most lines that are looked for at once.
 const GROUP_MAX: usize = 100;
+
+/// What is said of a token.
+type Examined = Result<Result<Paid, PaymentError>, Away>;
 
 /// Credits of each licence that are not cleared, those of this message among them.
 type Exposures = Vec<(Issuer, u64)>;
@@ -49,26 +52,45 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
         }
         let known = if pays.is_empty() { Ok(Vec::new()) } else { self.office.known(&pays) };
         let Ok(known) = known else { return lines.iter().map(|_| Err(Away)).collect() };
+        let is_new = |known: &(Known, Option<Paid>)| matches!(known, (Known::New, _) | (Known::Again, None));
+        let new: Vec<&Pay> = pays.iter().zip(&known).filter(|it| is_new(it.1)).map(|it| *it.0).collect();
+        let mut examined = self.examine_each(&new).into_iter();
         let (mut known, mut exposures) = (known.into_iter(), Exposures::new());
         let verdict = |line: Result<Pay, LineError>| match line {
             Err(error) => Ok(Verdict::Line(error)),
-            Ok(pay) => self.verdict(&pay, known.next().ok_or(Away)?, &mut exposures),
+            Ok(pay) => {
+                let known = known.next().ok_or(Away)?;
+                let examined = if is_new(&known) { examined.next() } else { None };
+                self.verdict(&pay, known, examined, &mut exposures)
+            }
         };
         lines.into_iter().map(verdict).collect()
     }
 
-    fn verdict(&mut self, pay: &Pay, known: (Known, Option<Paid>), exposures: &mut Exposures) -> Result<Verdict, Away> {
+    /// Examines tokens for the recipients that are to be paid before the first of these lines.
+    fn examine_each(&self, pays: &[&Pay]) -> Vec<Examined> {
+        let open = self.transaction.iter().flat_map(|it| it.recipients.iter().filter(|it| it.is_to_pay()));
+        self.office.examine_each(pays, &priced(open))
+    }
+
+    fn verdict(
+        &mut self,
+        pay: &Pay,
+        known: (Known, Option<Paid>),
+        examined: Option<Examined>,
+        exposures: &mut Exposures,
+    ) -> Result<Verdict, Away> {
         let Some(transaction) = &mut self.transaction else { return Ok(Verdict::Misplaced) };
-        let is_open = |it: &&Recipient| it.price > 0 && it.paid.is_none() && !it.is_dropped;
-        let open = || transaction.recipients.iter().filter(is_open);
-        let priced: Vec<Priced<'_>> =
-            open().filter_map(|it| Some(Priced { mailbox: it.mailbox.as_ref()?, price: it.price })).collect();
+        let open = || transaction.recipients.iter().filter(|it| it.is_to_pay());
+        let is_open = |paid: &Paid| open().any(|it| it.mailbox.as_ref() == Some(&paid.mailbox));
         // A used ID is known before its end, its signature and its licence are looked at.
-        let (paid, verdict) = match known {
-            (Known::Other, _) => return Ok(Verdict::Used),
-            (Known::Again, Some(paid)) if priced.iter().any(|it| *it.mailbox == paid.mailbox) => (paid, Verdict::Again),
-            (Known::Again, Some(_)) => return Ok(Verdict::Refused(PaymentError::Mailbox)),
-            _ => match self.office.examine(pay, &priced)? {
+        let (paid, verdict) = match (known, examined) {
+            ((Known::Other, _), _) => return Ok(Verdict::Used),
+            ((Known::Again, Some(paid)), _) if is_open(&paid) => (paid, Verdict::Again),
+            ((Known::Again, Some(_)), _) => return Ok(Verdict::Refused(PaymentError::Mailbox)),
+            (_, Some(Ok(Ok(paid)))) if is_open(&paid) => (paid, Verdict::Paid),
+            // An earlier line may have paid the recipient, so the first fault may be another one now.
+            _ => match self.office.examine(pay, &priced(open()))? {
                 Ok(paid) => (paid, Verdict::Paid),
                 Err(error) => return Ok(Verdict::Refused(error)),
             },
@@ -95,9 +117,13 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
         }
         let mut recipients = transaction.recipients.iter_mut();
         let mailbox = Some(&paid.mailbox);
-        if let Some(it) = recipients.find(|it| is_open(&&**it) && it.mailbox.as_ref() == mailbox) {
+        if let Some(it) = recipients.find(|it| it.is_to_pay() && it.mailbox.as_ref() == mailbox) {
             it.paid = Some(paid);
         }
         Ok(verdict)
     }
+}
+
+fn priced<'r>(recipients: impl Iterator<Item = &'r Recipient>) -> Vec<Priced<'r>> {
+    recipients.filter_map(|it| Some(Priced { mailbox: it.mailbox.as_ref()?, price: it.price })).collect()
 }

@@ -31,14 +31,20 @@ use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::store::prices::Prices;
 use std::fmt::Display;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the directories of agencies are used before their files are read again.
 const DIRECTORY_LIFE: Duration = Duration::from_secs(2);
 /// Divisor of a licence's limit: the share of it that is taken before the agency has cleared it.
 const EXPOSURE_DIVISOR: u64 = 100;
+/// Most threads that examine the tokens of one group.
+const THREADS_MAX: usize = 4;
+/// Fewest tokens for a thread: to start one takes as long as a token or two.
+const THREAD_MIN: usize = 8;
 
 /// Prices, keys and books.
 pub(super) struct Books {
@@ -215,6 +221,20 @@ impl Office for Books {
             self.due.clear_now();
         }
         Ok(examined.map(|(_, payment)| self.paid(pay, payment, &license, limit)))
+    }
+
+    fn examine_each(&self, pays: &[&Pay], recipients: &[Priced<'_>]) -> Vec<Result<Result<Paid, PaymentError>, Away>> {
+        let each = |part: &[&Pay]| part.iter().map(|pay| self.examine(pay, recipients)).collect::<Vec<_>>();
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let (own, others) = pays.split_at(pays.len().min(pays.len().div_ceil(threads).max(THREAD_MIN)));
+        thread::scope(|scope| {
+            let others: Vec<_> = others.chunks(own.len().max(1)).map(|part| scope.spawn(move || each(part))).collect();
+            let mut examined = each(own);
+            for it in others {
+                examined.extend(it.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            examined
+        })
     }
 
     fn known(&self, pays: &[&Pay]) -> Result<Vec<(Known, Option<Paid>)>, Away> {
