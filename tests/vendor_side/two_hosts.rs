@@ -7,7 +7,7 @@ use crate::support::postfix::Postfix;
 use crate::support::programs::{Port, chmod, eventually_or, give, recipe};
 use crate::support::shop::{Shop, VENDOR};
 use crate::support::smtp::{self, Protocol};
-use crate::support::{Home, Run, run};
+use crate::support::{Home, Run, is_soak, run};
 use mailstamp::bank::handle::Bank;
 use mailstamp::ledger::ops;
 use mailstamp::os::clock;
@@ -188,25 +188,32 @@ fn publish(shop: &Shop) {
     fs::write(shop.path().join("directory.json"), text).unwrap();
 }
 
-/// An agency, and two sites with so many credits, whose gateways run.
+/// An agency, and two sites with so many credits each, whose gateways run.
 fn sites(credits: u64) -> (Shop, Site, Site) {
+    sites_of([credits; 2], 50)
+}
+
+/// The same with other credits for each, and the most that a licence may owe to either.
+fn sites_of(credits: [u64; 2], exposure: u64) -> (Shop, Site, Site) {
     let shop = Shop::open(0, &["--key-rate", "0", "--address-rate", "0"]);
     publish(&shop);
     let ledger = shop.ledger();
-    let open = |name: &str| {
+    let open = |name: &str, credits: u64| {
         let account = ops::OpenAccount { name: name.into(), contact: format!("{name}@a.example"), caps: None };
         let number = ledger.run(account, clock::now()).unwrap().number;
-        ledger.credit(number, credits, None, name, clock::now()).unwrap();
+        if credits > 0 {
+            ledger.credit(number, credits, None, name, clock::now()).unwrap();
+        }
         ledger.add_api_key(number, "gateway", clock::now()).unwrap().0.as_str().to_owned()
     };
-    let mut near = Site::new(&shop, &open("near"), "near.example", "away.example");
-    let mut away = Site::new(&shop, &open("away"), "away.example", "near.example");
-    let seal = |site: &Site| format!("meter_exposure = 50\nseal = {:?}\n", site.home.file("seal.key"));
+    let mut near = Site::new(&shop, &open("near", credits[0]), "near.example", "away.example");
+    let mut away = Site::new(&shop, &open("away", credits[1]), "away.example", "near.example");
+    let seal = |site: &Site| format!("meter_exposure = {exposure}\nseal = {:?}\n", site.home.file("seal.key"));
     near.configure("away.example", away.ports[0].number(), &seal(&near));
     away.configure("near.example", near.ports[0].number(), &seal(&away));
     // The licences, which the signed directory must list before a token counts.
-    for site in [&near, &away] {
-        site.run("bank license 300").exits(0);
+    for (site, credits) in [(&near, credits[0]), (&away, credits[1])] {
+        site.run(&format!("bank license {}", credits.min(300))).exits(0);
     }
     publish(&shop);
     for site in [&mut near, &mut away] {
@@ -329,6 +336,54 @@ fn gateways_that_are_killed_while_mail_flows_lose_nothing() {
     for site in [&away, &near] {
         assert_eq!(site.bank().audit(None).unwrap().problems, Vec::<String>::new());
         assert_eq!(site.bank().balance().unwrap().reserved, 0, "what the payee cleared is no reservation");
+    }
+    shop.audit();
+}
+
+// E6: a week of mail at one price for both
+#[test]
+fn a_site_that_gets_more_mail_than_it_sends_buys_nothing() {
+    let (incoming, outgoing, days) = if is_soak() { (1_000, 500, 7) } else { (20, 10, 2) };
+    let (shop, near, away) = sites_of([0, incoming as u64], 5_000);
+    set_price(&near, "alice@near.example", 1);
+    set_price(&away, "alice@away.example", 1);
+    let (license, refresh) = (
+        |site: &Site, limit: u64| site.run(&format!("bank license {limit}")).exits(0),
+        || {
+            publish(&shop);
+            [&near, &away].map(|site| site.run("directory refresh").exits(0))
+        },
+    );
+    let rest = away.bank().balance().unwrap().held;
+    license(&away, rest);
+    refresh();
+    let arrived = |site: &Site, count: usize| {
+        let folder = site.boxes.path().join("alice").join("new");
+        let all = || fs::read_dir(&folder).is_ok_and(|all| all.count() == count).then_some(());
+        eventually_or("mail", all, || near.log() + &away.log());
+    };
+    for day in 0..days {
+        let of = |all: usize| all * day / days..all * (day + 1) / days;
+        let (came, went) = (of(incoming), of(outgoing));
+        came.clone().for_each(|number| away.send(&format!("in{number}"), &["alice@near.example"]));
+        arrived(&near, came.end);
+        near.run("bank clear").exits(0);
+        // It pays from what it got.
+        license(&near, near.bank().balance().unwrap().held);
+        refresh();
+        went.clone().for_each(|number| near.send(&format!("out{number}"), &["alice@away.example"]));
+        arrived(&away, went.end);
+    }
+    for site in [&near, &away, &near, &away] {
+        site.run("bank clear").exits(0);
+    }
+    let gained = (incoming - outgoing) as u64;
+    assert_eq!((near.credits(), away.credits()), (gained, incoming as u64 - gained));
+    // The agency booked no credits for it, and it ordered none.
+    let statement = near.run("bank statement --json").exits(0).text();
+    assert!(statement.contains("\"received\"") && !statement.contains("\"ordered\""), "{statement}");
+    for site in [&near, &away] {
+        assert_eq!(site.bank().audit(None).unwrap().problems, Vec::<String>::new());
     }
     shop.audit();
 }
