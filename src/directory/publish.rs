@@ -108,6 +108,16 @@ pub struct Edition {
     pub hash: Hash,
 }
 
+impl Edition {
+    /// Parses the content of a token. Verifies no signature.
+    ///
+    /// # Errors
+    /// The content is malformed.
+    pub fn of(token: &Token) -> Result<Self, serde_json::Error> {
+        Ok(Self { content: serde_json::from_slice(token.payload())?, hash: Hash::of(token.payload()) })
+    }
+}
+
 /// Parses the last publication from its document.
 ///
 /// # Errors
@@ -116,7 +126,7 @@ pub fn read(text: &str) -> Result<Edition, EditionError> {
     let foreign = || EditionError::Foreign("this vendor".to_owned());
     let Document::Signed { directory, .. } = serde_json::from_str(text)? else { return Err(foreign()) };
     let token = Token::parse_document(&directory, LONGEST).map_err(|_| foreign())?;
-    Ok(Edition { content: serde_json::from_slice(token.payload())?, hash: Hash::of(token.payload()) })
+    Ok(Edition::of(&token)?)
 }
 
 /// Builds the next publication after `last`, signed by each of `signers`.

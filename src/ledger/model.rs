@@ -89,6 +89,14 @@ pub struct Profile {
     pub keys: Vec<KeyRecord>,
 }
 
+/// Last edition of the directory: what the next one continues, whatever folder it is published in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookedEdition {
+    pub version: u64,
+    /// The signed document.
+    pub document: String,
+}
+
 /// A booked sale of stamps. The stamps can be signed from it and the orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sale {

@@ -11,8 +11,8 @@ use super::audit::Report;
 use super::backend::{LocalLedger, digest_of};
 use super::error::LedgerError;
 use super::model::{
-    self, ApiKey, Day, License as LicenseRow, LicenseStanding, MeterContact, OpenClaim, Payer, Presented, Receipt,
-    Redemption, Sale, StampRecord, Standing, TokenClaim,
+    self, ApiKey, BookedEdition, Day, License as LicenseRow, LicenseStanding, MeterContact, OpenClaim, Payer,
+    Presented, Receipt, Redemption, Sale, StampRecord, Standing, TokenClaim,
 };
 use super::public_log::{LeafPage, LogBatch, LogState};
 use super::transaction::Extension;
@@ -146,6 +146,9 @@ operations! {
     ///
     /// It is above all earlier ones, and at least the current time in seconds.
     NextVersion {} -> u64 = write |tx| tx.next_version();
+    /// Books an edition of the directory before it is published; `last` is the version of the one booked before.
+    /// Rejected with `EditionMoved` when another publication was quicker.
+    BookEdition { last: Option<u64>, edition: BookedEdition } -> () = write |tx| tx.book_edition(last, &edition);
     /// Licenses a meter that signed the request, and locks the limit.
     ///
     /// Rejected with `MetersOff`, `LicenseLimit`, `ManyLicenses`, `Funds`, `BankBehind`, `KeyReused`, and `Form` for a
@@ -177,6 +180,7 @@ operations! {
     LogResume { last: u64, through: u64, day: u32, size: u64, root: Hash } -> LogState =
         write |tx| tx.log_resume(Extension { last, through, day, size, root });
 
+    LastEdition {} -> Option<BookedEdition> = read |tx| tx.last_edition();
     Profile {} -> model::Profile = read |tx| tx.profile();
     Account { account: u64 } -> Standing = read |tx| tx.standing_of(account);
     AccountNamed { name: String } -> Standing = read |tx| tx.standing_of_name(&name);

@@ -3,16 +3,19 @@
 
 use super::error::LedgerError;
 use super::handle::{ANY_TIME, Ledger};
-use super::model::{KeyRecord, License};
+use super::model::{BookedEdition, KeyRecord, License};
 use super::ops;
 use super::rejection::Rejection;
 use crate::accounting::event::KeyState;
-use crate::directory::document::{KeyEntry, MeterEntry, Status, VendorEntry};
+use crate::directory::document::{self, KeyEntry, MeterEntry, Status, VendorEntry};
 use crate::directory::publish::{self, Changes, Edition, EditionError, Publication};
 use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::time::UnixTime;
 use std::cmp::Reverse;
 use std::sync::Arc;
+
+/// Attempts to book an edition while other processes publish, too.
+const ATTEMPTS: usize = 3;
 
 impl Ledger {
     /// Returns the directory entry of the vendor: keys, revoked serials, price, and the meters that are licensed now.
@@ -30,7 +33,10 @@ impl Ledger {
         })
     }
 
-    /// Builds the publication after `last`: its content, updated from the ledger, with these changes.
+    /// Builds the next edition: the content of the last one, updated from the ledger, with these changes.
+    ///
+    /// The last one is what the ledger booked, or `in_folder` if that is later, as after a restore. The next one is
+    /// booked before it is returned, so that every edition that a reader may have is continued, in whatever folder.
     ///
     /// It is signed with the key that signs stamps, and with the others, for recipients who know only one of those.
     ///
@@ -38,14 +44,89 @@ impl Ledger {
     /// [`LedgerError::Edition`] for one that readers would reject, and others.
     pub fn edition(
         &self,
-        last: Option<&Edition>,
+        in_folder: Option<&Edition>,
+        changes: &Changes,
+        now: UnixTime,
+        expires: UnixTime,
+    ) -> Result<Publication, LedgerError> {
+        for _ in 1..ATTEMPTS {
+            match self.try_edition(in_folder, changes, now, expires) {
+                Err(LedgerError::Refused(Rejection::EditionMoved)) => {}
+                made => return made,
+            }
+        }
+        self.try_edition(in_folder, changes, now, expires)
+    }
+
+    fn try_edition(
+        &self,
+        in_folder: Option<&Edition>,
+        changes: &Changes,
+        now: UnixTime,
+        expires: UnixTime,
+    ) -> Result<Publication, LedgerError> {
+        let booked = self.last_edition()?;
+        let last = self.later(booked.as_ref(), in_folder)?;
+        // First, since a document with a higher version must not contain less.
+        let version = self.run(ops::NextVersion {}, now)?;
+        let made = self.draft(last, &Changes { version, ..changes.clone() }, now, expires)?;
+        let edition = BookedEdition { version: made.content.version, document: made.document.clone() };
+        self.run(ops::BookEdition { last: booked.map(|booked| booked.version), edition }, now)?;
+        Ok(made)
+    }
+
+    /// Returns the last edition and its time of issue, if one with these changes would say the same. It must be younger
+    /// than `age` seconds, and expire less than these before `expires`.
+    pub fn current_edition(
+        &self,
+        in_folder: Option<&Edition>,
+        changes: &Changes,
+        now: UnixTime,
+        expires: UnixTime,
+        age: i64,
+    ) -> Result<Option<(BookedEdition, UnixTime)>, LedgerError> {
+        let Some(booked) = self.last_edition()? else { return Ok(None) };
+        let Some(last) = self.later(Some(&booked), in_folder)? else { return Ok(None) };
+        let issued = document::time(&last.content.issued).map_err(EditionError::from)?;
+        let ends = document::time(&last.content.expires).map_err(EditionError::from)?;
+        let is_young = (0..age).contains(&now.since(issued)) && expires.since(ends) < age;
+        if last.content.version != booked.version || !is_young {
+            return Ok(None);
+        }
+        let vendors = last.content.vendors.clone();
+        let same = self.draft(Some(last), changes, now, expires)?.content.vendors == vendors;
+        Ok(same.then_some((booked, issued)))
+    }
+
+    /// Returns the edition that was booked last. A crash may have prevented its publication.
+    pub fn last_edition(&self) -> Result<Option<BookedEdition>, LedgerError> {
+        self.run(ops::LastEdition {}, ANY_TIME)
+    }
+
+    /// Returns the later of two editions.
+    fn later(
+        &self,
+        booked: Option<&BookedEdition>,
+        in_folder: Option<&Edition>,
+    ) -> Result<Option<Edition>, LedgerError> {
+        let vendor = self.vendor()?;
+        let vendors = in_folder.map_or(&[][..], |edition| &edition.content.vendors);
+        if !vendors.is_empty() && vendors.iter().all(|entry| entry.vendor != vendor) {
+            return Err(EditionError::Foreign(vendor.to_owned()).into());
+        }
+        let booked = booked.map(|booked| publish::read(&booked.document)).transpose()?;
+        // The one that was booked, of two with one version.
+        Ok(in_folder.cloned().into_iter().chain(booked).max_by_key(|edition| edition.content.version))
+    }
+
+    fn draft(
+        &self,
+        last: Option<Edition>,
         changes: &Changes,
         now: UnixTime,
         expires: UnixTime,
     ) -> Result<Publication, LedgerError> {
         let changes = Changes {
-            // First, since a document with a higher version must not contain less.
-            version: self.run(ops::NextVersion {}, now)?,
             ledger: Some(VendorEntry { log: changes.log.clone().map(Box::new), ..self.published(now)? }),
             ended_serials: self.run(ops::EndedSerials {}, now)?.into_iter().map(String::from).collect(),
             ..changes.clone()
@@ -53,7 +134,7 @@ impl Ledger {
         let signers = self.publishers()?;
         let mut signers: Vec<&SigningKey> = signers.iter().map(|signer| &**signer).collect();
         loop {
-            match publish::next(last.cloned(), &signers, &changes, now, expires) {
+            match publish::next(last.clone(), &signers, &changes, now, expires) {
                 // The oldest key is dropped: fewest recipients know no newer one.
                 Err(EditionError::Signatures { .. }) => drop(signers.pop()),
                 made => return Ok(made?),

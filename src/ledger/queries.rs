@@ -2,7 +2,8 @@
 
 use super::audit::{self, Report};
 use super::model::{
-    Account, ApiKey, Balance, Day, License, LicenseStanding, Profile, Sale, StampRecord, StampState, Standing, Summary,
+    Account, ApiKey, Balance, BookedEdition, Day, License, LicenseStanding, Profile, Sale, StampRecord, StampState,
+    Standing, Summary,
 };
 use super::rejection::Rejection;
 use super::schema::{self, IdempotencyRecord, TxError, TxResult};
@@ -45,6 +46,10 @@ impl ReadTx {
         let meta = self.tx.open_table(schema::META)?;
         let row = meta.get("terms")?.ok_or_else(|| TxError::Damaged("the ledger has no terms".into()))?;
         schema::from_json(row.value())
+    }
+
+    pub(super) fn last_edition(&self) -> TxResult<Option<BookedEdition>> {
+        schema::edition_in(&self.tx.open_table(schema::META)?)
     }
 
     pub(super) fn profile(&self) -> TxResult<Profile> {

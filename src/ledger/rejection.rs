@@ -156,6 +156,9 @@ pub enum Rejection {
     /// Another publication of the public log was quicker.
     #[error("the public log was extended by another process; try again")]
     LogMoved,
+    /// Another publication of the directory was quicker.
+    #[error("the directory was published by another process; try again")]
+    EditionMoved,
     #[error("amount out of range (at most 9,223,372,036,854,775,807)")]
     Range,
     /// The payment of the provider was for something else.
@@ -197,6 +200,7 @@ impl Rejection {
             Self::BankBehind { .. } => "bank-behind",
             Self::SigningKey { .. } => "signing-key",
             Self::LogMoved => "log-moved",
+            Self::EditionMoved => "edition-moved",
             Self::Range => "range",
             Self::PaidOtherwise { .. } => "paid-otherwise",
         }

@@ -4,7 +4,7 @@
 //! of limited lifetime (codes, idempotency keys).
 
 use super::error::LedgerError;
-use super::model::Sale;
+use super::model::{BookedEdition, Sale};
 use super::rejection::Rejection;
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{self, Buyer, Event};
@@ -23,7 +23,7 @@ use std::path::Path;
 pub(super) const FORMAT: u32 = 4;
 
 /// `format`, `vendor`, `terms`; `codes-due`, the time at which a code or a count must be forgotten; `log`, the state of
-/// the public log.
+/// the public log; `edition`, the last edition of the directory.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Number to the hash of the chain after this entry (32 bytes) and the entry as JSON.
 pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
@@ -262,6 +262,11 @@ pub(super) fn codes_are_due(meta: &impl ReadableTable<&'static str, &'static [u8
 pub(super) fn entry_in(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> TxResult<Entry> {
     let row = table.get(number)?.ok_or_else(|| TxError::Damaged(format!("entry {number} is missing")))?;
     from_json(split_entry(number, row.value())?.1)
+}
+
+/// Reads the last edition of the directory.
+pub(super) fn edition_in(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> TxResult<Option<BookedEdition>> {
+    meta.get("edition")?.map(|row| from_json(row.value())).transpose()
 }
 
 /// Returns the head of the chain.

@@ -5,13 +5,13 @@ use super::NamedLog;
 use super::place::Place;
 use super::problem::Problem;
 use super::state::KnownEdition;
-use crate::accounting::hash::Hash;
 use crate::config::file;
 use crate::directory::document::SignedDirectory;
 use crate::directory::key_directory::{LONGEST, LONGEST_FILE};
-use crate::directory::publish;
+use crate::directory::publish::{self, Edition};
 use crate::stamp::token::Token;
 use crate::transparency::reader::{Source, SourceError};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -43,6 +43,33 @@ pub fn keep(well_known: &Path, version: u64, document: &str) -> io::Result<()> {
     for old in versions.into_iter().skip(KEPT - 1) {
         // What another publisher has just removed is gone as well.
         let _ = fs::remove_file(folder.join(file_name(old)));
+    }
+    Ok(())
+}
+
+/// As [`keep`], for an edition that may be there already.
+///
+/// # Errors
+/// The system's.
+pub fn keep_missing(well_known: &Path, version: u64, document: &str) -> io::Result<()> {
+    match well_known.join(FOLDER).join(file_name(version)).try_exists()? {
+        true => Ok(()),
+        false => keep(well_known, version, document),
+    }
+}
+
+/// Keeps the editions that are kept below `from` below `to` as well.
+///
+/// # Errors
+/// The system's.
+pub fn copy_missing(from: &Path, to: &Path) -> io::Result<()> {
+    let there: BTreeSet<u64> = versions(&to.join(FOLDER))?.into_iter().collect();
+    for version in versions(&from.join(FOLDER))?.into_iter().filter(|version| !there.contains(version)) {
+        match fs::read_to_string(from.join(FOLDER).join(file_name(version))) {
+            // Another publisher has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            text => keep(to, version, &text?)?,
+        }
     }
     Ok(())
 }
@@ -96,8 +123,7 @@ pub fn check(logs: &[NamedLog], known: &mut Option<KnownEdition>, place: &Place)
 /// Parses a directory whose signature was verified.
 fn edition(directory: &str) -> Option<(KnownEdition, SignedDirectory)> {
     let token = Token::parse_document(directory, LONGEST).ok()?;
-    let content: SignedDirectory = serde_json::from_slice(token.payload()).ok()?;
-    let hash = Hash::of(token.payload());
+    let Edition { content, hash } = Edition::of(&token).ok()?;
     Some((KnownEdition { version: content.version, hash, directory: directory.to_owned() }, content))
 }
 

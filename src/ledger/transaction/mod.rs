@@ -15,7 +15,7 @@ mod sales;
 pub(super) use meters::{due, status};
 pub(super) use public_log::{Extension, spent_hash};
 
-use super::model::{Account, KeyRecord, Receipt};
+use super::model::{Account, BookedEdition, KeyRecord, Receipt};
 use super::rejection::Rejection;
 use super::schema::{self, IdempotencyRecord, TxError, TxResult};
 use crate::accounting::double_entry::{self, AccountCode, Unit};
@@ -194,6 +194,14 @@ impl<'t> LedgerTx<'t> {
         let count = last.map_or(0, |last: u64| last.saturating_add(1)).max(u64::try_from(self.now.0).unwrap_or(0));
         self.meta.insert("version", schema::to_json(&count)?.as_slice())?;
         Ok(count)
+    }
+
+    pub(super) fn book_edition(&mut self, last: Option<u64>, edition: &BookedEdition) -> TxResult<()> {
+        if schema::edition_in(&self.meta)?.map(|booked| booked.version) != last {
+            return Err(TxError::Refused(Rejection::EditionMoved));
+        }
+        self.meta.insert("edition", schema::to_json(edition)?.as_slice())?;
+        Ok(())
     }
 
     /// Sets the state of a signing key. One key is active at a time: the previous one only verifies from then on.

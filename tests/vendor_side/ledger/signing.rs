@@ -91,3 +91,30 @@ fn editions_grow_though_the_clock_goes_back() {
     assert_eq!(first, u64::try_from(NOW.0).unwrap());
     assert_eq!((version(NOW), version(NOW.plus(-3_600))), (first + 1, first + 2));
 }
+
+#[test]
+fn two_editions_never_continue_the_same_one() {
+    let shop = Shop::new();
+    let ends = NOW.plus(1_000);
+    let make = || shop.ledger.edition(None, &Changes::default(), NOW, ends).unwrap();
+    let first = make();
+    let booked = shop.ledger.last_edition().unwrap().unwrap();
+    assert_eq!((booked.version, &booked.document), (first.content.version, &first.document));
+    let last = make().content.version;
+    let book = |last| shop.ledger.run(ops::BookEdition { last, edition: booked.clone() }, NOW);
+    for late in [None, Some(booked.version), Some(last + 1)] {
+        assert_eq!(refused(book(late)).code(), "edition-moved");
+    }
+    book(Some(last)).unwrap();
+    // Without changes the last one still holds, until it is too old or ends too early.
+    let current = |now: UnixTime, ends| {
+        let found = shop.ledger.current_edition(None, &Changes::default(), now, ends, 60).unwrap();
+        found.map(|(booked, issued)| (booked.version, issued))
+    };
+    let whole = Some((booked.version, NOW));
+    assert_eq!([current(NOW, ends), current(NOW.plus(59), ends.plus(59))], [whole, whole]);
+    assert_eq!([current(NOW.plus(60), ends), current(NOW, ends.plus(60))], [None, None]);
+    shop.ledger.run(ops::Revoke { serials: vec![Serial::new("0".repeat(22)).unwrap()], customer: false }, NOW).unwrap();
+    assert_eq!(current(NOW, ends), None);
+    shop.sound();
+}

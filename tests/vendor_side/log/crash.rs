@@ -1,6 +1,6 @@
 //! A publication that is killed before each of its writes, and continued.
 
-use super::{in_python, on, public, sell, shop};
+use super::{chain, in_python, on, public, sell, shop};
 use crate::ledger::open;
 use crate::support::{Home, MAILSTAMP, run};
 use std::path::Path;
@@ -10,6 +10,13 @@ fn copied(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(status.success());
+}
+
+/// Returns the versions of the editions that are kept in the folder.
+fn editions(public: &Path) -> Vec<u64> {
+    let Ok(folder) = std::fs::read_dir(public.join(".well-known/digital-stamp-editions")) else { return Vec::new() };
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect()
 }
 
 #[test]
@@ -39,7 +46,7 @@ fn a_publication_that_was_killed_anywhere_is_continued() {
     assert_eq!(publish(&[]).code, 0);
     let whole = open(&work).log_entry(&work.join("public")).unwrap().unwrap();
     assert_eq!(in_python(&work.join("public"), &whole.vkey), "300 issued=300\n");
-    let mut kills = 0;
+    let (mut kills, mut only_booked) = (0, 0);
     // Each call of each kind: strace counts them apart.
     let mut points = ["syncfs", "fsync", "fdatasync", "rename"].map(|call| (call, 1)).to_vec();
     while let Some((call, number)) = points.pop() {
@@ -56,13 +63,24 @@ fn a_publication_that_was_killed_anywhere_is_continued() {
         assert_eq!(there.check_log_files(&work.join("public")).unwrap(), Vec::<String>::new(), "{call} {number}");
         let size = in_python(&work.join("public"), &whole.vkey);
         assert!(["200 issued=200\n", "300 issued=300\n"].contains(&size.as_str()), "{call} {number}: {size}");
+        // An edition that a reader may have is continued, whether it was published or only booked.
+        let editions = editions(&work.join("public"));
+        let booked = there.last_edition().unwrap().map(|booked| booked.version);
+        assert!(booked >= editions.iter().max().copied(), "{call} {number}: {booked:?}, {editions:?}");
+        only_booked += usize::from(booked.is_some_and(|booked| !editions.contains(&booked)));
         drop(there);
         let again = publish(&[]);
         assert_eq!(again.code, 0, "{call} {number}: {}", again.stderr);
+        let newest = std::fs::read_to_string(work.join("public/.well-known/digital-stamp")).unwrap();
+        let chain = chain(&work.join("public"), &newest);
+        assert!(
+            editions.iter().chain(&booked).all(|it| chain.contains(it)),
+            "{call} {number}: {chain:?}, {editions:?}"
+        );
         let there = open(&work);
         assert_eq!(there.log_entry(&work.join("public")).unwrap().unwrap(), whole, "{call} {number}");
         assert_eq!(there.audit(None).unwrap().problems, Vec::<String>::new(), "{call} {number}");
         assert_eq!(in_python(&work.join("public"), &whole.vkey), "300 issued=300\n", "{call} {number}");
     }
-    assert!((20..90).contains(&kills), "{kills}");
+    assert!((20..90).contains(&kills) && only_booked > 0, "{kills} {only_booked}");
 }

@@ -8,6 +8,7 @@ mod served;
 use crate::ledger::{NOW, Shop, handed, orders, texts};
 use crate::support::run;
 use mailstamp::directory::document::LogEntry;
+use mailstamp::directory::publish;
 use mailstamp::ledger::public_log::files::LogFolder;
 use mailstamp::ledger::public_log::publish::PublishedLog;
 use mailstamp::stamp::claims::Stamp;
@@ -49,6 +50,19 @@ fn sell(shop: &Shop, count: usize, at: UnixTime) -> Vec<String> {
 
 fn deposit(shop: &Shop, stamps: &[String], at: UnixTime) {
     assert!(shop.ledger.deposit(2, &handed(stamps), at).unwrap().each.iter().all(Result::is_ok));
+}
+
+/// Walks back from a directory to the first edition, over those that are kept in the folder. Returns the versions.
+pub fn chain(public: &Path, directory: &str) -> Vec<u64> {
+    let mut edition = publish::read(directory).unwrap();
+    let mut versions = vec![edition.content.version];
+    while let Some(previous) = edition.content.previous {
+        let kept = public.join(format!(".well-known/digital-stamp-editions/{}.json", previous.version));
+        edition = publish::read(&std::fs::read_to_string(kept).unwrap()).unwrap();
+        assert_eq!((edition.content.version, edition.hash), (previous.version, previous.hash));
+        versions.push(previous.version);
+    }
+    versions
 }
 
 fn serial(stamp: &str) -> Serial {

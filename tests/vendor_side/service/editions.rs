@@ -1,11 +1,15 @@
 //! The vendor's editions, from the first one of the shop to those of `vendor publish`, for a recipient who pinned the
 //! first key and refreshes. No edition goes back, none is signed with another key, and each agrees with the ledger.
 
+use crate::log::chain;
+use crate::support::programs::eventually;
 use crate::support::shop::{Shop, VENDOR};
 use crate::support::{ALICE, Home, Run, letter};
-use mailstamp::directory::document::{Document, SignedDirectory, Status};
+use mailstamp::directory::document::{Document, PreviousEdition, SignedDirectory, Status};
 use mailstamp::directory::publish;
+use mailstamp::ledger::ops;
 use mailstamp::os::clock;
+use mailstamp::stamp::claims::Stamp;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -149,8 +153,82 @@ fn what_the_ledger_knows_is_published_and_no_edition_goes_back() {
     assert_eq!(town.home.run(["classify", "--exit-zero"], &stamped).exits(0).text(), "revoked by-vendor\n");
     let text = fs::read_to_string(town.public()).unwrap();
     assert!(matches!(serde_json::from_str(&text).unwrap(), Document::Signed { also, .. } if also.len() == 1));
-    // And the shop's own comes after it again.
+    // The shop serves it though the folder is lost, and its own continues it.
+    let kept = publish::read(&text).unwrap();
     fs::remove_dir_all(town.shop.folder().join("public")).unwrap();
+    assert_eq!(town.refresh(), third);
+    town.vendor(&["price", "--set", "1 EUR / 400"]);
     let fourth = town.refresh();
+    assert_eq!(fourth.previous, Some(PreviousEdition { version: third.version, hash: kept.hash }));
     assert!(fourth.version > third.version && fourth.version <= u64::try_from(clock::now().0).unwrap());
+}
+
+#[test]
+fn shop_and_another_folder_are_one_chain() {
+    let mut town = Town::new();
+    let (own, other) = (town.shop.folder().join("public"), town.home.file("other"));
+    eventually("the public log", || own.join(".well-known/digital-stamp-log/checkpoint").exists().then_some(()));
+    let elsewhere = other.join(".well-known/digital-stamp");
+    let source = |from: &str| format!("[[source]]\npublisher = \"{VENDOR}\"\nfrom = \"{from}\"\n");
+    let both = [town.home.file("served"), elsewhere.clone()].map(|path| source(path.to_str().unwrap())).concat();
+    fs::write(town.home.file(".config/mailstamp/vendors/sources.toml"), both).unwrap();
+    let first = town.served().1.version;
+    // Nothing changed: the edition stays over a restart.
+    assert_eq!(town.served().1.version, first);
+    let mut versions = vec![first];
+    for (round, price) in ["1 EUR / 500", "1 EUR / 400", "1 EUR / 300"].into_iter().enumerate() {
+        town.vendor(&["publish", "--out", other.to_str().unwrap(), "--buy", &format!("https://{round}.example/")]);
+        versions.push(publish::read(&fs::read_to_string(&elsewhere).unwrap()).unwrap().content.version);
+        if round > 0 {
+            // The recipient sees both, and then each for itself.
+            town.home.run(["directory", "refresh"], b"").exits(0);
+        }
+        town.vendor(&["price", "--set", price]);
+        versions.push(town.refresh().version);
+        // The edition of the shop was the last of several, as the next publication elsewhere.
+        town.vendor(&["price", "--set", &price.replace("1 EUR", "2 EUR")]);
+        versions.push(town.refresh().version);
+        for folder in [&own, &other] {
+            let log = folder.join(".well-known/digital-stamp-log");
+            let check = town.home.run(["trust", "check", VENDOR, "--from", log.to_str().unwrap()], b"");
+            // Editions that only the shop has served are not in the other folder before the next publication there.
+            assert!(check.code == 0 || folder == &other && check.code == 69, "{}: {}", check.code, check.stderr);
+        }
+    }
+    versions.reverse();
+    town.vendor(&["publish", "--out", other.to_str().unwrap()]);
+    town.home.run(["directory", "refresh"], b"").exits(0);
+    for folder in [&own, &other] {
+        let newest = fs::read_to_string(&elsewhere).unwrap();
+        assert_eq!(chain(folder, &newest)[1..], versions);
+        let log = folder.join(".well-known/digital-stamp-log");
+        town.home.run(["trust", "check", VENDOR, "--from", log.to_str().unwrap()], b"").exits(0);
+        let known = fs::read_to_string(town.home.file(&format!(".local/state/mailstamp/logs/{VENDOR}.json"))).unwrap();
+        let known: Value = serde_json::from_str(&known).unwrap();
+        assert_eq!(known["edition"]["version"], publish::read(&newest).unwrap().content.version);
+    }
+}
+
+#[test]
+fn serials_of_ended_stamps_leave_every_edition() {
+    let mut town = Town::new();
+    let ledger = town.shop.ledger();
+    let sold = |days: i64| {
+        let at = clock::now().plus(-days * 86_400);
+        let sold = ledger.issue(town.shop.account, &crate::ledger::orders(1), None, at).unwrap();
+        Stamp::read(sold.stamps[0].payload()).unwrap().serial
+    };
+    let (ended, late) = (sold(70), sold(50));
+    let serials = vec![ended.clone(), late.clone()];
+    assert_eq!(ledger.run(ops::Revoke { serials, customer: false }, clock::now()).unwrap(), 2);
+    drop(ledger);
+    let listed = |says: &SignedDirectory| says.vendors[0].revoked.iter().cloned().collect::<Vec<_>>();
+    assert_eq!(listed(&town.served().1), [late.to_string()]);
+    // An edition that still had it loses it, too.
+    let early = clock::now().plus(-30 * 86_400).to_string();
+    town.vendor(&["publish", "--now", &early]);
+    let first = publish::read(&fs::read_to_string(town.public()).unwrap()).unwrap().content;
+    assert_eq!(listed(&first).len(), 2);
+    town.vendor(&["publish"]);
+    assert_eq!(listed(&town.served().1), [late.to_string()]);
 }

@@ -1,6 +1,6 @@
 //! `mailstamp vendor publish`: writes the next edition of a vendor's directory into a folder, for any web server or
-//! name server. It reads the last edition and its version from there. With a ledger, the edition comes from the ledger;
-//! without one, from the given keys.
+//! name server. With a ledger, the edition comes from the ledger and continues the last one of it; without one, it comes
+//! from the given keys and continues the last one in the folder.
 
 use super::offline;
 #[cfg(feature = "vendor")]
@@ -119,13 +119,24 @@ fn from_ledger(
 ) -> Result<u8, Failure> {
     let which = Which::at(args.ledger.clone());
     let ledger = which.reach(given)?;
-    let out = out.map_or_else(|| which.public(given), |out| Ok(out.to_owned()))?;
-    next_in(&out, ledger.vendor()?, |last| {
+    let public = which.public(given)?;
+    let out = out.unwrap_or(&public);
+    let (own, there) = (public.join(".well-known"), out.join(".well-known"));
+    let unkept = |error: std::io::Error| Failure::new(CANNOT_CREATE, format!("{}: {error}", public.display()));
+    next_in(out, ledger.vendor()?, |last| {
         // First, since the directory names its checkpoint.
-        let log = ledger.publish_log(&out, args.resume_log, now)?;
+        let log = ledger.publish_log(out, args.resume_log, now)?;
         output::line(&format!("public log: {} leaves, {} of them new", log.size, log.appended))?;
         let changes = Changes { log: Some(log.entry), ..changes.clone() };
-        Ok(ledger.edition(last.as_ref(), &changes, now, expires)?)
+        // One that was booked by a process that crashed.
+        if let Some(booked) = ledger.last_edition()? {
+            editions::keep_missing(&own, booked.version, &booked.document).map_err(unkept)?;
+        }
+        let edition = ledger.edition(last.as_ref(), &changes, now, expires)?;
+        // The folder of the ledger has the editions of all folders.
+        editions::keep_missing(&own, edition.content.version, &edition.document).map_err(unkept)?;
+        editions::copy_missing(&own, &there).map_err(unkept)?;
+        Ok(edition)
     })
 }
 

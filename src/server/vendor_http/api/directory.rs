@@ -72,16 +72,28 @@ pub async fn well_known(
     Ok(response)
 }
 
-/// Makes the edition after the newest one in the published folder, and keeps it there.
-fn next(ledger: &Ledger, public: &Path, changes: &Changes, now: UnixTime) -> Result<String, String> {
+/// Returns the last edition if it still holds, else makes the next one, with its time of issue. Keeps it in the
+/// published folder.
+fn current(ledger: &Ledger, public: &Path, changes: &Changes, now: UnixTime) -> Result<(String, UnixTime), String> {
+    let failed = |error: LedgerError| error.to_string();
     let folder = public.join(".well-known");
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
     let _lock = PublicFolder::lock(public).map_err(|error| wrong(&error))?;
     let last = editions::newest(&folder).map_err(|error| wrong(&error))?;
     let last = last.map(|text| publish::read(&text)).transpose().map_err(|error| wrong(&error))?;
-    let next = ledger.edition(last.as_ref(), changes, now, now.plus(GOOD)).map_err(|error| error.to_string())?;
+    // One that was booked by a process that crashed, or that is published elsewhere.
+    if let Some(booked) = ledger.last_edition().map_err(failed)? {
+        editions::keep_missing(&folder, booked.version, &booked.document).map_err(|error| wrong(&error))?;
+    }
+    let expires = now.plus(GOOD);
+    if let Some((booked, issued)) =
+        ledger.current_edition(last.as_ref(), changes, now, expires, RENEW).map_err(failed)?
+    {
+        return Ok((booked.document, issued));
+    }
+    let next = ledger.edition(last.as_ref(), changes, now, expires).map_err(failed)?;
     editions::keep(&folder, next.content.version, &next.document).map_err(|error| wrong(&error))?;
-    Ok(next.document)
+    Ok((next.document, now))
 }
 
 impl DirectoryCache {
@@ -107,24 +119,23 @@ impl DirectoryCache {
         let public = service.settings().folder.join("public");
         let log = ledger.log_entry(&public).map_err(failed)?;
         let of = VendorEntry { log: log.clone().map(Box::new), ..ledger.published(now).map_err(failed)? };
-        let text = match last.as_ref().filter(|made| made.of == of && (0..RENEW).contains(&now.since(made.at))) {
-            Some(made) => made.text.clone(),
+        let (text, at) = match last.as_ref().filter(|made| made.of == of && (0..RENEW).contains(&now.since(made.at))) {
+            Some(made) => (made.text.clone(), made.at),
             None => {
                 let changes = Changes { buy: service.origin().text.clone(), log, ..Changes::default() };
-                match next(ledger, &public, &changes, now) {
-                    Ok(text) => text,
+                match current(ledger, &public, &changes, now) {
+                    Ok(made) => made,
                     // An edition that is not kept must not be served: the next one could not name it.
                     Err(error) => match last.as_ref() {
                         Some(made) => {
                             warn_stderr(&error);
-                            made.text.clone()
+                            (made.text.clone(), made.at)
                         }
                         None => return Err(error),
                     },
                 }
             }
         };
-        let at = last.as_ref().filter(|made| made.text == text).map_or(now, |made| made.at);
         *last = Some(CachedDirectory { of, at, looked: now, text: text.clone() });
         Ok(text)
     }
