@@ -69,8 +69,8 @@ fn fetched(tokens: Vec<String>) {
     let before = record.clone();
     match accept(FetchedDocument::Signed(tokens.clone()), true, &source, &mut record, &known) {
         Err(_) => assert_eq!(record, before),
-        Ok(version) => {
-            assert_eq!(record.version, version);
+        Ok(accepted) => {
+            assert_eq!((record.version, accepted.rewritten), (accepted.version, None));
             let signed = |text: &String| {
                 Token::parse_document(text, usize::MAX)
                     .is_ok_and(|token| VENDOR_KEY.sign(token.payload(), token.footer(), Purpose::Directory) == token)
@@ -82,7 +82,10 @@ fn fetched(tokens: Vec<String>) {
             let said: Vec<_> = statements.into_iter().map(|(_, said)| said).collect();
             let _ = PINNED.clone().add_statement(&said, &BTreeMap::new(), NOW);
             // The same version again is accepted.
-            assert_eq!(accept(FetchedDocument::Signed(tokens), true, &source, &mut record, &known).ok(), Some(version));
+            assert_eq!(
+                accept(FetchedDocument::Signed(tokens), true, &source, &mut record, &known).ok(),
+                Some(accepted)
+            );
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::document::{DocumentError, VendorEntry, time};
 use super::key_directory::{Directory, DirectoryError, Statement, Trust, open_under};
+use super::publish::Edition;
 use crate::config::file::{self, FileError};
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Token;
@@ -205,6 +206,14 @@ impl Record {
 }
 
 impl Accepted {
+    /// Returns the edition that a signed directory is.
+    #[must_use]
+    pub fn edition(&self) -> Option<Edition> {
+        let Self::Signed { directory, .. } = self else { return None };
+        let token = Token::parse_document(directory, super::key_directory::LONGEST).ok()?;
+        Edition::of(&token).ok()
+    }
+
     /// Converts it to a statement of the publisher.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::dns_records::{KeyIndex, TextError, index_name, key_name};
 use super::document::{Document, VendorEntry};
 use super::key_directory::LONGEST_FILE;
 use super::pinned::{FolderError, PinnedDocuments};
-use super::trust_policy::{self, FetchedDocument, Known};
+use super::trust_policy::{self, Acceptance, FetchedDocument, Known, Rewritten};
 use crate::config::directory_sources::{Source, SourceKind, Sources};
 use crate::config::file::{self, FileErrorKind};
 use crate::net::dns::{Dns, LookupError};
@@ -42,6 +42,8 @@ pub enum RefreshResult {
         version: u64,
         /// Whether the channel proves that it came from the source.
         authentic: bool,
+        /// It does not continue the edition that was accepted before, which may be an attack.
+        rewritten: Option<Rewritten>,
     },
     /// The source has nothing new.
     Unchanged,
@@ -185,10 +187,10 @@ fn ask(
         Ok(None) => Ok(RefreshResult::Unchanged),
         Ok(Some(Fetched { offer, authentic, conditions })) => {
             match trust_policy::accept(offer, authentic, source, record, &known) {
-                Ok(version) => {
+                Ok(Acceptance { version, rewritten }) => {
                     let heard = record.source(&from);
                     (heard.etag, heard.modified) = (conditions.etag, conditions.modified);
-                    Ok(RefreshResult::Accepted { version, authentic })
+                    Ok(RefreshResult::Accepted { version, authentic, rewritten })
                 }
                 Err(refusal) => Err(SourceProblem {
                     what: refusal.to_string(),

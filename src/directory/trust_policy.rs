@@ -10,6 +10,7 @@
 use super::cache::{Accepted, Record};
 use super::document::{DocumentError, KeyEntry, Publishes, SignedDirectory, Status, VendorEntry, time};
 use super::key_directory::{Directory, DirectoryError, IgnoredReason, LONGEST, Opened, open_under};
+use super::publish::Edition;
 use crate::config::directory_sources::{KeyIntroduction, Source};
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Token;
@@ -86,7 +87,26 @@ impl Refusal {
     }
 }
 
-/// Judges a document of `source`, and puts it into the publisher's record. Returns its version.
+/// A document that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    pub version: u64,
+    /// It belongs to another history than the edition that was accepted before.
+    pub rewritten: Option<Rewritten>,
+}
+
+/// An edition that does not continue the one that was accepted before: a vendor shows two histories, or lost its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the directory was rewritten: version {version} does not continue version {accepted}, which was accepted before"
+)]
+pub struct Rewritten {
+    pub version: u64,
+    /// Highest version accepted before.
+    pub accepted: u64,
+}
+
+/// Judges a document of `source`, and puts it into the publisher's record.
 ///
 /// `authentic` tells whether the channel proves its source: HTTPS, or DNSSEC.
 ///
@@ -98,7 +118,7 @@ pub fn accept(
     source: &Source,
     record: &mut Record,
     known: &Known<'_>,
-) -> Result<u64, Refusal> {
+) -> Result<Acceptance, Refusal> {
     let vouches = source.accept_weak || authentic && source.new_keys == KeyIntroduction::Channel;
     let (accepted, root) = match offer {
         FetchedDocument::Signed(tokens) => signed(&tokens, vouches, source, record, known)?,
@@ -131,12 +151,32 @@ pub fn accept(
     if known.now > statement.expires {
         return Err(Refusal::Expired(statement.expires.to_string()));
     }
+    let rewritten = rewritten(&accepted, record);
     if !doubtful {
         record.version = statement.version;
         record.root = root;
     }
     record.source(&from).accepted = Some(accepted);
-    Ok(statement.version)
+    Ok(Acceptance { version: statement.version, rewritten })
+}
+
+/// Checks that an edition continues the one that was accepted before: it is the same, or names it, or names a later one.
+fn rewritten(offered: &Accepted, record: &Record) -> Option<Rewritten> {
+    let Edition { content, hash } = offered.edition()?;
+    let accepted = record.version;
+    let known = record.sources.iter().filter_map(|heard| heard.accepted.as_ref()?.edition());
+    let mut known = known.filter(|known| known.content.version == accepted).map(|known| known.hash).peekable();
+    let is_known = match content.previous {
+        // Keys from DNS have no hash to compare with.
+        _ if accepted == 0 || content.version == accepted && known.peek().is_none() => true,
+        _ if content.version == accepted => known.any(|known| known == hash),
+        Some(previous) if previous.version == accepted => {
+            known.peek().is_none() || known.any(|known| known == previous.hash)
+        }
+        Some(previous) => previous.version > accepted,
+        None => false,
+    };
+    (!is_known).then_some(Rewritten { version: content.version, accepted })
 }
 
 /// Returns the first trusted token, and the pinned key on which it depends.
@@ -219,6 +259,7 @@ fn signer_name(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::directory_sources::SourceKind;
+    use crate::directory::document::PreviousEdition;
     use crate::directory::key_directory::Trust;
     use crate::stamp::signing::SecretKey;
     use crate::stamp::token::Purpose;
@@ -243,12 +284,21 @@ mod tests {
     }
 
     /// A directory of `v.example` with these keys, signed by the key `kid` of this seed.
-    fn directory(version: u64, (kid, seed): (&str, u8), keys: &[(&str, u8, Status)]) -> String {
+    fn directory(version: u64, signer: (&str, u8), keys: &[(&str, u8, Status)]) -> String {
+        edition(version, None, signer, keys)
+    }
+
+    /// The same, after another edition.
+    fn edition(version: u64, previous: Option<&str>, (kid, seed): (&str, u8), keys: &[(&str, u8, Status)]) -> String {
+        let previous = previous.map(|text| {
+            let Edition { content, hash } = Edition::of(&Token::parse_document(text, LONGEST).unwrap()).unwrap();
+            PreviousEdition { version: content.version, hash }
+        });
         let content = SignedDirectory {
             version,
             issued: NOW.to_string(),
             expires: NOW.plus(86_400).to_string(),
-            previous: None,
+            previous,
             vendors: vec![entry(keys)],
         };
         let footer = format!(r#"{{"iss":"v.example","kid":"{kid}"}}"#);
@@ -265,13 +315,15 @@ mod tests {
     struct User {
         pinned: Directory,
         record: Record,
+        /// The version that the last document did not continue.
+        rewritten: Option<u64>,
     }
 
     impl User {
         fn new() -> Self {
             let mut pinned = Directory::default();
             pinned.pin(&entry(&[("a", 1, Status::Active)])).unwrap();
-            Self { pinned, record: Record::new("v.example") }
+            Self { pinned, record: Record::new("v.example"), rewritten: None }
         }
 
         fn offered_at(
@@ -286,7 +338,10 @@ mod tests {
             let mut directory = self.pinned.clone();
             directory.add_statement(&statements, &BTreeMap::new(), now);
             let known = Known { pinned: &self.pinned, directory: &directory, now };
-            accept(offer, authentic, source, &mut self.record, &known)
+            accept(offer, authentic, source, &mut self.record, &known).map(|accepted| {
+                self.rewritten = accepted.rewritten.map(|it| it.accepted);
+                accepted.version
+            })
         }
 
         fn offered(&mut self, token: String, new_keys: KeyIntroduction) -> Result<u64, Refusal> {
@@ -354,6 +409,40 @@ mod tests {
         assert!(matches!(late, Err(Refusal::Expired(_))));
         assert_eq!(user.record, before);
         assert_eq!(user.offered(two, signed).unwrap(), 2);
+    }
+
+    #[test]
+    fn an_edition_of_another_history_is_accepted_with_an_alarm() {
+        let (signer, signed) = (("a", 1), KeyIntroduction::Signed);
+        let after = |version, previous: Option<&str>, keys: &[_]| edition(version, previous, signer, keys);
+        let first = after(1, None, &[A]);
+        let second = after(2, Some(&first), &[A, B]);
+        let third = after(3, Some(&second), &[A]);
+        let fourth = after(4, Some(&third), &[A]);
+        let other = after(2, Some(&first), &[A, C]);
+        // The first that is seen, the next one, and one after some that were missed continue it.
+        let mut user = User::new();
+        for token in [&first, &second, &second, &fourth] {
+            user.offered(token.clone(), signed).unwrap();
+            assert_eq!(user.rewritten, None);
+        }
+        let mirror = Source { origin: SourceKind::File("/mirror".into()), ..source(signed) };
+        for (text, from, version) in [
+            (after(3, Some(&other), &[A, C]), source(signed), 3),
+            (after(5, Some(&first), &[A]), source(signed), 5),
+            (after(5, None, &[A]), source(signed), 5),
+            // One source never changes what it said of a version; another may say something else.
+            (other, mirror, 2),
+        ] {
+            let mut user = User::new();
+            assert_eq!(user.offered(second.clone(), signed).unwrap(), 2);
+            for rewritten in [Some(2), None] {
+                let offer = FetchedDocument::Signed(vec![text.clone()]);
+                assert_eq!(user.offered_at(offer, true, &from, NOW).unwrap(), version);
+                assert_eq!(user.rewritten, rewritten);
+            }
+            assert_eq!(user.record.version, version);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::judge::Engine;
 use crate::config::directory_sources::{self, SourcesError};
 use crate::config::paths::PathsError;
 use crate::directory::pinned::{self, Folder, FolderError};
-use crate::directory::refresh::{self, RefreshError, SourceOutcome, SourceProblem};
+use crate::directory::refresh::{self, RefreshError, RefreshResult, SourceOutcome};
 use crate::log::syslog::{self, Severity};
 use crate::message::header::escape_untrusted;
 use crate::verdict::facts::KeyFact;
@@ -64,10 +64,16 @@ pub fn problem(outcome: &SourceOutcome) -> Option<String> {
     Some(format!("{}: {}: {}", outcome.publisher, outcome.from, plain(&problem.what)))
 }
 
-/// Returns the problem of a source, if it may be an attack.
+/// Returns the problem of a source or of the document that was accepted from it, if it may be an attack.
 #[must_use]
 pub fn alert(outcome: &SourceOutcome) -> Option<String> {
-    problem(outcome).filter(|_| outcome.result.as_ref().is_err_and(SourceProblem::alarms))
+    match &outcome.result {
+        Ok(RefreshResult::Accepted { rewritten: Some(rewritten), .. }) => {
+            Some(format!("{}: {}: {rewritten}", outcome.publisher, outcome.from))
+        }
+        Ok(_) => None,
+        Err(found) => problem(outcome).filter(|_| found.alarms()),
+    }
 }
 
 /// Sanitizes text from a server or a document.

@@ -170,6 +170,13 @@ fn a_directory_of_another_key_is_refused_whoever_serves_it() {
     assert!(run.stderr.contains(&format!("version {accepted} changed after publication")), "{}", run.stderr);
     publish_as(&thief, VENDOR, "forged-x", &["x"], &[]);
     fs::copy(thief.file("forged-x/.well-known/digital-stamp"), home.file("public/.well-known/digital-stamp")).unwrap();
+    // What the user lets in is another history, which is reported once.
+    let run = refresh(&home, Some(authority.file())).exits(65);
+    assert!(
+        run.stderr.contains(&format!("does not continue version {accepted}, which was accepted")),
+        "{}",
+        run.stderr
+    );
     refresh(&home, Some(authority.file())).exits(0);
     assert_eq!(verdict(&home, &stamped_as(&thief, VENDOR, "x", &[])), "first-class paid");
 }

@@ -13,6 +13,7 @@ use mailstamp::stamp::claims::Stamp;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -207,6 +208,45 @@ fn shop_and_another_folder_are_one_chain() {
         let known: Value = serde_json::from_str(&known).unwrap();
         assert_eq!(known["edition"]["version"], publish::read(&newest).unwrap().content.version);
     }
+}
+
+#[test]
+fn a_recipient_who_is_shown_another_history_is_told_once() {
+    let mut town = Town::new();
+    town.vendor(&["publish", "--buy", "https://stamps.example/"]);
+    town.refresh();
+    // The vendor as it was, for other eyes.
+    town.shop.signal("-TERM");
+    town.shop.ended();
+    let copy = town.home.file("copy");
+    let copied = Command::new("cp").arg("-a").args([&town.shop.folder(), &copy]).status().unwrap();
+    assert!(copied.success());
+    town.shop.restart();
+    town.vendor(&["price", "--set", "1 EUR / 500"]);
+    town.vendor(&["publish"]);
+    let accepted = town.refresh();
+    let later = clock::now().plus(100).to_string();
+    town.home.run(["vendor", "publish", "--ledger", copy.to_str().unwrap(), "--now", &later], b"").exits(0);
+    let forked = fs::read_to_string(copy.join("public/.well-known/digital-stamp")).unwrap();
+    let version = publish::read(&forked).unwrap().content.version;
+    fs::write(town.home.file("served"), &forked).unwrap();
+    let sentence = format!(
+        "the directory was rewritten: version {version} does not continue version {}, which was accepted before",
+        accepted.version
+    );
+    // It is accepted, for a vendor may lose its folder and its ledger.
+    for (command, status) in [("check", 65), ("refresh", 65), ("refresh", 0), ("check", 0)] {
+        let run = town.home.run(["directory", command, "--json"], b"").exits(status);
+        let report: Value = serde_json::from_str(&run.text()).unwrap();
+        let alarms: Vec<&str> = report["alarms"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(report["sources"][0]["version"], version);
+        assert_eq!(
+            (alarms.len(), alarms.iter().any(|alarm| alarm.contains(&sentence))),
+            if status == 0 { (0, false) } else { (1, true) }
+        );
+        assert_eq!(run.stderr.contains(&sentence), status != 0, "{}", run.stderr);
+    }
+    assert_eq!(town.home.classify(&town.letter("one")).exits(0).text(), "first-class paid\n");
 }
 
 #[test]

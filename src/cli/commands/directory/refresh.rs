@@ -86,7 +86,7 @@ fn refreshed(given: &CliOverrides, as_json: bool, quiet: bool, keep: bool) -> Re
 fn good(outcome: &SourceOutcome) -> Option<String> {
     let news = match outcome.result.as_ref().ok()? {
         RefreshResult::Unchanged => "nothing new".to_owned(),
-        RefreshResult::Accepted { version, authentic } => {
+        RefreshResult::Accepted { version, authentic, .. } => {
             format!("version {version}{}", if *authentic { "" } else { ", not authenticated" })
         }
     };
@@ -96,7 +96,7 @@ fn good(outcome: &SourceOutcome) -> Option<String> {
 fn json(outcome: &SourceOutcome) -> Value {
     let (version, unchanged, authentic, problem) = match &outcome.result {
         Ok(RefreshResult::Unchanged) => (None, true, None, None),
-        Ok(RefreshResult::Accepted { version, authentic }) => (Some(version), false, Some(authentic), None),
+        Ok(RefreshResult::Accepted { version, authentic, .. }) => (Some(version), false, Some(authentic), None),
         Err(problem) => (None, false, None, Some(json!({ "text": problem.what, "alarm": problem.alarms() }))),
     };
     json!({
