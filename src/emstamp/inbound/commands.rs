@@ -163,7 +163,14 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
                 }
             }
             if self.next_begins(b"RCPT ") {
-                line = self.next_line()?;
+                line = match self.next_line() {
+                    Ok(line) => line,
+                    // The recipients before it are answered first.
+                    Err(end) => {
+                        self.recipient_group(&mut group)?;
+                        return Err(end);
+                    }
+                };
             }
         }
         self.recipient_group(&mut group)

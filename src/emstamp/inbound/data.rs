@@ -101,6 +101,12 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
         }
         let tokens: Vec<Paid> = recipients.iter().filter_map(|it| it.paid.clone()).collect();
         let tokens: Vec<&Paid> = tokens.iter().collect();
+        // A copy on a second connection would be delivered as well, since neither is received yet.
+        let copies: Vec<_> = tokens.iter().map(|paid| (&paid.mailbox, paid.message)).collect();
+        let Some(_claim) = self.office.claim(&copies) else {
+            self.reset_inner()?;
+            return Ok(Answer::Own(on_its_way()));
+        };
         let arrivals = match tokens.is_empty() {
             true => Ok(Vec::new()),
             false => self.office.pending(&tokens),
@@ -211,6 +217,11 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             self.office.refused(tokens);
         }
     }
+}
+
+/// Refuses a message for now that another connection is delivering.
+pub(super) fn on_its_way() -> Reply {
+    Reply::new(451, "4.3.0", "this message is on its way on another connection, try again later")
 }
 
 /// Encodes lines for DATA: CRLF at their ends, and a dot more on those that begin with one.

@@ -144,6 +144,12 @@ pub struct Away;
 
 /// Prices, keys and books of the gateway.
 pub trait Office {
+    /// Holds what was claimed until it is dropped.
+    type Claim;
+
+    /// Claims the copies of a message for these mailboxes, for one delivery. `None` while another connection delivers
+    /// one of them.
+    fn claim(&self, copies: &[(&Address, Fingerprint)]) -> Option<Self::Claim>;
     /// Returns the price of a mailbox; 0 is free.
     fn price(&self, mailbox: &Address) -> Result<u64, Away>;
     /// Makes an offer with a new ID.

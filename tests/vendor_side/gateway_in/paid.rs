@@ -196,6 +196,37 @@ fn a_gateway_that_is_killed_counts_a_message_once() {
     sides.settle(3);
 }
 
+// E15: the same message on two connections at once
+#[test]
+fn a_copy_that_comes_while_the_message_is_on_its_way_is_not_delivered() {
+    let sides = Sides::new();
+    let inner = SmtpServer::start(Mode::SilentAfterMessage);
+    let gateway = sides.gateway(&inner.address(), PRICED);
+    let text = message(1);
+    let mut first = Client::connect(&gateway);
+    let offer = first.begin(&["alice@x.example"]).remove(0);
+    let pay = sides.payer.pay(&offer, "alice@x.example", &text);
+    first.says(&pay, 250);
+    first.says("DATA", 354);
+    first.write(&stuffed(&text));
+    eventually("the message inside", || (inner.held() == 1).then_some(()));
+    inner.set(Mode::Take);
+    let mut second = Client::connect(&gateway);
+    let another = second.begin(&["alice@x.example"]).remove(0);
+    for pay in [&pay, &sides.payer.pay(&another, "alice@x.example", &text)] {
+        second.says("RSET", 250);
+        second.begin(&["alice@x.example"]);
+        second.says(pay, 250);
+        assert!(second.text(&text).starts_with("451 4.3.0 this message is on its way"));
+    }
+    assert_eq!((inner.count(), sides.received()), (0, 0));
+    // Another message to the same mailbox is delivered meanwhile.
+    let offer = second.begin(&["alice@x.example"]).remove(0);
+    second.says(&sides.payer.pay(&offer, "alice@x.example", &message(2)), 250);
+    assert!(second.text(&message(2)).starts_with("250"));
+    assert_eq!((inner.count(), sides.received()), (1, 3));
+}
+
 #[test]
 fn a_client_that_is_gone_after_the_dot_is_served_once() {
     let sides = Sides::new();

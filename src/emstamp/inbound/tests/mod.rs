@@ -180,6 +180,8 @@ struct Books {
     is_full: bool,
     /// The books cannot be written.
     is_away: bool,
+    /// Another connection delivers the same message.
+    is_on_its_way: bool,
 }
 
 impl Books {
@@ -204,6 +206,12 @@ fn paid_by(pay: &Pay) -> Option<Paid> {
 }
 
 impl Office for Books {
+    type Claim = ();
+
+    fn claim(&self, copies: &[(&Address, Fingerprint)]) -> Option<()> {
+        (copies.is_empty() || !self.is_on_its_way).then_some(())
+    }
+
     fn price(&self, mailbox: &Address) -> Result<u64, Away> {
         match mailbox.local() {
             "paid" => Ok(3),

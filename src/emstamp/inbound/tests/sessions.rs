@@ -154,6 +154,26 @@ fn an_id_is_used_once_and_known_again() {
 }
 
 #[test]
+fn a_copy_of_a_message_on_its_way_waits() {
+    let to = format!("{AWARE}RCPT TO:<paid@x.example>\r\n");
+    let books = Books { is_on_its_way: true, ..Books::default() };
+    let told = Case { books, ..Case::new() }.run(&[&to, &emst("id1", "paid@x.example", 3, RAW), "DATA\r\n", BODY]);
+    told.hears("451 4.3.0 this message is on its way on another connection, try again later\n");
+    assert_eq!((told.inner.messages.len(), told.log.len()), (0, 0));
+    // One without a price is none of the books' business.
+    let books = Books { is_on_its_way: true, ..Books::default() };
+    let told = Case { books, ..Case::new() }.run(&[&to.replace("paid@", "bob@"), "DATA\r\n", BODY]);
+    assert_eq!(told.inner.messages.len(), 1);
+}
+
+#[test]
+fn recipients_before_a_malformed_line_are_answered() {
+    let told =
+        told(&[&format!("{AWARE}RCPT TO:<bob@x.example>\r\nRCPT TO:<dan@x.example>\nRCPT TO:<x@x.example>\r\n")]);
+    told.hears("250 2.1.5 Ok\n500 5.5.2 a line does not end with CRLF\n");
+}
+
+#[test]
 fn what_the_inner_server_refuses_is_not_paid() {
     let to = format!("{AWARE}RCPT TO:<paid@x.example>\r\n");
     let pay = emst("id1", "paid@x.example", 3, RAW);

@@ -30,6 +30,7 @@ use crate::server::diagnostics::log_stderr;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::store::prices::Prices;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -67,6 +68,7 @@ pub(super) struct Books {
     directory: Mutex<Option<(Instant, Arc<Directory>)>>,
     numbers: Arc<Metrics>,
     due: Due,
+    on_their_way: OnTheirWay,
 }
 
 impl Books {
@@ -102,6 +104,7 @@ impl Books {
             directory: Mutex::default(),
             numbers: Arc::clone(numbers),
             due,
+            on_their_way: OnTheirWay::default(),
         })
     }
 
@@ -176,7 +179,39 @@ impl Books {
     }
 }
 
+/// Copies of messages that are being delivered.
+type OnTheirWay = Arc<Mutex<BTreeSet<String>>>;
+
+/// Holds copies for one delivery.
+pub(super) struct Claim {
+    copies: Vec<String>,
+    all: OnTheirWay,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        for copy in &self.copies {
+            all.remove(copy);
+        }
+    }
+}
+
 impl Office for Books {
+    type Claim = Claim;
+
+    fn claim(&self, copies: &[(&Address, Fingerprint)]) -> Option<Claim> {
+        let name =
+            |(mailbox, message): &(&Address, Fingerprint)| copy_name(&mailbox.canonical(), &message.0).to_string();
+        let copies: Vec<String> = copies.iter().map(name).collect();
+        let mut all = self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if copies.iter().any(|copy| all.contains(copy)) {
+            return None;
+        }
+        all.extend(copies.iter().cloned());
+        Some(Claim { copies, all: Arc::clone(&self.on_their_way) })
+    }
+
     fn price(&self, mailbox: &Address) -> Result<u64, Away> {
         if !self.can_be_paid() {
             return Ok(0);
