@@ -5,6 +5,9 @@ use super::note::{Note, NoteError, VerifierKey};
 use data_encoding::BASE64;
 use std::fmt;
 
+/// Largest number of leaves: a billion vendors' worth, and far from where numbers overflow.
+const SIZE_MAX: u64 = 1 << 48;
+
 /// Size and root of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -41,7 +44,7 @@ impl Checkpoint {
         let size: u64 = count.parse().map_err(|_| CheckpointError::Malformed)?;
         let root = BASE64.decode(root.as_bytes()).ok().and_then(|root| root.try_into().ok());
         let root = root.ok_or(CheckpointError::Malformed)?;
-        if size.to_string() != count || lines.any(str::is_empty) {
+        if size.to_string() != count || size > SIZE_MAX || lines.any(str::is_empty) {
             return Err(CheckpointError::Malformed);
         }
         Ok(Self { origin: origin.to_owned(), size, root })
@@ -91,6 +94,7 @@ mod tests {
             &TEXT.replace("20852163", "020852163"),
             &TEXT.replace("20852163", "-1"),
             &TEXT.replace("20852163", "18446744073709551616"),
+            &TEXT.replace("20852163", "281474976710657"),
             &TEXT.replace("q2I=", "q2I"),
             &TEXT.replace("CsUY", ""),
             &format!("{TEXT}\n"),

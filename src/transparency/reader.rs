@@ -28,6 +28,9 @@ impl<S: Source> Source for &S {
 pub enum SourceError {
     #[error("it is missing")]
     Absent,
+    /// More bytes than such a file can have.
+    #[error("it is too long")]
+    Long,
     #[error("{0}")]
     Unread(String),
 }

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 /// How old an accepted stamp must be before it must be in the log, in seconds: two days.
 pub const GRACE: i64 = 2 * super::DAY;
+/// Most days whose beginnings are kept.
+const DAYS_MAX: usize = 1_000;
 /// Days after a stamp's own in which its leaf is looked for, too: a vendor's clock may have gone back.
 const LATER: u32 = 7;
 
@@ -36,6 +38,27 @@ pub struct Checked {
     /// Stamps of days that the log has not reached, though it should have.
     pub late: u64,
     pub problems: Vec<Problem>,
+    /// Seconds since the log was first seen behind or away.
+    pub trouble: i64,
+}
+
+impl Checked {
+    /// Returns whether a problem is an alarm by now.
+    #[must_use]
+    pub fn is_alarm(&self, problem: &Problem) -> bool {
+        problem.patience().is_none_or(|patience| self.trouble > patience)
+    }
+
+    /// Notes in the state since when the log is behind or away.
+    pub fn note_trouble(&mut self, state: &mut LogState, now: UnixTime) {
+        if self.problems.iter().all(|problem| problem.patience().is_none()) {
+            state.trouble = None;
+            return;
+        }
+        let since = state.trouble.filter(|since| *since <= now).unwrap_or(now);
+        state.trouble = Some(since);
+        self.trouble = now.since(since);
+    }
 }
 
 /// Stamps to look up, by their serials.
@@ -127,14 +150,17 @@ fn look_up<S: Source>(
 ) -> Result<(), LogError> {
     let mut wanted = state.missing.clone();
     let mut until = now.plus(-GRACE);
+    // After a check by a clock that was ahead, all are looked up again.
+    let checked_until = if state.checked > until { UnixTime(i64::MIN) } else { state.checked };
     checked.fresh = stamps.values().filter(|stamp| stamp.accepted > until).count() as u64;
-    let due = stamps.iter().filter(|(_, stamp)| stamp.accepted > state.checked && stamp.accepted <= until);
+    let due = stamps.iter().filter(|(_, stamp)| stamp.accepted > checked_until && stamp.accepted <= until);
     wanted.extend(due.map(|(serial, stamp)| (serial.clone(), stamp.clone())));
     let mut days: BTreeMap<Option<u32>, Accepted> = BTreeMap::new();
     for (serial, stamp) in wanted {
         days.entry(day_of_serial(&serial)).or_default().insert(serial, stamp);
     }
-    let mut days_read = DayReader { log, state, last: None };
+    let today = day_of(now);
+    let mut days_read = DayReader { log, state, last: None, today };
     let mut missing = BTreeMap::new();
     for (day, stamps) in days {
         let by_subject = stamps.into_iter().map(|(serial, stamp)| (leaf::stamp(vendor, &serial), (serial, stamp)));
@@ -157,13 +183,17 @@ fn look_up<S: Source>(
                 checked.late += 1;
                 until = until.min(stamp.accepted.plus(-1));
             } else {
-                checked.problems.push(Problem::Missing { serial: serial.clone(), stamp: stamp.clone(), day });
+                let ends = end.filter(|_| late);
+                checked.problems.push(Problem::Missing { serial: serial.clone(), stamp: stamp.clone(), day, ends });
                 missing.insert(serial, stamp);
             }
         }
     }
     state.missing = missing;
-    state.checked = state.checked.max(until);
+    while state.days.len() > DAYS_MAX {
+        state.days.pop_first();
+    }
+    state.checked = until;
     Ok(())
 }
 
@@ -180,13 +210,19 @@ struct DayReader<'a, S> {
     state: &'a mut LogState,
     /// The bundle that was read last: two days may share it.
     last: Option<(u64, Vec<(u64, Leaf)>)>,
+    today: u32,
 }
 
 impl<S: Source> DayReader<'_, S> {
     /// Calls `to` with the leaves of a day, and with those of the days after it while `to` returns true. `None` reads
     /// all days. Returns the day of the last leaf that was read; `None` for an empty log.
     fn read(&mut self, day: Option<u32>, to: &mut impl FnMut(&Leaf) -> bool) -> Result<Option<u32>, LogError> {
-        let (first, last) = day.map_or((0, u32::MAX), |day| (day, day.saturating_add(LATER)));
+        let (first, mut last) = day.map_or((0, u32::MAX), |day| (day, day.saturating_add(LATER)));
+        // Leaves never go back a day, so after a vendor's clock was ahead, all have that day.
+        let end = self.log.bundles().checked_sub(1).map(|bundle| self.last_day(bundle)).transpose()?.flatten();
+        if end.is_some_and(|end| end > self.today) {
+            last = u32::MAX;
+        }
         let mut bundle = self.first_bundle(first)?;
         let mut end = None;
         let mut wants = true;

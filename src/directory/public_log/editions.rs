@@ -120,6 +120,12 @@ pub fn check(logs: &[NamedLog], known: &mut Option<KnownEdition>, place: &Place)
     Vec::new()
 }
 
+/// Returns the newest edition of these.
+#[must_use]
+pub fn newest_of(logs: &[NamedLog]) -> Option<KnownEdition> {
+    logs.iter().filter_map(|log| edition(&log.directory)).map(|it| it.0).max_by_key(|edition| edition.version)
+}
+
 /// Parses a directory whose signature was verified.
 fn edition(directory: &str) -> Option<(KnownEdition, SignedDirectory)> {
     let token = Token::parse_document(directory, LONGEST).ok()?;

@@ -6,9 +6,10 @@ use super::problem::Problem;
 use super::state::KnownEdition;
 use crate::config::file;
 use crate::os;
+use crate::os::atomic_file::{self, Durability};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// What a problem was found with.
@@ -76,7 +77,7 @@ pub fn write(above: &Path, problem: &Problem, found: &Found<'_>) -> io::Result<P
     for (path, bytes) in found.files {
         let path = folder.join(path);
         os::make_folder(os::above(&path), 0o700)?;
-        std::fs::write(path, bytes)?;
+        atomic_file::replace(&path, 0o600, Durability::Cached, |file| file.write_all(bytes))?;
     }
     os::make_folder(&folder, 0o700)?;
     for (name, text) in texts {

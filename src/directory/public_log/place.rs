@@ -2,12 +2,13 @@
 
 use crate::transparency::note::{LONGEST, VerifierKey};
 use crate::transparency::reader::{Source, SourceError};
+use rustix::fs::OFlags;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -40,14 +41,21 @@ impl Place {
     }
 }
 
-impl FromStr for Place {
-    type Err = Infallible;
+/// A text is not a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write an address https://…, or a folder")]
+pub struct PlaceError;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text.starts_with("https://") {
-            true => Self::Web(text.trim_end_matches('/').to_owned()),
-            false => Self::Folder(text.into()),
-        })
+impl FromStr for Place {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        match text.split_once("://") {
+            Some(("https", _)) => Ok(Self::Web(text.trim_end_matches('/').to_owned())),
+            // Another scheme is no folder.
+            Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => Err(PlaceError),
+            _ => Ok(Self::Folder(text.into())),
+        }
     }
 }
 
@@ -83,13 +91,15 @@ fn read(path: &Path, longest: usize) -> Result<Vec<u8>, SourceError> {
         io::ErrorKind::NotFound => SourceError::Absent,
         _ => SourceError::Unread(error.to_string()),
     };
-    let mut bytes = Vec::new();
-    let limit = longest as u64 + 1;
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(unread)?;
-    if bytes.len() > longest {
-        return Err(SourceError::Unread(format!("it is longer than {longest} bytes")));
+    // A named pipe would be waited for.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(unread)?;
+    if !file.metadata().map_err(unread)?.is_file() {
+        return Err(SourceError::Unread("it is not a file".to_owned()));
     }
-    Ok(bytes)
+    let mut bytes = Vec::new();
+    file.take(longest as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() > longest { Err(SourceError::Long) } else { Ok(bytes) }
 }
 
 #[cfg(feature = "directory")]
@@ -103,6 +113,7 @@ fn fetch(address: &str, longest: usize) -> Result<Vec<u8>, SourceError> {
         // Without a condition no server may say so (RFC 9110 section 15.4.5).
         Ok(Answer::Unchanged) => Err(SourceError::Unread("the server answered with status 304".to_owned())),
         Err(HttpsError::Status(404 | 410)) => Err(SourceError::Absent),
+        Err(HttpsError::TooLarge(_)) => Err(SourceError::Long),
         Err(error) => Err(SourceError::Unread(error.to_string())),
     }
 }

@@ -1,10 +1,15 @@
 //! Problems of a vendor's log or directory, each with its word and its sentence.
 
 use super::state::{AcceptedStamp, KnownEdition};
-use super::{Head, date, day_of};
+use super::{DAY, Head, date, day_of};
 use crate::transparency::reader::{LogError, SourceError};
 
-/// Something that an honest vendor does not do.
+/// How long a log may be behind a head that was signed, or lack files, in seconds: two days.
+const BEHIND: i64 = 2 * DAY;
+/// How long a log may be away, in seconds: nine days.
+const AWAY: i64 = 9 * DAY;
+
+/// Something that an honest vendor does not do, or not for long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// Two signed heads of which neither continues the other.
@@ -14,7 +19,13 @@ pub enum Problem {
     /// A file is missing, or is not the one of the tree.
     File(LogError),
     /// A stamp that was accepted is not in the log.
-    Missing { serial: String, stamp: AcceptedStamp, day: Option<u32> },
+    Missing {
+        serial: String,
+        stamp: AcceptedStamp,
+        day: Option<u32>,
+        /// The day with which the log ends, where that is before the day.
+        ends: Option<u32>,
+    },
     /// An edition of the directory that does not continue a known one, and the editions between.
     Forked { known: Box<KnownEdition>, now: Box<KnownEdition>, between: Vec<(u64, String)> },
     /// An edition of the directory cannot be read, so that the chain is not verified.
@@ -40,10 +51,17 @@ impl Problem {
         }
     }
 
-    /// Returns whether it is only that a file cannot be read now.
+    /// Returns for how many seconds it may last without being an alarm. `None` for what no honest vendor does, at any
+    /// time.
+    ///
+    /// A copy, a cache or a web server that is brought up to date may be behind for a while, and any server may be away.
     #[must_use]
-    pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::Unread { .. } | Self::File(LogError::Read { problem: SourceError::Unread(_), .. }))
+    pub const fn patience(&self) -> Option<i64> {
+        match self {
+            Self::RolledBack { .. } | Self::File(LogError::Read { problem: SourceError::Absent, .. }) => Some(BEHIND),
+            Self::Unread { .. } | Self::File(LogError::Read { problem: SourceError::Unread(_), .. }) => Some(AWAY),
+            _ => None,
+        }
     }
 }
 
@@ -61,11 +79,14 @@ impl std::fmt::Display for Problem {
                 served.from, served.checkpoint.size, known.from, known.checkpoint.size
             ),
             Self::File(error) => error.fmt(f),
-            Self::Missing { serial, stamp, day } => {
+            Self::Missing { serial, stamp, day, ends } => {
                 write!(f, "stamp {serial}, accepted on {}, is not in the log", date(day_of(stamp.accepted)))?;
-                match day {
-                    Some(day) => write!(f, " of {}: the vendor sold a stamp that it did not book", date(*day)),
-                    None => f.write_str(": the vendor sold a stamp that it did not book"),
+                match (day, ends) {
+                    (_, Some(end)) => write!(f, ", which ends with {}", date(*end)),
+                    (Some(day), None) => {
+                        write!(f, " of {}: the vendor sold a stamp that it did not book", date(*day))
+                    }
+                    (None, None) => f.write_str(": the vendor sold a stamp that it did not book"),
                 }
             }
             Self::Forked { known, now, .. } => write!(

@@ -32,6 +32,9 @@ pub struct LogState {
     pub read: Option<(u64, u32)>,
     /// Stamps that were accepted up to this time were looked up (seconds since 1970).
     pub checked: UnixTime,
+    /// Since when the log is behind or away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<UnixTime>,
     /// Stamps that were not found, by their serials.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, AcceptedStamp>,
@@ -69,6 +72,7 @@ impl LogState {
             days: BTreeMap::new(),
             read: None,
             checked: UnixTime(0),
+            trouble: None,
             missing: BTreeMap::new(),
         }
     }

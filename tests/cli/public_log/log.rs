@@ -26,6 +26,8 @@ pub struct LogFolder {
     path: PathBuf,
     key: NoteKey,
     leaves: Vec<Leaf>,
+    /// Entries of another form, behind the leaves.
+    unknown: Vec<Vec<u8>>,
 }
 
 impl LogFolder {
@@ -38,7 +40,7 @@ impl LogFolder {
     pub fn with_key(seed: u8) -> Self {
         let key = NoteKey::from_random(&origin(VENDOR), &[seed; 32]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        Self { path: folder.path().join("log"), _folder: folder, key, leaves: Vec::new() }
+        Self { path: folder.path().join("log"), _folder: folder, key, leaves: Vec::new(), unknown: Vec::new() }
     }
 
     /// The same log in another folder, as it is now.
@@ -64,6 +66,17 @@ impl LogFolder {
         self.leaves.extend(leaves);
     }
 
+    /// Adds an entry of a form that does not exist yet.
+    pub fn add_unknown(&mut self) {
+        self.unknown.push(b"later".to_vec());
+    }
+
+    /// Signs a head with a size that no log has.
+    pub fn sign_size(&self, size: u64) {
+        let head = Checkpoint { origin: origin(VENDOR), size, root: [7; 32] };
+        fs::write(self.path().join("checkpoint"), self.key.sign(&head.to_string()).to_string()).unwrap();
+    }
+
     /// Writes all files.
     pub fn write(&self) {
         let mut write = |tile: Tile, bytes: &[u8]| -> io::Result<()> {
@@ -72,18 +85,22 @@ impl LogFolder {
             fs::write(path, bytes)
         };
         let mut tree = Appender::default();
-        for leaf in &self.leaves {
-            tree.push(&leaf.to_bytes(), &mut write).unwrap();
+        for entry in self.entries() {
+            tree.push(&entry, &mut write).unwrap();
         }
         tree.finish(&mut write).unwrap();
         fs::write(self.path().join("checkpoint"), self.head().to_string()).unwrap();
     }
 
+    fn entries(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.leaves.iter().map(|leaf| leaf.to_bytes().to_vec()).chain(self.unknown.iter().cloned())
+    }
+
     /// The signed head.
     pub fn head(&self) -> Note {
         let mut tree = Appender::default();
-        for leaf in &self.leaves {
-            tree.push(&leaf.to_bytes(), &mut |_, _| Ok::<(), io::Error>(())).unwrap();
+        for entry in self.entries() {
+            tree.push(&entry, &mut |_, _| Ok::<(), io::Error>(())).unwrap();
         }
         let head = Checkpoint { origin: origin(VENDOR), size: tree.size(), root: tree.root() };
         self.key.sign(&head.to_string())

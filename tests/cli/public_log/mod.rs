@@ -76,6 +76,15 @@ fn publish_as(home: &Home, log: &LogFolder, name: &str) {
     fs::write(home.file(".config/mailstamp/vendors").join(name), text).unwrap();
 }
 
+/// The same with another clock.
+fn check_at(home: &Home, when: &str, place: &Path) -> Run {
+    let program = home.command();
+    let mut command = faketime(when);
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.arg(program.get_program()).args(["trust", "check", VENDOR, "--from"]).arg(place);
+    run(command.current_dir(home.path()), b"")
+}
+
 fn check(home: &Home, place: &Path, more: &[&str]) -> Run {
     let mut command = home.command();
     command.args(["trust", "check", VENDOR, "--from"]).arg(place).args(more);
@@ -219,11 +228,20 @@ fn a_changed_leaf_and_a_cut_bundle_have_their_sentences() {
         let monitored = monitor(&home, log.path(), &[]).exits(65);
         assert!(monitored.stderr.contains(sentence), "{}", monitored.stderr);
     }
+    // A file may be missing while a copy is made, but not for days.
     fs::remove_file(&bundle).unwrap();
-    let found = check(&home, log.path(), &[]).exits(65);
-    assert!(found.stderr.contains("tile/entries/003: it is missing"), "{}", found.stderr);
+    for (when, word, code) in [("+0d", "warning", 69), ("+1d", "warning", 69), ("+3d", "alarm", 65)] {
+        let found = check_at(&home, when, log.path()).exits(code);
+        let sentence = format!("{word}: {VENDOR}: tile/entries/003: it is missing");
+        assert!(found.stderr.contains(&sentence), "{}", found.stderr);
+    }
     fs::write(&bundle, good).unwrap();
-    check(&home, log.path(), &[]).exits(0);
+    check_at(&home, "+3d", log.path()).exits(0);
+    // Longer than any file of a log: no outage.
+    fs::write(&bundle, vec![0; 70_000]).unwrap();
+    fs::remove_file(home.state().join(format!("logs/{VENDOR}.json"))).unwrap();
+    let found = check(&home, log.path(), &[]).exits(65);
+    assert!(found.stderr.contains("tile/entries/003: it is too long"), "{}", found.stderr);
 }
 
 #[test]
@@ -236,11 +254,17 @@ fn a_head_that_was_rolled_back_is_found() {
     log.write();
     publish(&home, &log);
     check(&home, log.path(), &[]).exits(0);
-    let found = check(&home, before.path(), &[]).exits(65);
+    // A copy may be behind for a while.
+    let found = check(&home, before.path(), &[]).exits(69);
     let sentence = format!("the log was rolled back: {} has 1,801 leaves, and the head of", before.path().display());
     assert!(found.stderr.replace("1801", "1,801").contains(&sentence), "{}", found.stderr);
-    let proven = verify(&home, &evidence(&home, &format!("{VENDOR}-rolled-back"))).exits(0).text();
-    assert_eq!(proven, format!("{VENDOR} signed two heads: 1801 and 1802 leaves\n"));
+    assert!(found.stderr.contains("warning: "), "{}", found.stderr);
+    let found = check_at(&home, "+3d", before.path()).exits(65);
+    assert!(found.stderr.contains("alarm: "), "{}", found.stderr);
+    let seen = verify(&home, &evidence(&home, &format!("{VENDOR}-rolled-back"))).exits(0).text();
+    assert_eq!(seen, format!("{VENDOR} signed two heads: 1801 and 1802 leaves\n"));
+    check_at(&home, "+3d", log.path()).exits(0);
+    check_at(&home, "+4d", before.path()).exits(69);
 }
 
 #[test]
@@ -284,14 +308,11 @@ fn two_heads_are_found_by_check_and_by_two_people_and_proven() {
     }
     // And the check sees it, when a directory names the other head.
     publish_as(&home, &fork, "fork.json");
-    for from in [log.path(), fork.path()] {
-        let found = check(&home, from, &[]).exits(65);
-        assert!(
-            found.stderr.contains("contradict each other") || found.stderr.contains("rolled back"),
-            "{}",
-            found.stderr
-        );
-    }
+    let found = check(&home, log.path(), &[]).exits(65);
+    assert!(found.stderr.contains("warning: stamps.example: the log was rolled back"), "{}", found.stderr);
+    assert!(found.stderr.contains("alarm: stamps.example: the directory was rewritten"), "{}", found.stderr);
+    let found = check(&home, fork.path(), &[]).exits(65);
+    assert!(found.stderr.contains("contradict each other"), "{}", found.stderr);
     let proven = verify(&home, &evidence(&home, &format!("{VENDOR}-split-view-1802"))).exits(0).text();
     assert_eq!(proven, format!("{VENDOR} signed two heads: 1803 and 1802 leaves\n"));
 }
@@ -339,7 +360,13 @@ fn what_cannot_be_checked_says_so() {
     // No server is there.
     let away = home.run(["trust", "check", VENDOR, "--from", "https://127.0.0.1:1/log"], b"").exits(69);
     assert!(away.stderr.contains("warning: "), "{}", away.stderr);
-    check(&home, &home.file("nowhere"), &[]).exits(65);
+    check(&home, &home.file("nowhere"), &[]).exits(69);
+    home.run(["trust", "check", VENDOR, "--from", "http://127.0.0.1:1/log"], b"").exits(64);
+    // A named pipe is not waited for.
+    let pipe = home.file("pipe");
+    fs::create_dir(&pipe).unwrap();
+    run(Command::new("mkfifo").arg(pipe.join("checkpoint")), b"").exits(0);
+    assert!(check(&home, &pipe, &[]).exits(69).stderr.contains("it is not a file"));
     // A log that ends before the day of a stamp is late.
     let serials = serials(1);
     let late = recipient(&serials);
@@ -451,4 +478,94 @@ fn a_directory_that_does_not_continue_the_last_one_is_found_and_proven() {
     }
     place(&fourth);
     check(&home, log.path(), &[]).exits(0);
+}
+
+#[test]
+fn a_vendor_who_stops_to_name_a_log_is_found_and_stops_no_other() {
+    let serials = serials(1);
+    let home = recipient(&serials);
+    let log = honest(&serials);
+    publish(&home, &log);
+    check(&home, log.path(), &[]).exits(0);
+    fs::remove_file(home.file(".config/mailstamp/vendors/log.json")).unwrap();
+    // Two more vendors, whose names come before and after, one of them with another key for its log.
+    home.vendor("a.example", "k");
+    home.vendor("z.example", "k");
+    let found = home.run(["trust", "check", "--json"], b"").exits(65);
+    let sentence = format!("{VENDOR}: no directory names its public log any more, and there was one");
+    assert!(found.stderr.contains(&sentence), "{}", found.stderr);
+    let report: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(report["logs"][0]["status"], "alarm");
+    publish(&home, &log);
+    check(&home, log.path(), &[]).exits(0);
+    // A state that was changed by hand is no first check.
+    let path = home.state().join(format!("logs/{VENDOR}.json"));
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"checkpoint\": \"", "\"checkpoint\": \"x")).unwrap();
+    check(&home, log.path(), &[]).exits(78);
+}
+
+#[test]
+fn clocks_that_were_ahead_hide_no_stamp_and_raise_no_alarm() {
+    let mut serials = serials(2);
+    let home = recipient(&serials[..1]);
+    let mut log = honest(&serials[..1]);
+    publish(&home, &log);
+    // That of the recipient, for one check.
+    check_at(&home, "+300d", log.path()).exits(0);
+    let hidden = serials.remove(1);
+    let stamp = home.mint_until(ALICE, &hidden, now().plus(30 * DAY));
+    let program = home.command();
+    let mut command = faketime("-3d");
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.arg(program.get_program()).arg("classify").current_dir(home.path());
+    run(&mut command, &stamped(&stamp, &letter("hidden"))).says("first-class paid");
+    assert!(check(&home, log.path(), &[]).exits(65).stderr.contains(&hidden));
+    // That of the vendor: all later leaves have the day that was ahead.
+    log.add_day(day(-40), [(LeafKind::Issued, hidden, 1)]);
+    log.write();
+    check(&home, log.path(), &[]).exits(0);
+}
+
+#[test]
+fn evidence_is_bounded() {
+    let serials = serials(30);
+    let home = recipient(&serials);
+    let log = honest(&[]);
+    publish(&home, &log);
+    let found = check(&home, log.path(), &[]).exits(65);
+    assert_eq!(found.stderr.matches("alarm: ").count(), 30);
+    assert_eq!(found.stderr.matches("note: the evidence is in").count(), 20);
+    assert!(found.stderr.contains("note: without its stamp, evidence proves nothing"), "{}", found.stderr);
+    // Nothing is written through a link.
+    let folder = home.file("evidence");
+    let links = serials.iter().map(|serial| folder.join(format!("{VENDOR}-not-logged-{serial}/tile/entries/003")));
+    let links: Vec<PathBuf> = links.collect();
+    fs::write(home.file("victim"), "mine").unwrap();
+    for link in &links {
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(home.file("victim"), link).unwrap();
+    }
+    check(&home, log.path(), &["--evidence", "evidence"]).exits(65);
+    assert_eq!(fs::read_to_string(home.file("victim")).unwrap(), "mine");
+    assert_eq!(links.iter().filter(|link| link.symlink_metadata().unwrap().is_file()).count(), 20);
+}
+
+#[test]
+fn leaves_of_an_unknown_kind_are_no_problem_and_an_impossible_size_is_no_checkpoint() {
+    let serials = serials(1);
+    let home = recipient(&serials);
+    let mut log = honest(&serials);
+    log.add_unknown();
+    log.write();
+    publish(&home, &log);
+    check(&home, log.path(), &[]).exits(0);
+    let monitored = monitor(&home, log.path(), &["--json"]).exits(0);
+    let report: Value = serde_json::from_slice(&monitored.stdout).unwrap();
+    assert_eq!((&report["unknown"], &report["wrong"]), (&1.into(), &0.into()));
+    for size in [1 << 49, (1 << 63) + 1, u64::MAX] {
+        log.sign_size(size);
+        assert!(check(&home, log.path(), &[]).exits(69).stderr.contains("not a checkpoint"));
+        monitor(&home, log.path(), &[]).exits(65);
+    }
 }

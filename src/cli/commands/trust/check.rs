@@ -7,6 +7,7 @@ use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILA
 use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::paths::{CliOverrides, Paths};
+use crate::directory::public_log::Head;
 use crate::directory::public_log::check::{Accepted, Checked, check};
 use crate::directory::public_log::editions;
 use crate::directory::public_log::evidence::{self, Found};
@@ -24,7 +25,7 @@ use crate::stamp::token::Token;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -67,40 +68,61 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (config, places) = Paths::read(given)?;
     let now = clock::now();
-    let logs = places.state()?.join("logs");
+    let logs = logs::folder(&places)?;
     let _lock = state::lock(&logs).map_err(|error| logs::failure(&error))?;
-    let vendors = logs::vendors(&places, &args.vendors, now)?;
+    let vendors = logs::each(&places, &args.vendors, now)?;
     if vendors.is_empty() && !args.quiet && !args.json {
         output::line("no trusted vendor names a public log")?;
     }
     let accepted = accepted(&VerdictLog::new(places.state()?))?;
     let evidence = args.evidence.clone().unwrap_or_else(|| logs.join("evidence"));
-    let mut code = 0;
+    let mut codes = BTreeSet::new();
     let mut reports = Vec::new();
-    for vendor in &vendors {
-        let place = args.from.clone().unwrap_or_else(|| Place::of(&vendor.key));
-        let stamps = accepted.get(&vendor.name).cloned().unwrap_or_default();
-        let mut report = one(vendor, &place, &logs, &stamps, now)?;
-        if report.checked.problems.iter().any(|problem| !problem.is_outage()) {
-            keep_evidence(&mut report, vendor, (&place, &stamps), &logs, (&args.mail, &evidence), now)?;
-        }
-        code = code.max(report.code());
-        if !args.json {
-            report.print(args.quiet)?;
-        }
-        if let (true, Some(socket)) = (report.code() == DATA, &config.syslog) {
-            for problem in &report.checked.problems {
+    for (name, vendor) in vendors {
+        // The failure of one vendor's log affects only that one.
+        let checked = vendor.and_then(|vendor| {
+            let place = args.from.clone().unwrap_or_else(|| Place::of(&vendor.key));
+            let stamps = accepted.get(&vendor.name).cloned().unwrap_or_default();
+            let mut report = one(&vendor, &place, &logs, &stamps, now)?;
+            if !args.json {
+                report.print(args.quiet)?;
+            }
+            if report.status() == "alarm" {
+                keep_evidence(&mut report, &vendor, (&place, &stamps), &logs, (&args.mail, &evidence), now)?;
+            }
+            Ok(report)
+        });
+        let (code, alarms, json) = match checked {
+            Ok(report) => (report.code(), report.alarms(), report.json()),
+            Err(failure) => {
+                failure.report();
+                let text = failure.message.clone();
+                let status = if failure.code == DATA { "alarm" } else { "unreadable" };
+                let json = json!({
+                    "vendor": name, "status": status, "problems": [{ "problem": "failure", "text": text }],
+                });
+                (failure.code, vec![text], json)
+            }
+        };
+        if let (DATA, Some(socket)) = (code, &config.syslog) {
+            for alarm in alarms.iter().take(NAMED) {
                 // A timer has no reader of standard error. No result depends on syslog.
-                let _ = syslog::send(socket, Severity::Error, &format!("log alarm: {}: {problem}", vendor.name));
+                let _ = syslog::send(socket, Severity::Error, &format!("log alarm: {name}: {alarm}"));
             }
         }
-        reports.push(report.json());
+        codes.insert(code);
+        reports.push(json);
     }
     if args.json {
         output::line(&json!({ "schema": output::SCHEMA, "logs": reports }).to_string())?;
     }
-    Ok(if reports.iter().any(|report| report["status"] == "alarm") { DATA } else { code })
+    Ok(if codes.contains(&DATA) { DATA } else { codes.pop_last().unwrap_or(0) })
 }
+
+/// Most problems of a vendor that are printed.
+const NAMED: usize = 100;
+/// Most problems of a vendor for which evidence is written in one run.
+const EVIDENCE: usize = 20;
 
 /// What was found about one log.
 struct Report {
@@ -117,9 +139,12 @@ fn one(vendor: &Vendor, place: &Place, logs: &Path, stamps: &Accepted, now: Unix
     let mut checked =
         check((&vendor.name, &vendor.key), vendor.heads.clone(), (&place.to_string(), place), &mut known, stamps, now);
     checked.problems.splice(0..0, forked);
-    if !known.checkpoint.is_empty() {
-        state::write(logs, &vendor.name, &known).map_err(|error| logs::failure(&error))?;
+    checked.note_trouble(&mut known, now);
+    if checked.problems.iter().any(|problem| matches!(problem, Problem::Unread { .. }) && checked.is_alarm(problem)) {
+        // Editions that the vendor does not keep any more: the alarm is given once.
+        known.edition = editions::newest_of(&vendor.logs);
     }
+    state::write(logs, &vendor.name, &known).map_err(|error| logs::failure(&error))?;
     Ok(Report { vendor: vendor.name.clone(), place: place.to_string(), checked, evidence: Vec::new() })
 }
 
@@ -128,11 +153,16 @@ fn known(vendor: &Vendor, logs: &Path) -> Result<LogState, Failure> {
     let key = vendor.key.to_string();
     let known = state::read(logs, &vendor.name).map_err(|error| logs::failure(&error))?;
     let known = known.unwrap_or_else(|| LogState::new(&key));
+    let path = state::path(logs, &vendor.name);
     if known.key == key {
+        if !known.checkpoint.is_empty()
+            && let Err(error) = Head::open(&known.checkpoint, &vendor.key, "")
+        {
+            return Err(Failure::new(CONFIG, format!("{}: {error}", path.display())));
+        }
         return Ok(known);
     }
     let text = format!("{}: its directory names another key for its log than before", vendor.name);
-    let path = state::path(logs, &vendor.name);
     Err(Failure::new(DATA, text).hint(format!(
         "ask the vendor, in a way that you trust, why. If the reason is good, remove {} and check again",
         path.display()
@@ -164,21 +194,36 @@ fn keep_evidence(
     known.checked = UnixTime(i64::MIN);
     check((&vendor.name, &vendor.key), vendor.heads.clone(), (&report.place, &recorder), &mut known, &wanted, now);
     let found = in_mail(mail, &vendor.name, &wanted);
-    for problem in report.checked.problems.iter().filter(|problem| !problem.is_outage()) {
+    let key = vendor.key.to_string();
+    for problem in report.checked.problems.iter().filter(|problem| report.checked.is_alarm(problem)).take(EVIDENCE) {
         let stamp = stamp_of(problem, stamps).and_then(|(serial, _)| found.get(&serial));
         let found = Found {
             vendor: &vendor.name,
-            key: &vendor.key.to_string(),
+            key: &key,
             directory: vendor.logs.first().map(|log| log.directory.as_str()),
             files: &recorder.files.borrow(),
             stamp: stamp.map(String::as_str),
         };
-        let written = evidence::write(folder, problem, &found);
-        report
-            .evidence
-            .push(written.map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", folder.display())))?);
+        let written = evidence::write(folder, problem, &found)
+            .map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", folder.display())))?;
+        tell(&format!("note: the evidence is in {}", written.display()));
+        report.evidence.push(written);
+    }
+    if wanted.len() > found.len() && problems_of_stamps(&report.checked) {
+        tell("note: without its stamp, evidence proves nothing: give --mail, where the message is");
     }
     Ok(())
+}
+
+/// Returns whether a problem is about a stamp.
+fn problems_of_stamps(checked: &Checked) -> bool {
+    checked.problems.iter().any(|problem| matches!(problem, Problem::Missing { .. }))
+}
+
+/// Prints a line to standard error.
+fn tell(line: &str) {
+    // Standard error may be closed by now, and there is no better channel.
+    let _ = writeln!(io::stderr().lock(), "mailstamp: {}", without_controls(line));
 }
 
 /// Returns the stamp that a problem is about.
@@ -216,6 +261,9 @@ fn in_mail(mail: &[PathBuf], vendor: &str, wanted: &Accepted) -> BTreeMap<String
         return found;
     }
     let _ = walk::read(mail, LARGEST, &mut |entry| {
+        if let walk::Entry::Unreadable(path, error) = &entry {
+            tell(&format!("warning: {}: {error}", path.display()));
+        }
         if let walk::Entry::Message(kept) = entry {
             for stamp in locate(&Message::parse(kept.bytes)).stamps {
                 let Ok(token) = Token::parse(&stamp.token) else { continue };
@@ -234,7 +282,7 @@ fn in_mail(mail: &[PathBuf], vendor: &str, wanted: &Accepted) -> BTreeMap<String
 
 impl Report {
     fn status(&self) -> &'static str {
-        if self.checked.problems.iter().any(|problem| !problem.is_outage()) {
+        if self.checked.problems.iter().any(|problem| self.checked.is_alarm(problem)) {
             "alarm"
         } else if !self.checked.problems.is_empty() {
             "unreadable"
@@ -253,36 +301,34 @@ impl Report {
         }
     }
 
+    fn alarms(&self) -> Vec<String> {
+        let alarms = self.checked.problems.iter().filter(|problem| self.checked.is_alarm(problem));
+        alarms.map(ToString::to_string).collect()
+    }
+
     fn print(&self, quiet: bool) -> io::Result<()> {
-        let Self { vendor, place, checked, evidence } = self;
+        let Self { vendor, place, checked, .. } = self;
         if self.status() == "good" && !quiet {
+            let fresh = match checked.fresh {
+                0 => String::new(),
+                fresh => format!(", {} too fresh to look up", grouped(fresh)),
+            };
+            let (size, added) = (grouped(checked.size), grouped(checked.added));
             output::line(&format!(
-                "{vendor}: {} leaves, {} new; {} found{}",
-                grouped(checked.size),
-                grouped(checked.added),
-                counted(checked.found, "stamp"),
-                if checked.fresh > 0 {
-                    format!(", {} too fresh to look up", grouped(checked.fresh))
-                } else {
-                    String::new()
-                }
+                "{vendor}: {size} leaves, {added} new; {} found{fresh}",
+                counted(checked.found, "stamp")
             ))?;
         }
-        let mut stderr = io::stderr().lock();
-        // Standard error may be closed by now, and there is no better channel.
-        let mut tell = |line: String| drop(writeln!(stderr, "mailstamp: {}", without_controls(&line)));
-        for problem in &checked.problems {
-            let word = if problem.is_outage() { "warning" } else { "alarm" };
-            tell(format!("{word}: {vendor}: {problem}"));
+        for problem in checked.problems.iter().take(NAMED) {
+            let word = if checked.is_alarm(problem) { "alarm" } else { "warning" };
+            tell(&format!("{word}: {vendor}: {problem}"));
+        }
+        if checked.problems.len() > NAMED {
+            tell(&format!("alarm: {vendor}: {} problems in all", grouped(checked.problems.len() as u64)));
         }
         if checked.late > 0 {
-            tell(format!(
-                "warning: {vendor}: the log at {place} is late: {} cannot be looked up yet",
-                counted(checked.late, "stamp")
-            ));
-        }
-        for folder in evidence {
-            tell(format!("note: the evidence is in {}", folder.display()));
+            let late = counted(checked.late, "stamp");
+            tell(&format!("warning: {vendor}: the log at {place} is late: {late} cannot be looked up yet"));
         }
         Ok(())
     }
@@ -292,7 +338,10 @@ impl Report {
         let problems: Vec<Value> = checked
             .problems
             .iter()
-            .map(|problem| json!({ "problem": problem.word(), "text": problem.to_string() }))
+            .map(|problem| {
+                let is_alarm = checked.is_alarm(problem);
+                json!({ "problem": problem.word(), "alarm": is_alarm, "text": problem.to_string() })
+            })
             .collect();
         json!({
             "vendor": vendor, "from": place, "status": self.status(), "size": checked.size, "added": checked.added,

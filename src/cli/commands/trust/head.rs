@@ -6,11 +6,11 @@ use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, UNAVAILABLE};
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::public_log::Head;
-use crate::directory::public_log::place::Place;
+use crate::directory::public_log::place::{self, Place};
 use crate::directory::public_log::state;
 use crate::os::clock;
 use crate::transparency::note::Note;
-use crate::transparency::reader::{LogError, VerifiedLog};
+use crate::transparency::reader::VerifiedLog;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 use std::io::{self, Write};
@@ -43,12 +43,14 @@ pub struct Args {
 /// A failure when no log was checked yet, or the line is not one.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
-    let folder = places.state()?.join("logs");
+    let folder = logs::folder(&places)?;
     let vendors = logs::vendors(&places, &args.vendors, clock::now())?;
     let mut heads = Vec::new();
     for vendor in vendors {
         let known = state::read(&folder, &vendor.name).map_err(|error| logs::failure(&error))?;
-        let known = known.map(|known| Head::open(&known.checkpoint, &vendor.key, "your last check"));
+        let known = known
+            .filter(|known| !known.checkpoint.is_empty())
+            .map(|known| Head::open(&known.checkpoint, &vendor.key, "your last check"));
         match known {
             Some(Ok(head)) => heads.push((vendor, head)),
             Some(Err(error)) => {
@@ -107,9 +109,18 @@ fn compare(line: &str, heads: &[(Vendor, Head)], from: Option<&Place>) -> Result
         old.checkpoint.root == new.checkpoint.root
     } else {
         let place = from.cloned().unwrap_or_else(|| Place::of(&vendor.key));
-        let unread = |error: LogError| Failure::new(UNAVAILABLE, format!("{place}: {error}"));
-        let mut log = VerifiedLog::open(&place, new.checkpoint.size, &new.checkpoint.root).map_err(unread)?;
-        log.root_at(old.checkpoint.size).map_err(unread)? == old.checkpoint.root
+        let unread = |error: &dyn std::fmt::Display| Failure::new(UNAVAILABLE, format!("{place}: {error}"));
+        // The files are those of the head that is served: both must belong to it.
+        let text = place::checkpoint(&place).map_err(|error| unread(&format!("checkpoint: {error}")))?;
+        let served = Head::open(&text, &vendor.key, "").map_err(|error| unread(&format!("checkpoint: {error}")))?;
+        let whole = if served.checkpoint.size >= new.checkpoint.size { &served } else { new };
+        let log = VerifiedLog::open(&place, whole.checkpoint.size, &whole.checkpoint.root);
+        let mut log = log.map_err(|error| unread(&error))?;
+        let mut holds = |head: &Head| {
+            let root = log.root_at(head.checkpoint.size).map_err(|error| unread(&error))?;
+            Ok::<_, Failure>(root == head.checkpoint.root)
+        };
+        holds(old)? && holds(new)?
     };
     if same {
         let ahead = match own.checkpoint.size.cmp(&other.checkpoint.size) {

@@ -95,7 +95,7 @@ fn as_json(head: &Head, totals: &Totals) -> Value {
         .collect();
     json!({
         "schema": output::SCHEMA, "origin": head.checkpoint.origin, "size": head.checkpoint.size, "kinds": kinds,
-        "outstanding": totals.outstanding(),
+        "outstanding": totals.outstanding(), "unknown": totals.unknown,
         "first_day": totals.days.map(|(first, _)| date(first)), "last_day": totals.days.map(|(_, last)| date(last)),
         "wrong": totals.wrong, "problems": totals.problems,
     })
@@ -110,6 +110,9 @@ fn print(head: &Head, totals: &Totals) -> io::Result<()> {
         if leaves > 0 {
             table.row([word.to_owned(), grouped(leaves), grouped(credits)]);
         }
+    }
+    if totals.unknown > 0 {
+        table.row(["of an unknown kind".to_owned(), grouped(totals.unknown), String::new()]);
     }
     table.row(["outstanding".to_owned(), String::new(), grouped(totals.outstanding())]);
     output::line(&table.lines().join("\n"))
