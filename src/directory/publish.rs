@@ -116,6 +116,28 @@ impl Edition {
     pub fn of(token: &Token) -> Result<Self, serde_json::Error> {
         Ok(Self { content: serde_json::from_slice(token.payload())?, hash: Hash::of(token.payload()) })
     }
+
+    /// Returns how it stands to an earlier edition of this version, or to itself. `is_known` tells the hash of that one.
+    #[must_use]
+    pub fn descent(&self, version: u64, is_known: impl Fn(&Hash) -> bool) -> Descent {
+        let continues = |hash| if is_known(hash) { Descent::Continues } else { Descent::Forks };
+        match &self.content.previous {
+            _ if self.content.version == version => continues(&self.hash),
+            Some(previous) if previous.version == version => continues(&previous.hash),
+            Some(previous) if previous.version > version => Descent::Through(*previous),
+            _ => Descent::Forks,
+        }
+    }
+}
+
+/// How an edition stands to an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descent {
+    Continues,
+    /// It belongs to another history.
+    Forks,
+    /// It continues this one, which is later than the earlier one.
+    Through(PreviousEdition),
 }
 
 /// Parses the last publication from its document.

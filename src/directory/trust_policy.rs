@@ -10,7 +10,8 @@
 use super::cache::{Accepted, Record};
 use super::document::{DocumentError, KeyEntry, Publishes, SignedDirectory, Status, VendorEntry, time};
 use super::key_directory::{Directory, DirectoryError, IgnoredReason, LONGEST, Opened, open_under};
-use super::publish::Edition;
+use super::publish::Descent;
+use crate::accounting::hash::Hash;
 use crate::config::directory_sources::{KeyIntroduction, Source};
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Token;
@@ -162,21 +163,14 @@ pub fn accept(
 
 /// Checks that an edition continues the one that was accepted before: it is the same, or names it, or names a later one.
 fn rewritten(offered: &Accepted, record: &Record) -> Option<Rewritten> {
-    let Edition { content, hash } = offered.edition()?;
+    let edition = offered.edition()?;
     let accepted = record.version;
     let known = record.sources.iter().filter_map(|heard| heard.accepted.as_ref()?.edition());
-    let mut known = known.filter(|known| known.content.version == accepted).map(|known| known.hash).peekable();
-    let is_known = match content.previous {
-        // Keys from DNS have no hash to compare with.
-        _ if accepted == 0 || content.version == accepted && known.peek().is_none() => true,
-        _ if content.version == accepted => known.any(|known| known == hash),
-        Some(previous) if previous.version == accepted => {
-            known.peek().is_none() || known.any(|known| known == previous.hash)
-        }
-        Some(previous) => previous.version > accepted,
-        None => false,
-    };
-    (!is_known).then_some(Rewritten { version: content.version, accepted })
+    let known: Vec<Hash> = known.filter(|known| known.content.version == accepted).map(|known| known.hash).collect();
+    // Keys from DNS have no hash to compare with.
+    let is_known = |hash: &Hash| known.is_empty() || known.contains(hash);
+    let forks = accepted != 0 && edition.descent(accepted, is_known) == Descent::Forks;
+    forks.then_some(Rewritten { version: edition.content.version, accepted })
 }
 
 /// Returns the first trusted token, and the pinned key on which it depends.
@@ -261,6 +255,7 @@ mod tests {
     use crate::config::directory_sources::SourceKind;
     use crate::directory::document::PreviousEdition;
     use crate::directory::key_directory::Trust;
+    use crate::directory::publish::Edition;
     use crate::stamp::signing::SecretKey;
     use crate::stamp::token::Purpose;
     use std::collections::BTreeMap;

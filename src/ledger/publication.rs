@@ -14,8 +14,19 @@ use crate::time::UnixTime;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// Attempts to book an edition while other processes publish, too.
+/// Attempts to book an edition, or a part of the public log, while other processes publish, too.
 const ATTEMPTS: usize = 3;
+
+/// Attempts a publication anew while another process was faster.
+pub(super) fn retried<T>(mut attempt: impl FnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(LedgerError::Refused(Rejection::EditionMoved | Rejection::LogMoved)) => {}
+            done => return done,
+        }
+    }
+    attempt()
+}
 
 impl Ledger {
     /// Returns the directory entry of the vendor: keys, revoked serials, price, and the meters that are licensed now.
@@ -49,30 +60,16 @@ impl Ledger {
         now: UnixTime,
         expires: UnixTime,
     ) -> Result<Publication, LedgerError> {
-        for _ in 1..ATTEMPTS {
-            match self.try_edition(in_folder, changes, now, expires) {
-                Err(LedgerError::Refused(Rejection::EditionMoved)) => {}
-                made => return made,
-            }
-        }
-        self.try_edition(in_folder, changes, now, expires)
-    }
-
-    fn try_edition(
-        &self,
-        in_folder: Option<&Edition>,
-        changes: &Changes,
-        now: UnixTime,
-        expires: UnixTime,
-    ) -> Result<Publication, LedgerError> {
-        let booked = self.last_edition()?;
-        let last = self.later(booked.as_ref(), in_folder)?;
-        // First, since a document with a higher version must not contain less.
-        let version = self.run(ops::NextVersion {}, now)?;
-        let made = self.draft(last, &Changes { version, ..changes.clone() }, now, expires)?;
-        let edition = BookedEdition { version: made.content.version, document: made.document.clone() };
-        self.run(ops::BookEdition { last: booked.map(|booked| booked.version), edition }, now)?;
-        Ok(made)
+        retried(|| {
+            let booked = self.last_edition()?;
+            let last = self.later(booked.as_ref(), in_folder)?;
+            // First, since a document with a higher version must not contain less.
+            let version = self.run(ops::NextVersion {}, now)?;
+            let made = self.draft(last, &Changes { version, ..changes.clone() }, now, expires)?;
+            let edition = BookedEdition { version: made.content.version, document: made.document.clone() };
+            self.run(ops::BookEdition { last: booked.map(|booked| booked.version), edition }, now)?;
+            Ok(made)
+        })
     }
 
     /// Returns the last edition and its time of issue, if one with these changes would say the same. It must be younger

@@ -1,8 +1,11 @@
-//! Leaves of the log: what happened to one stamp, payment or licence, on a day. A leaf names nobody: the serial of a
-//! stamp is 128 random bits, so only who has the stamp finds its leaf.
+//! Leaves of the log: what happened to one stamp, payment or licence, on a day. A leaf has no name and no address. The
+//! serial of a stamp is 128 random bits, so its leaf is found by those who have the stamp.
 
+use crate::time::UnixTime;
 use sha2::{Digest, Sha256};
 
+/// Seconds of a day.
+pub const DAY: i64 = 86_400;
 /// Length of a leaf in bytes.
 pub const LENGTH: usize = 45;
 
@@ -24,17 +27,19 @@ pub enum LeafKind {
 }
 
 impl LeafKind {
-    /// All kinds, each with its byte and its word.
-    pub const ALL: [(Self, u8, &'static str); 6] = [
-        (Self::Issued, 1, "issued"),
-        (Self::Deposited, 2, "deposited"),
-        (Self::Refunded, 3, "refunded"),
-        (Self::Revoked, 4, "revoked"),
-        (Self::Cleared, 5, "cleared"),
-        (Self::Licensed, 6, "licensed"),
+    /// All kinds, each with its word.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Issued, "issued"),
+        (Self::Deposited, "deposited"),
+        (Self::Refunded, "refunded"),
+        (Self::Revoked, "revoked"),
+        (Self::Cleared, "cleared"),
+        (Self::Licensed, "licensed"),
     ];
 
-    const fn byte(self) -> u8 {
+    /// Returns the byte with which its leaves begin.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
         match self {
             Self::Issued => 1,
             Self::Deposited => 2,
@@ -43,6 +48,12 @@ impl LeafKind {
             Self::Cleared => 5,
             Self::Licensed => 6,
         }
+    }
+
+    /// Returns the kind of this byte, if there is one.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().map(|(kind, _)| kind).find(|kind| kind.byte() == byte)
     }
 }
 
@@ -79,7 +90,7 @@ impl Leaf {
         let (&[kind], rest) = bytes.split_first_chunk::<1>()?;
         let (subject, rest) = rest.split_first_chunk::<32>()?;
         let (value, day) = rest.split_first_chunk::<8>()?;
-        let (kind, ..) = *LeafKind::ALL.iter().find(|(_, byte, _)| *byte == kind)?;
+        let kind = LeafKind::from_byte(kind)?;
         let day = u32::from_be_bytes(day.try_into().ok()?);
         Some(Self { kind, subject: *subject, value: u64::from_be_bytes(*value), day })
     }
@@ -103,6 +114,12 @@ pub fn license(vendor: &str, kid: &str) -> [u8; 32] {
     subject("license", vendor, kid)
 }
 
+/// Returns the day in UTC, counted from 1970-01-01. A time before that counts as the first day.
+#[must_use]
+pub fn day_of(time: UnixTime) -> u32 {
+    u32::try_from(time.0.div_euclid(DAY).max(0)).unwrap_or(u32::MAX)
+}
+
 fn subject(word: &str, vendor: &str, name: &str) -> [u8; 32] {
     let hash = Sha256::new().chain_update(word).chain_update("\n").chain_update(vendor);
     hash.chain_update("\n").chain_update(name).finalize().into()
@@ -114,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_leaf_is_read_as_it_was_written() {
-        for (kind, byte, _) in LeafKind::ALL {
+        for ((kind, _), byte) in LeafKind::ALL.into_iter().zip(1..) {
             let leaf = Leaf { kind, subject: [7; 32], value: u64::MAX - 1, day: 20_787 };
             let bytes = leaf.to_bytes();
             assert_eq!((bytes[0], Leaf::from_bytes(&bytes)), (byte, Some(leaf)));

@@ -181,7 +181,7 @@ impl<S: Source> VerifiedLog<S> {
             }
             return Ok(());
         }
-        let left = count.next_power_of_two() / 2;
+        let left = merkle::left_of(count);
         if old <= left {
             self.subproof(old, (start, start + left), whole, proof)?;
             proof.push(self.range(start + left, end)?);
@@ -198,7 +198,7 @@ impl<S: Source> VerifiedLog<S> {
         if count.is_power_of_two() && start.is_multiple_of(count) {
             return self.node(count.trailing_zeros(), start / count);
         }
-        let left = count.next_power_of_two() / 2;
+        let left = merkle::left_of(count);
         let (one, two) = (self.range(start, start + left)?, self.range(start + left, end)?);
         Ok(node_hash(&one, &two))
     }

@@ -4,6 +4,7 @@
 //!
 //! The vectors are made here: run the tests with `MAILSTAMP_WRITE_FIXTURES=1`.
 
+use crate::support::python::Python;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use mailstamp::accounting::meter::payment_hash;
 use mailstamp::emstamp::id::IdKey;
@@ -24,9 +25,8 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 const PAGE: &str = include_str!("../../man/mailstamp-emstamp.5");
 /// 2026-12-01T12:00:00Z.
@@ -351,39 +351,10 @@ fn examples() -> Value {
     })
 }
 
-/// The other implementation, which answers one request after the other.
-struct Peer {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn new() -> Self {
-        let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/emstamp_peer.py");
-        let mut child = Command::new("python3")
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("python3: {error}"));
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output }
-    }
-
-    fn ask(&mut self, request: &Value) -> Value {
-        writeln!(self.input, "{request}").unwrap();
-        let mut answer = String::new();
-        self.output.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{request}: {answer:?}: {error}"))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The other implementation.
+fn peer() -> Python {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/emstamp_peer.py");
+    Python::start(Command::new("python3").arg(script))
 }
 
 /// The value of this name on the page, without the white space that breaks it, and with the blanks of one that has any.
@@ -418,7 +389,7 @@ fn the_example_lines_have_these_replies() {
 
 #[test]
 fn an_implementation_of_the_page_alone_agrees() {
-    let mut peer = Peer::new();
+    let mut peer = peer();
     let all = examples();
     for example in all["lines"].as_array().unwrap() {
         let said = peer.ask(&json!({ "do": "examine", "line": example["line"], "server": all["server"] }));
@@ -448,7 +419,7 @@ fn an_implementation_of_the_page_alone_agrees() {
 
 #[test]
 fn either_side_pays_the_other() {
-    let peer = RefCell::new(Peer::new());
+    let peer = RefCell::new(peer());
     let ask = |request: &Value| peer.borrow_mut().ask(request);
     let inputs = (
         ("[a-zA-Z0-9 .+\"]{1,12}", "[a-z]{1,9}(\\.[a-z]{1,9}){0,2}"),
@@ -516,7 +487,7 @@ fn either_side_pays_the_other() {
 /// The binary form holds exactly the bytes that the text encodes.
 #[test]
 fn cut_bytes_are_no_token_on_either_side() {
-    let mut peer = Peer::new();
+    let mut peer = peer();
     let token = payment().sign(&license("m7"), &meter_key()).unwrap();
     let bytes = to_bytes(&token).unwrap();
     for cut in (0..bytes.len()).step_by(7) {

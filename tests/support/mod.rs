@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod programs;
 #[cfg(any(feature = "postgres", feature = "sender"))]
 pub mod proxy;
+pub mod python;
 #[cfg(feature = "daemon")]
 pub mod resident;
 pub mod screen;

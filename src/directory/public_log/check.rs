@@ -2,21 +2,21 @@
 //!
 //! The files of whole days are read, so the vendor learns at most on which days the stamps were sold.
 
+use super::Head;
 use super::place::checkpoint;
 use super::problem::Problem;
 use super::state::{AcceptedStamp, LogState};
-use super::{Head, day_of};
 use crate::accounting::serial_derivation;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use crate::transparency::leaf::{self, Leaf, LeafKind};
+use crate::transparency::leaf::{self, DAY, Leaf, LeafKind, day_of};
 use crate::transparency::note::VerifierKey;
 use crate::transparency::reader::{LogError, Source, SourceError, VerifiedLog};
 use crate::transparency::tile::WIDTH;
 use std::collections::BTreeMap;
 
 /// How old an accepted stamp must be before it must be in the log, in seconds: two days.
-pub const GRACE: i64 = 2 * super::DAY;
+pub const GRACE: i64 = 2 * DAY;
 /// Most days whose beginnings are kept.
 const DAYS_MAX: usize = 1_000;
 /// Days after a stamp's own in which its leaf is looked for, too: a vendor's clock may have gone back.
@@ -179,7 +179,7 @@ fn look_up<S: Source>(
         for (serial, stamp) in left.into_values() {
             // A log that ends before the day may be late, but not for long.
             let late = day.is_some_and(|day| end.is_none_or(|end| end < day));
-            if late && now.since(stamp.accepted) <= GRACE + i64::from(LATER) * super::DAY {
+            if late && now.since(stamp.accepted) <= GRACE + i64::from(LATER) * DAY {
                 checked.late += 1;
                 until = until.min(stamp.accepted.plus(-1));
             } else {

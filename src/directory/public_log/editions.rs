@@ -6,9 +6,8 @@ use super::place::Place;
 use super::problem::Problem;
 use super::state::KnownEdition;
 use crate::config::file;
-use crate::directory::document::SignedDirectory;
 use crate::directory::key_directory::{LONGEST, LONGEST_FILE};
-use crate::directory::publish::{self, Edition};
+use crate::directory::publish::{self, Descent, Edition};
 use crate::stamp::token::Token;
 use crate::transparency::reader::{Source, SourceError};
 use std::collections::BTreeSet;
@@ -102,13 +101,12 @@ fn versions(folder: &Path) -> io::Result<Vec<u64>> {
 /// Checks that the directories belong to one chain, together with the edition that was known before. Remembers the
 /// newest one when they do.
 pub fn check(logs: &[NamedLog], known: &mut Option<KnownEdition>, place: &Place) -> Vec<Problem> {
-    let mut editions: Vec<(KnownEdition, SignedDirectory)> =
-        logs.iter().filter_map(|log| edition(&log.directory)).collect();
+    let mut editions: Vec<(KnownEdition, Edition)> = logs.iter().filter_map(|log| edition(&log.directory)).collect();
     editions.sort_by_key(|(edition, _)| edition.version);
     let mut last = known.clone();
-    for (edition, content) in editions {
-        if let Some(before) = &last
-            && let Err(problem) = follows(before, &edition, content, place)
+    for (edition, parsed) in editions {
+        if let Some(before) = last.as_ref().filter(|before| before.version <= edition.version)
+            && let Err(problem) = follows(before, &edition, parsed, place)
         {
             return vec![problem];
         }
@@ -127,44 +125,33 @@ pub fn newest_of(logs: &[NamedLog]) -> Option<KnownEdition> {
 }
 
 /// Parses a directory whose signature was verified.
-fn edition(directory: &str) -> Option<(KnownEdition, SignedDirectory)> {
+fn edition(directory: &str) -> Option<(KnownEdition, Edition)> {
     let token = Token::parse_document(directory, LONGEST).ok()?;
-    let Edition { content, hash } = Edition::of(&token).ok()?;
-    Some((KnownEdition { version: content.version, hash, directory: directory.to_owned() }, content))
+    let edition = Edition::of(&token).ok()?;
+    let (version, hash) = (edition.content.version, edition.hash);
+    Some((KnownEdition { version, hash, directory: directory.to_owned() }, edition))
 }
 
-/// Checks that an edition is the known one, an older one, or continues it: goes back from edition to edition.
-fn follows(
-    known: &KnownEdition,
-    edition: &KnownEdition,
-    mut content: SignedDirectory,
-    place: &Place,
-) -> Result<(), Problem> {
+/// Checks that an edition is the known one, or continues it: goes back from edition to edition.
+fn follows(known: &KnownEdition, now: &KnownEdition, mut edition: Edition, place: &Place) -> Result<(), Problem> {
     let mut between = Vec::new();
-    let fork = |between| Problem::Forked { known: Box::new(known.clone()), now: Box::new(edition.clone()), between };
-    if edition.version < known.version || edition == known {
-        return Ok(());
-    }
-    if edition.version == known.version {
-        return if edition.hash == known.hash { Ok(()) } else { Err(fork(between)) };
-    }
     for _ in 0..STEPS {
-        let Some(previous) = content.previous.filter(|previous| previous.version >= known.version) else {
-            return Err(fork(between));
+        let previous = match edition.descent(known.version, |hash| *hash == known.hash) {
+            Descent::Continues => return Ok(()),
+            Descent::Forks => {
+                return Err(Problem::Forked { known: Box::new(known.clone()), now: Box::new(now.clone()), between });
+            }
+            Descent::Through(previous) => previous,
         };
-        if previous.version == known.version {
-            return if previous.hash == known.hash { Ok(()) } else { Err(fork(between)) };
-        }
         let unread = |problem| Problem::Unread { version: previous.version, problem };
         let text = read(place, previous.version).map_err(unread)?;
         let earlier = publish::read(&text).ok().filter(|earlier| earlier.hash == previous.hash);
         // An edition that cannot be had is no proof of another history.
-        let earlier = earlier.ok_or_else(|| unread(SourceError::Unread("it is another edition".to_owned())))?;
+        edition = earlier.ok_or_else(|| unread(SourceError::Unread("it is another edition".to_owned())))?;
         between.push((previous.version, text));
-        content = earlier.content;
     }
     Err(Problem::Unread {
-        version: content.version,
+        version: edition.content.version,
         problem: SourceError::Unread(format!("more than {STEPS} editions are between")),
     })
 }

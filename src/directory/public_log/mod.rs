@@ -20,11 +20,9 @@ use super::document::{LogEntry, VendorEntry};
 use super::pinned::PinnedDocuments;
 use crate::time::UnixTime;
 use crate::transparency::checkpoint::{Checkpoint, CheckpointError};
+use crate::transparency::leaf::DAY;
 use crate::transparency::note::{Note, VerifierKey};
 use std::path::Path;
-
-/// Seconds of a day.
-pub const DAY: i64 = 86_400;
 
 /// The log that one directory of a vendor names.
 #[derive(Clone, Debug)]
@@ -93,12 +91,6 @@ pub fn named(
         }
     }
     Ok(logs)
-}
-
-/// Returns the day in UTC, counted from 1970-01-01.
-#[must_use]
-pub fn day_of(time: UnixTime) -> u32 {
-    u32::try_from(time.0.div_euclid(DAY)).unwrap_or(0)
 }
 
 /// Returns the date of a day (RFC 3339).

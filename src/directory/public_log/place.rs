@@ -86,7 +86,11 @@ impl Source for Place {
     }
 }
 
-fn read(path: &Path, longest: usize) -> Result<Vec<u8>, SourceError> {
+/// Reads a file of a log in a folder.
+///
+/// # Errors
+/// [`SourceError`].
+pub fn read(path: &Path, longest: usize) -> Result<Vec<u8>, SourceError> {
     let unread = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SourceError::Absent,
         _ => SourceError::Unread(error.to_string()),

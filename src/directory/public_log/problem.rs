@@ -1,7 +1,8 @@
 //! Problems of a vendor's log or directory, each with its word and its sentence.
 
 use super::state::{AcceptedStamp, KnownEdition};
-use super::{DAY, Head, date, day_of};
+use super::{Head, date};
+use crate::transparency::leaf::{DAY, day_of};
 use crate::transparency::reader::{LogError, SourceError};
 
 /// How long a log may be behind a head that was signed, or lack files, in seconds: two days.

@@ -5,9 +5,8 @@ use super::files::LogFolder;
 use super::note_key;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
-use crate::transparency::merkle::Appender;
+use crate::transparency;
 use crate::transparency::reader::{BUNDLE, LogError, Source};
-use crate::transparency::{self, tile::Tile};
 use std::path::Path;
 
 impl Ledger {
@@ -34,24 +33,15 @@ impl Ledger {
         let key = note_key::read(self.place(), &origin)?.ok_or_else(missing)?;
         let Some((_, checkpoint)) = folder.checkpoint(&key.verifier())? else { return Ok(()) };
         self.knows(folder, &checkpoint)?;
-        let wrong = || PublicLogError::files(folder.path().to_owned());
-        let mut log = folder.open(&checkpoint)?;
+        let wrong = |error| PublicLogError::files(folder.path().to_owned())(error).into();
         // The tree of the entries, tile by tile: a reader of bundles alone reads no tile of level 0.
-        let mut tree = Appender::default();
-        let mut compare = |tile: Tile, bytes: &[u8]| {
+        folder.rebuild(&checkpoint, &mut |tile, bytes| {
             let path = tile.to_string();
             match folder.get(&path, BUNDLE) {
                 Ok(found) if found == bytes => Ok(()),
-                Ok(_) => Err(LogError::Changed { path }),
-                Err(problem) => Err(LogError::Read { path, problem }),
+                Ok(_) => Err(wrong(LogError::Changed { path })),
+                Err(problem) => Err(wrong(LogError::Read { path, problem })),
             }
-        };
-        for index in 0..log.bundles() {
-            for entry in log.bundle(index).map_err(wrong())? {
-                tree.push(&entry, &mut compare).map_err(wrong())?;
-            }
-        }
-        tree.finish(&mut compare).map_err(wrong())?;
-        Ok(())
+        })
     }
 }

@@ -5,6 +5,7 @@
 
 use super::error::PublicLogError;
 use crate::config::file;
+use crate::directory::public_log::place;
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::failed;
 use crate::os::{self, atomic_file, atomic_file::Durability};
@@ -13,8 +14,8 @@ use crate::transparency::note::{self, Note, VerifierKey};
 use crate::transparency::reader::{BUNDLE, LogError, Source, SourceError, VerifiedLog};
 use crate::transparency::tile::{Level, Tile};
 use crate::transparency::{self, checkpoint::Checkpoint};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The folder of a log.
@@ -65,6 +66,22 @@ impl LogFolder {
         VerifiedLog::open(self, checkpoint.size, &checkpoint.root).map_err(PublicLogError::files(self.path.clone()))
     }
 
+    /// Builds the tree of this checkpoint anew from its entries, which are verified, and hands each file of it to `write`.
+    pub(super) fn rebuild(
+        &self,
+        checkpoint: &Checkpoint,
+        write: &mut impl FnMut(Tile, &[u8]) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let mut log = self.open(checkpoint)?;
+        let mut tree = Appender::default();
+        for index in 0..log.bundles() {
+            for entry in log.bundle(index).map_err(PublicLogError::files(self.path.clone()))? {
+                tree.push(&entry, write)?;
+            }
+        }
+        tree.finish(write)
+    }
+
     /// Returns the tree of this checkpoint, to be continued.
     pub(super) fn tree(&self, checkpoint: &Checkpoint) -> Result<Appender, PublicLogError> {
         let damaged = |problem: &dyn ToString| PublicLogError::damaged(self.path.clone(), &problem.to_string());
@@ -111,17 +128,8 @@ impl LogFolder {
 
 impl Source for LogFolder {
     fn get(&self, path: &str, longest: usize) -> Result<Vec<u8>, SourceError> {
-        read(&self.path.join(path), longest).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => SourceError::Absent,
-            _ => SourceError::Unread(error.to_string()),
-        })
+        place::read(&self.path.join(path), longest)
     }
-}
-
-fn read(path: &Path, longest: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(longest as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > longest { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
 /// File of a log, as a web server answers.
@@ -144,10 +152,10 @@ impl LogFolder {
             None if path == "checkpoint" => (note::LONGEST, false),
             None => return Ok(None),
         };
-        match read(&self.path.join(path), longest) {
+        match self.get(path, longest) {
             Ok(bytes) => Ok(Some(LogFile { bytes, is_final })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(SourceError::Absent) => Ok(None),
+            Err(error) => Err(io::Error::other(error)),
         }
     }
 }

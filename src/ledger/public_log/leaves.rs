@@ -6,15 +6,8 @@ use crate::accounting::serial_derivation;
 use crate::ledger::schema::{self, TxError, TxResult};
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use crate::transparency::leaf::{self, LENGTH, Leaf, LeafKind};
+use crate::transparency::leaf::{self, DAY, LENGTH, Leaf, LeafKind, day_of};
 use redb::ReadableTable;
-
-const DAY: i64 = 86_400;
-
-/// Returns the day of a time, since 1970.
-pub(in crate::ledger) fn day_of(time: UnixTime) -> u32 {
-    u32::try_from(time.0.div_euclid(DAY).max(0)).unwrap_or(u32::MAX)
-}
 
 /// Returns whether no later entry may be in the log yet: this one is of today.
 ///

@@ -7,7 +7,7 @@
 
 use super::error::PublicLogError;
 use super::files::LogFolder;
-use super::leaves::{self, LeafBytes, day_of};
+use super::leaves::{self, LeafBytes};
 use super::note_key;
 use super::positions::{LeafPage, LogState};
 use super::resume::{self, Books};
@@ -16,18 +16,15 @@ use crate::directory::document::LogEntry;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::{ANY_TIME, Ledger};
 use crate::ledger::ops;
-use crate::ledger::rejection::Rejection;
+use crate::ledger::publication::retried;
 use crate::ledger::transaction::Extension;
 use crate::time::UnixTime;
 use crate::transparency::checkpoint::Checkpoint;
+use crate::transparency::leaf::day_of;
 use crate::transparency::merkle::{Appender, root_of};
 use crate::transparency::note::{Note, NoteKey};
 use crate::transparency::{self, tile::Tile};
-use std::convert::Infallible;
 use std::path::Path;
-
-/// Attempts to book a batch while other processes publish, too.
-const ATTEMPTS: usize = 3;
 
 /// Most rows in one request.
 const MAX_ROWS: usize = 20_000;
@@ -63,13 +60,7 @@ impl Ledger {
     /// [`PublicLogError`] for files that are not those of this ledger, and others.
     pub fn publish_log(&self, public: &Path, resume: bool, now: UnixTime) -> Result<PublishedLog, LedgerError> {
         let folder = LogFolder::below(public);
-        for _ in 1..ATTEMPTS {
-            match self.publish_once(&folder, resume, now) {
-                Err(LedgerError::Refused(Rejection::LogMoved)) => {}
-                done => return done,
-            }
-        }
-        self.publish_once(&folder, resume, now)
+        retried(|| self.publish_once(&folder, resume, now))
     }
 
     fn publish_once(&self, folder: &LogFolder, takes_over: bool, now: UnixTime) -> Result<PublishedLog, LedgerError> {
@@ -249,8 +240,6 @@ impl Publication<'_> {
 /// Returns the tree with these leaves, too. Writes nothing.
 fn grown(tree: &Appender, leaves: &[LeafBytes]) -> Appender {
     let mut tree = tree.clone();
-    for leaf in leaves {
-        let _ = tree.push::<Infallible>(leaf, &mut |_, _| Ok(()));
-    }
+    leaves.iter().for_each(|leaf| tree.add(leaf));
     tree
 }

@@ -98,9 +98,7 @@ impl Replay {
             ));
         }
         let Some(tree) = &mut self.tree else { return Ok(()) };
-        for leaf in &batch {
-            let _ = tree.push::<std::convert::Infallible>(leaf, &mut |_, _| Ok(()));
-        }
+        batch.iter().for_each(|leaf| tree.add(leaf));
         if tree.root() != after.root.0 {
             wrong(format!("entry {number} says a root of the public log that is not the one of the entries"));
             self.tree = None;

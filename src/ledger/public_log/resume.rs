@@ -21,9 +21,8 @@ use crate::ledger::writer;
 use crate::time::UnixTime;
 use crate::transparency::checkpoint::Checkpoint;
 use crate::transparency::leaf::{Leaf, LeafKind};
-use crate::transparency::merkle::Appender;
 use crate::transparency::note::Note;
-use crate::transparency::{self, tile::Tile};
+use crate::transparency::{self, tile::WIDTH};
 use redb::Database;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -89,16 +88,7 @@ pub(in crate::ledger) fn restored(
 
 /// Copies a log, each file verified.
 fn copy(from: &LogFolder, checkpoint: &Checkpoint, note: &Note, to: &LogFolder) -> Result<(), LedgerError> {
-    let wrong = || PublicLogError::files(from.path().to_owned());
-    let mut log = from.open(checkpoint)?;
-    let mut tree = Appender::default();
-    let mut write = |tile: Tile, bytes: &[u8]| to.write(tile, bytes);
-    for index in 0..log.bundles() {
-        for entry in log.bundle(index).map_err(wrong())? {
-            tree.push(&entry, &mut write)?;
-        }
-    }
-    tree.finish(&mut write)?;
+    from.rebuild(checkpoint, &mut |tile, bytes| to.write(tile, bytes))?;
     to.write_checkpoint(note)
 }
 
@@ -123,8 +113,8 @@ pub(in crate::ledger) fn resume(
     }
     let mut day = state.day;
     let mut ahead = BTreeSet::new();
-    for index in state.size / 256..log.bundles() {
-        let first = usize::try_from(state.size.saturating_sub(index * 256)).unwrap_or(0);
+    for index in state.size / u64::from(WIDTH)..log.bundles() {
+        let first = usize::try_from(state.size.saturating_sub(index * u64::from(WIDTH))).unwrap_or(0);
         for entry in log.bundle(index).map_err(wrong())?.into_iter().skip(first) {
             let leaf = Leaf::from_bytes(&entry).ok_or_else(|| other("it has an unknown leaf"))?;
             day = day.max(leaf.day);
@@ -133,9 +123,7 @@ pub(in crate::ledger) fn resume(
     }
     let through = logged(books, state.through, &mut ahead)?;
     let through = through.ok_or_else(|| other("it has later entries of the ledger, and not all before them"))?;
-    let spent = [LeafKind::Deposited, LeafKind::Revoked, LeafKind::Cleared];
-    let spent = LeafKind::ALL.iter().filter(|(kind, ..)| spent.contains(kind)).map(|(_, byte, _)| *byte);
-    let spent: BTreeSet<u8> = spent.collect();
+    let spent = [LeafKind::Deposited, LeafKind::Revoked, LeafKind::Cleared].map(LeafKind::byte);
     let rows = ahead.into_iter().filter(|(kind, _)| spent.contains(kind));
     let rows = rows.map(|(kind, subject)| (Hash(subject), kind)).collect();
     books.resume(rows, Extension { through, day, size: found.size, root: Hash(found.root), ..same })

@@ -88,8 +88,7 @@ impl LedgerTx<'_> {
         }
         let vendor = self.meta.get("vendor")?.map(|row| String::from_utf8_lossy(row.value()).into_owned());
         let kind = self.logged_before.get(&subject(&vendor.unwrap_or_default()))?.map(|row| row.value());
-        let all = LeafKind::ALL.iter();
-        Ok(kind.and_then(|kind| all.clone().find(|(_, byte, _)| *byte == kind)).map(|(kind, ..)| *kind))
+        Ok(kind.and_then(LeafKind::from_byte))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::gateway_out::Outgoing;
 use crate::support::Home;
 use crate::support::postfix::Postfix;
 use crate::support::programs::{Port, eventually_or};
+use crate::support::python::Python;
 use crate::support::shop::{Shop, VENDOR};
 use crate::support::smtp::{self, Protocol};
 use crate::support::smtp_server::{Mode, SmtpServer};
@@ -13,15 +14,12 @@ use mailstamp::ledger::ops;
 use mailstamp::os::clock;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 /// The program in Python, with an account of its own at the agency.
 struct Peer {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    python: Python,
     account: u64,
     _home: Home,
 }
@@ -40,25 +38,13 @@ impl Peer {
         let mut python = Command::new("/usr/bin/python3");
         // No cache of its modules among the sources.
         python.arg("-B").arg(script).arg(home.path()).args([&format!("http://{}", shop.address), VENDOR]);
-        python.args([&key, api.as_str()]).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = python.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output, account, _home: home }
+        python.args([&key, api.as_str()]).env_clear();
+        Self { python: Python::start(&mut python), account, _home: home }
     }
 
     #[track_caller]
     fn ask(&mut self, request: &Value) -> Value {
-        writeln!(self.input, "{request}").unwrap();
-        let mut answer = String::new();
-        self.output.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{request}: {answer:?}: {error}"))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.python.ask(request)
     }
 }
 

@@ -88,7 +88,7 @@ fn unread(place: &Place, error: &LogError) -> Failure {
 fn as_json(head: &Head, totals: &Totals) -> Value {
     let kinds: Map<String, Value> = LeafKind::ALL
         .iter()
-        .map(|(kind, _, word)| {
+        .map(|(kind, word)| {
             let (leaves, credits) = totals.of(*kind);
             ((*word).to_owned(), json!({ "leaves": leaves, "credits": credits }))
         })
@@ -105,7 +105,7 @@ fn print(head: &Head, totals: &Totals) -> io::Result<()> {
     let days = totals.days.map(|(first, last)| format!(", {} to {}", date(first), date(last))).unwrap_or_default();
     output::line(&format!("{}: {} leaves{days}", head.checkpoint.origin, grouped(head.checkpoint.size)))?;
     let mut table = Table::new(&["what", "leaves", "credits"], 1);
-    for (kind, _, word) in LeafKind::ALL {
+    for (kind, word) in LeafKind::ALL {
         let (leaves, credits) = totals.of(kind);
         if leaves > 0 {
             table.row([word.to_owned(), grouped(leaves), grouped(credits)]);
