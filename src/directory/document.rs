@@ -22,7 +22,7 @@ pub const METERS_MAX: usize = 4_096;
 /// Longest key of a public log, in bytes.
 const VKEY_MAX: usize = 512;
 /// Longest checkpoint in a document, in bytes: it has space for the cosignatures of some twenty witnesses.
-const CHECKPOINT_MAX: usize = 4_096;
+pub const CHECKPOINT_MAX: usize = 4_096;
 
 /// One vendor in a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

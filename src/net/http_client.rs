@@ -1,14 +1,15 @@
-//! Client of a JSON service: over HTTPS with the system's certificates. Without TLS it connects only to this host, for
-//! tests and for a vendor on the same machine, and never through a proxy. It follows no redirect, since the API key
-//! goes with the request.
+//! Client of a service: over HTTPS with the system's certificates. Bodies are JSON ([`ask`]) or text ([`post_text`]).
+//! Without TLS it connects only to this host, for tests and for a vendor on the same machine, and never through a
+//! proxy. It follows no redirect, since the API key goes with the request.
 
 use super::failure;
-use super::https::{self, Client};
+use super::https::{self, Client, Limits};
 use super::proxy::{ProxyError, is_loopback};
 use std::io::Read;
 use std::time::Duration;
-use ureq::RequestExt;
+use ureq::http::request::Builder;
 use ureq::http::{Request as HttpRequest, Uri};
+use ureq::{Body, RequestExt, http};
 
 /// Largest answer, in bytes: 16 MiB, about ten thousand stamps.
 const LARGEST: u64 = 16 << 20;
@@ -59,6 +60,8 @@ impl std::fmt::Debug for Secret {
 pub struct Response {
     /// The status (RFC 9110 section 15).
     pub status: u16,
+    /// The media type, without parameters.
+    pub media_type: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -73,8 +76,8 @@ pub enum ServiceError {
     /// No connection, a bad certificate, a timeout, or a connection that broke.
     #[error("{0}")]
     Connection(String),
-    #[error("the answer is larger than {} MiB", LARGEST >> 20)]
-    TooLarge,
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(u64),
 }
 
 /// Returns whether a request may go to this address: HTTPS, or this host.
@@ -98,44 +101,73 @@ pub fn is_allowed(address: &str) -> bool {
 /// # Errors
 /// [`ServiceError`], whose text never contains the key.
 pub fn ask(ask: Request<'_>) -> Result<Response, ServiceError> {
-    if !is_allowed(ask.address) {
+    let limits = Limits { time: ask.time, bytes: LARGEST };
+    let body = ask.body.map(|body| ("application/json", body));
+    send(ask.address, body, limits, |mut request| {
+        request = request.header("Accept", "application/json");
+        if let Some(key) = ask.key {
+            request = request.header("Authorization", format!("Bearer {}", key.reveal()));
+        }
+        if let Some(idempotency) = ask.idempotency {
+            request = request.header("Idempotency-Key", idempotency);
+        }
+        if let Some((name, value)) = ask.field {
+            request = request.header(name, value);
+        }
+        request
+    })
+}
+
+/// Posts a text and waits for the answer, which may be of any type.
+///
+/// # Errors
+/// [`ServiceError`].
+pub fn post_text(address: &str, text: &str, limits: Limits) -> Result<Response, ServiceError> {
+    send(address, Some(("text/plain; charset=utf-8", text)), limits, |request| request)
+}
+
+/// Sends a request with the header fields that `fields` adds: a POST with a body of this media type, or a GET.
+fn send(
+    address: &str,
+    body: Option<(&str, &str)>,
+    limits: Limits,
+    fields: impl FnOnce(Builder) -> Builder,
+) -> Result<Response, ServiceError> {
+    if !is_allowed(address) {
         return Err(ServiceError::Address);
     }
-    let address: Uri = ask.address.parse().map_err(|_| ServiceError::Address)?;
+    let address: Uri = address.parse().map_err(|_| ServiceError::Address)?;
     let Client { agent, peer } = https::client(&address, address.scheme_str() == Some("https"))?;
-    let mut request = HttpRequest::builder().uri(&address).header("Accept", "application/json");
-    if let Some(key) = ask.key {
-        request = request.header("Authorization", format!("Bearer {}", key.reveal()));
-    }
-    if let Some(idempotency) = ask.idempotency {
-        request = request.header("Idempotency-Key", idempotency);
-    }
-    if let Some((name, value)) = ask.field {
-        request = request.header(name, value);
-    }
-    let response = match ask.body {
-        Some(body) => {
-            let request = request.method("POST").header("Content-Type", "application/json").body(body.to_owned());
+    let request = fields(HttpRequest::builder().uri(&address));
+    let response = match body {
+        Some((media_type, body)) => {
+            let request = request.method("POST").header("Content-Type", media_type).body(body.to_owned());
             let request = request.map_err(|_| ServiceError::Address)?.with_agent(&agent);
-            request.configure().timeout_global(Some(ask.time)).run()
+            request.configure().timeout_global(Some(limits.time)).run()
         }
         None => {
             let request = request.method("GET").body(()).map_err(|_| ServiceError::Address)?.with_agent(&agent);
-            request.configure().timeout_global(Some(ask.time)).run()
+            request.configure().timeout_global(Some(limits.time)).run()
         }
     };
     let response = response.map_err(|error| ServiceError::Connection(https::told(&error, &peer)))?;
-    let status = response.status().as_u16();
+    let (status, media_type) = (response.status().as_u16(), media_type(&response));
     let mut body = Vec::new();
-    let mut reader = response.into_body().into_reader().take(LARGEST + 1);
+    let mut reader = response.into_body().into_reader().take(limits.bytes.saturating_add(1));
     reader.read_to_end(&mut body).map_err(|error| {
         let why = failure::describe(&error, &peer).unwrap_or_default();
         ServiceError::Connection(format!("the answer broke off: {why}"))
     })?;
-    if body.len() as u64 > LARGEST {
-        return Err(ServiceError::TooLarge);
+    if body.len() as u64 > limits.bytes {
+        return Err(ServiceError::TooLarge(limits.bytes));
     }
-    Ok(Response { status, body })
+    Ok(Response { status, media_type, body })
+}
+
+/// Returns the media type of an answer, in lower case and without parameters (RFC 9110 section 8.3.1).
+fn media_type(response: &http::Response<Body>) -> Option<String> {
+    let field = response.headers().get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    field.split(';').next().map(|media_type| media_type.trim().to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -161,6 +193,16 @@ mod tests {
         ] {
             assert!(!is_allowed(address), "{address}");
         }
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_ends_the_request() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/", server.local_addr().unwrap());
+        let limits = Limits { time: Duration::from_millis(50), bytes: 10 };
+        let answer = post_text(&address, "text", limits);
+        assert!(matches!(answer, Err(ServiceError::Connection(_))), "{answer:?}");
+        assert!(matches!(post_text("http://v.example/", "", limits), Err(ServiceError::Address)));
     }
 
     #[test]

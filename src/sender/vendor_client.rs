@@ -218,7 +218,7 @@ mod tests {
     use crate::vendor_api::problem::CODES;
 
     fn told(status: u16, body: &str) -> (String, bool, bool) {
-        let (error, outcome) = refusal("joe", &Response { status, body: body.into() });
+        let (error, outcome) = refusal("joe", &Response { status, media_type: None, body: body.into() });
         (error.to_string(), error.passes(), outcome.is_some())
     }
 

@@ -227,19 +227,44 @@ impl Note {
         if self.signed_by(key, UnixTime(i64::MIN))? { Ok(()) } else { Err(NoteError::Unsigned) }
     }
 
-    /// Adds the signatures in these lines that are of `key` and verify. Returns how many.
-    pub fn add_signatures(&mut self, lines: &str, key: &VerifierKey) -> usize {
-        let text = format!("{}\n{lines}", self.text);
-        let Ok(other) = text.parse::<Self>() else { return 0 };
-        let mut added = 0;
-        for signature in other.signatures.into_iter().filter(|it| it.name == key.name && it.id == key.id()) {
-            let one = Self { text: self.text.clone(), signatures: vec![signature.clone()] };
-            if one.signed_by(key, UnixTime(i64::MIN)) == Ok(true) && !self.signatures.contains(&signature) {
-                self.signatures.push(signature);
-                added += 1;
-            }
+    /// Returns when a witness cosigned it last; `None` without a cosignature of this key, or with one that does not
+    /// verify.
+    #[must_use]
+    pub fn cosigned_at(&self, key: &VerifierKey) -> Option<UnixTime> {
+        if key.kind != KeyKind::Witness || self.signed_by(key, UnixTime(i64::MIN)) != Ok(true) {
+            return None;
         }
-        added
+        let own = self.signatures.iter().filter(|it| it.name == key.name && it.id == key.id());
+        own.filter_map(Signature::time).max()
+    }
+
+    /// Puts the newest cosignature of a witness in these lines in the place of the older ones. Returns its time; `None`
+    /// without one that verifies.
+    pub fn add_cosignature(&mut self, lines: &str, key: &VerifierKey) -> Option<UnixTime> {
+        let other: Self = format!("{}\n{lines}", self.text).parse().ok()?;
+        let own = |it: &Signature| it.name == key.name && it.id == key.id();
+        let all = self.signatures.iter().chain(&other.signatures).filter(|it| own(it));
+        let verified = all.filter_map(|signature| {
+            let one = Self { text: self.text.clone(), signatures: vec![signature.clone()] };
+            Some((one.cosigned_at(key)?, signature))
+        });
+        let (time, newest) = verified.max_by_key(|(time, _)| *time).map(|(time, newest)| (time, newest.clone()))?;
+        self.signatures.retain(|it| !own(it));
+        self.signatures.push(newest);
+        Some(time)
+    }
+
+    /// Returns the note with the signatures of this key alone.
+    #[must_use]
+    pub fn only(&self, key: &VerifierKey) -> Self {
+        let own = self.signatures.iter().filter(|it| it.name == key.name && it.id == key.id());
+        Self { text: self.text.clone(), signatures: own.cloned().collect() }
+    }
+
+    /// Returns the lines of its signatures.
+    #[must_use]
+    pub fn signature_lines(&self) -> String {
+        self.signatures.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -268,14 +293,23 @@ impl FromStr for Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        for Signature { name, id, bytes } in &self.signatures {
-            writeln!(f, "\u{2014} {name} {}", BASE64.encode(&[&id[..], bytes].concat()))?;
-        }
-        Ok(())
+        self.signatures.iter().try_for_each(|signature| signature.fmt(f))
+    }
+}
+
+/// Writes its line.
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\u{2014} {} {}", self.name, BASE64.encode(&[&self.id[..], &self.bytes].concat()))
     }
 }
 
 impl Signature {
+    /// Returns the time in the cosignature of a witness.
+    fn time(&self) -> Option<UnixTime> {
+        self.bytes.split_first_chunk::<8>().map(|(time, _)| UnixTime(i64::from_be_bytes(*time)))
+    }
+
     fn parse(line: &str) -> Option<Self> {
         let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
         let bytes = BASE64.decode(signature.as_bytes()).ok()?;
@@ -350,15 +384,21 @@ mod tests {
         let key: VerifierKey = WITNESS.parse().unwrap();
         assert_eq!((key.kind(), key.name(), key.to_string().as_str()), (KeyKind::Witness, "w.example/1", WITNESS));
         let mut seen = NoteKey::parse(SECRET).unwrap().sign(TEXT);
-        assert_eq!(seen.add_signatures(COSIGNED, &key), 1);
-        assert_eq!(seen.add_signatures(COSIGNED, &key), 0);
-        assert_eq!(seen.add_signatures(SIGNED, &key), 0);
-        assert_eq!(seen.add_signatures("nothing", &key), 0);
+        let time = Some(UnixTime(1_679_315_147));
+        assert_eq!(seen.cosigned_at(&key), None);
+        assert_eq!(seen.add_cosignature(SIGNED, &key), None);
+        assert_eq!(seen.add_cosignature("nothing", &key), None);
+        assert_eq!(seen.add_cosignature(&format!("{SIGNED}{COSIGNED}"), &key), time);
+        let once = seen.clone();
+        assert_eq!((seen.add_cosignature(COSIGNED, &key), seen.cosigned_at(&key)), (time, time));
+        assert_eq!((&seen, seen.signature_lines()), (&once, format!("{SIGNED}{COSIGNED}")));
+        let log: VerifierKey = KEY.parse().unwrap();
+        assert_eq!((seen.add_cosignature(SIGNED, &log), seen.cosigned_at(&log)), (None, None));
         assert_eq!(seen.signed_by(&key, UnixTime(1_679_315_147)), Ok(true));
         assert_eq!(seen.signed_by(&key, UnixTime(1_679_315_148)), Ok(false));
         assert_eq!(note(&seen.to_string()).unwrap(), seen);
         let mut other = NoteKey::parse(SECRET).unwrap().sign("another text\n");
-        assert_eq!(other.add_signatures(COSIGNED, &key), 0);
+        assert_eq!(other.add_cosignature(COSIGNED, &key), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod smtp;
 pub mod smtp_server;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 pub mod submission;
+pub mod witness;
 
 use mailstamp::directory::signing_key::SigningKey;
 use mailstamp::message::address::Address;

@@ -113,6 +113,11 @@ impl Shop {
         eventually("the end of the service", || self.child.try_wait().unwrap()).code()
     }
 
+    /// Gives it more arguments, from its next start on.
+    pub fn give(&mut self, more: &[&str]) {
+        self.more.extend(more.iter().map(|&word| word.to_owned()));
+    }
+
     /// Kills it without a word, and starts another over the same ledger.
     pub fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();

@@ -19,6 +19,8 @@ pub enum PublicLogError {
     Checkpoint { path: PathBuf, problem: CheckpointError },
     #[error("{}: the public log is damaged: {problem}; restore it from a copy", path.display())]
     Damaged { path: PathBuf, problem: String },
+    #[error("{}: no public log yet; publish it first: mailstamp vendor publish", path.display())]
+    Unpublished { path: PathBuf },
     /// The ledger is older than the published log.
     #[error(
         "{}: the public log has {files} leaves, and this ledger made {known} of them: it is an older copy; \

@@ -115,13 +115,16 @@ impl LogFolder {
 
     /// Writes the checkpoint, after all files of the tree are on the disk.
     pub(super) fn write_checkpoint(&self, note: &Note) -> Result<(), LedgerError> {
-        let path = self.checkpoint_path();
         fs::create_dir_all(&self.path)
             .and_then(|()| os::sync_file_system(&self.path))
-            .and_then(|()| {
-                let text = note.to_string();
-                atomic_file::replace(&path, 0o644, Durability::Synced, |file| file.write_all(text.as_bytes()))
-            })
+            .map_err(|source| failed("write", &self.checkpoint_path(), source))?;
+        self.replace_checkpoint(note)
+    }
+
+    /// Writes the checkpoint of files that are on the disk.
+    pub(super) fn replace_checkpoint(&self, note: &Note) -> Result<(), LedgerError> {
+        let (path, text) = (self.checkpoint_path(), note.to_string());
+        atomic_file::replace(&path, 0o644, Durability::Synced, |file| file.write_all(text.as_bytes()))
             .map_err(|source| failed("write", &path, source))
     }
 }

@@ -5,6 +5,7 @@
 //!   for callers.
 //! - [`publish`]: extends the log and its files. `resume.rs`: takes it over from its files. [`files`], `note_key.rs`:
 //!   what is on the disk.
+//! - [`cosign`]: asks witnesses to cosign the published checkpoint.
 //! - `replay.rs`: recomputes the log from the chain, for audits; `check.rs`: reads its files, for audits, too.
 //!
 //! Invariants:
@@ -15,6 +16,8 @@
 //! - No entry of today has a leaf, and the leaves of a day are in an order that says nothing about their times.
 
 mod check;
+#[cfg(feature = "directory")]
+pub mod cosign;
 pub mod error;
 pub mod files;
 pub(super) mod leaves;

@@ -12,7 +12,7 @@ use super::note_key;
 use super::positions::{LeafPage, LogState};
 use super::resume::{self, Books};
 use crate::accounting::hash::Hash;
-use crate::directory::document::LogEntry;
+use crate::directory::document::{CHECKPOINT_MAX, LogEntry};
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::{ANY_TIME, Ledger};
 use crate::ledger::ops;
@@ -22,7 +22,7 @@ use crate::time::UnixTime;
 use crate::transparency::checkpoint::Checkpoint;
 use crate::transparency::leaf::day_of;
 use crate::transparency::merkle::{Appender, root_of};
-use crate::transparency::note::{Note, NoteKey};
+use crate::transparency::note::{Note, NoteKey, VerifierKey};
 use crate::transparency::{self, tile::Tile};
 use std::path::Path;
 
@@ -91,7 +91,7 @@ impl Ledger {
         publication.catch_up()?;
         let appended = publication.extend(&state)?;
         let note = publication.finish()?;
-        let entry = LogEntry { vkey: publication.key.verifier().to_string(), checkpoint: note.to_string() };
+        let entry = entry(&publication.key.verifier(), &note);
         Ok(PublishedLog { entry, size: publication.tree.size(), appended })
     }
 
@@ -133,7 +133,7 @@ impl Ledger {
         let Some(key) = note_key::read(self.place(), &transparency::origin(self.vendor()?))? else { return Ok(None) };
         let key = key.verifier();
         let found = LogFolder::below(public).checkpoint(&key)?;
-        Ok(found.map(|(note, _)| LogEntry { vkey: key.to_string(), checkpoint: note.to_string() }))
+        Ok(found.map(|(note, _)| entry(&key, &note)))
     }
 
     /// Reads the leaves of entries, in the order of the log.
@@ -235,6 +235,15 @@ impl Publication<'_> {
             }
         }
     }
+}
+
+/// Returns what the directory says about the log. Cosignatures that do not fit are left to the file.
+fn entry(key: &VerifierKey, note: &Note) -> LogEntry {
+    let mut checkpoint = note.to_string();
+    if checkpoint.len() > CHECKPOINT_MAX {
+        checkpoint = note.only(key).to_string();
+    }
+    LogEntry { vkey: key.to_string(), checkpoint }
 }
 
 /// Returns the tree with these leaves, too. Writes nothing.

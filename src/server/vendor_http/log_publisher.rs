@@ -1,5 +1,5 @@
 //! Publication of the public log by the service: at its start, and each day soon after midnight (UTC). `vendor publish`
-//! may do it, too.
+//! may do it, too. Witnesses cosign it then; one that does not is asked again after an hour.
 
 use super::Service;
 use crate::directory::public_folder::PublicFolder;
@@ -15,6 +15,8 @@ const DAY: i64 = 86_400;
 const DELAY: i64 = 120;
 /// Delay after a failure, in seconds.
 const RETRY_DELAY: i64 = 600;
+/// Delay after a witness has not cosigned, in seconds.
+const WITNESS_DELAY: i64 = 3_600;
 
 /// The task.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ struct State {
     due: Option<UnixTime>,
     /// What failed last, so that it is reported once.
     problem: Option<String>,
+    /// What went wrong with witnesses last, so that it is reported once.
+    witnesses: Vec<String>,
 }
 
 impl LogPublisher {
@@ -47,21 +51,27 @@ impl LogPublisher {
             Ok(published.map_err(|error| error.to_string()))
         });
         let done = done.await.unwrap_or_else(|_| Err("the public log: the ledger does not answer".to_owned()));
-        self.end(now, done.err());
+        service.edition().look_again();
+        let unwitnessed = if done.is_ok() { cosign(&service).await } else { Vec::new() };
+        self.end(now, done.err(), unwitnessed);
         service.edition().look_again();
     }
 
-    fn end(&self, now: UnixTime, problem: Option<String>) {
+    fn end(&self, now: UnixTime, problem: Option<String>, unwitnessed: Vec<String>) {
         let mut state = self.state();
         if let Some(text) = problem.as_ref().filter(|text| Some(*text) != state.problem.as_ref()) {
             warn_stderr(text);
         }
+        unwitnessed.iter().filter(|text| !state.witnesses.contains(text)).for_each(|text| warn_stderr(text));
+        let tomorrow = DAY - now.0.rem_euclid(DAY) + DELAY;
         let wait = match problem {
             Some(_) => RETRY_DELAY,
-            None => DAY - now.0.rem_euclid(DAY) + DELAY,
+            None if unwitnessed.is_empty() => tomorrow,
+            None => tomorrow.min(WITNESS_DELAY),
         };
         state.due = Some(now.plus(wait));
         state.problem = problem;
+        state.witnesses = unwitnessed;
         self.runs.store(false, Ordering::Release);
     }
 
@@ -73,4 +83,28 @@ impl LogPublisher {
 /// Returns the folder of the log that the service publishes.
 pub fn folder(service: &Service) -> LogFolder {
     LogFolder::below(&service.settings().folder.join("public"))
+}
+
+/// Asks the witnesses to cosign the published log. Returns what went wrong, one sentence each.
+#[cfg(feature = "directory")]
+async fn cosign(service: &Service) -> Vec<String> {
+    let settings = service.settings();
+    let (public, witnesses) = (settings.folder.join("public"), settings.witnesses.clone());
+    if witnesses.is_empty() {
+        return Vec::new();
+    }
+    let cosigned = service.ledger(move |ledger, now| {
+        let answers = match ledger.cosign(&public, &witnesses, now) {
+            Ok(cosigned) => cosigned.answers,
+            Err(error) => return Ok(vec![error.to_string()]),
+        };
+        let failed = witnesses.iter().zip(answers).filter_map(|(witness, answer)| Some((witness, answer.err()?)));
+        Ok(failed.map(|(witness, error)| format!("witness {}: {error}", witness.name())).collect())
+    });
+    cosigned.await.unwrap_or_else(|_| vec!["the witnesses: the ledger does not answer".to_owned()])
+}
+
+#[cfg(not(feature = "directory"))]
+async fn cosign(_: &Service) -> Vec<String> {
+    Vec::new()
 }

@@ -31,6 +31,8 @@ use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
 use crate::server::tls::{Files, TlsError};
 use crate::time::UnixTime;
+#[cfg(feature = "directory")]
+use crate::transparency::witness::Witness;
 use api::directory::DirectoryCache;
 use error::Problem;
 use metrics::Metrics;
@@ -64,6 +66,9 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Mail server that takes the codes.
     pub mail_server: MailServer,
+    /// Witnesses that cosign the public log.
+    #[cfg(feature = "directory")]
+    pub witnesses: Vec<Witness>,
     /// Limits of clients.
     pub limits: Limits,
 }

@@ -4,6 +4,8 @@ mod crash;
 mod days;
 mod restore;
 mod served;
+#[cfg(feature = "directory")]
+mod witness;
 
 use crate::ledger::{NOW, Shop, handed, orders, texts};
 use crate::support::run;

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "vendor")]
 mod account;
+#[cfg(all(feature = "directory", feature = "vendor"))]
+mod cosign;
 #[cfg(feature = "vendor")]
 mod maintenance;
 #[cfg(feature = "vendor")]
@@ -45,6 +47,9 @@ pub enum Command {
     Issue(offline::Issue),
     /// Write the next edition of a vendor's directory into a folder
     Publish(publish::Args),
+    /// Ask witnesses to cosign the public log
+    #[cfg(all(feature = "directory", feature = "vendor"))]
+    Cosign(cosign::Args),
     /// Create a vendor's ledger
     #[cfg(feature = "vendor")]
     Init(terms::Init),
@@ -120,6 +125,8 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Document(args) => offline::document(args),
         Command::Issue(args) => offline::issue(args),
         Command::Publish(args) => publish::run(args, given),
+        #[cfg(all(feature = "directory", feature = "vendor"))]
+        Command::Cosign(args) => cosign::run(args, given),
         #[cfg(feature = "vendor")]
         Command::Init(args) => terms::init(args, given),
         #[cfg(feature = "vendor")]

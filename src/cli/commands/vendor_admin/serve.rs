@@ -51,6 +51,9 @@ pub struct Args {
     metrics: Option<SocketAddr>,
     #[command(flatten)]
     smtp: Smtp,
+    #[cfg(feature = "directory")]
+    #[command(flatten)]
+    witnesses: super::cosign::Witnesses,
     /// Requests a second allowed for one API key; 0 for no limit
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().key_rate)]
     key_rate: u32,
@@ -100,6 +103,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         folder: folder.clone(),
         // A code takes several answers, and all of them fit into a request.
         mail_server: args.smtp.server(limits.request / 6),
+        #[cfg(feature = "directory")]
+        witnesses: args.witnesses.checked()?,
         limits,
     };
     let ledger = Ledger::open(&folder, Duration::from_secs(5))?;

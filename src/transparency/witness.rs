@@ -1,0 +1,133 @@
+//! Witnesses: they cosign the head of a log only if it continues the last one that they saw (C2SP tlog-witness). What
+//! a log asks, and what they answer; the connection is left to the caller.
+
+use super::merkle::Node;
+use super::note::{KeyError, KeyKind, Note, VerifierKey};
+use data_encoding::BASE64;
+use std::fmt::Write;
+use std::str::FromStr;
+
+/// Most witnesses of a log: their cosignatures must fit into the directory of its vendor.
+pub const WITNESSES_MAX: usize = 16;
+/// Media type of an answer that tells a size.
+pub const SIZE_TYPE: &str = "text/x.tlog.size";
+/// Path of the request, below the address.
+const PATH: &str = "add-checkpoint";
+
+/// A witness: its key, and the address below which it takes checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    pub key: VerifierKey,
+    address: String,
+}
+
+/// A text is not a witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WitnessError {
+    #[error("write the witness's key, a space and its address: 'NAME+IDENTIFIER+KEY https://…'")]
+    Malformed,
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the key of a log, expected that of a witness")]
+    Kind,
+}
+
+impl Witness {
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.key.name()
+    }
+
+    /// Returns the address that takes checkpoints.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}/{PATH}", self.address)
+    }
+}
+
+impl FromStr for Witness {
+    type Err = WitnessError;
+
+    fn from_str(text: &str) -> Result<Self, WitnessError> {
+        let (key, address) = text.trim().split_once(' ').ok_or(WitnessError::Malformed)?;
+        let address = address.trim().trim_end_matches('/');
+        if address.is_empty() || address.contains(|letter: char| !letter.is_ascii_graphic()) {
+            return Err(WitnessError::Malformed);
+        }
+        Ok(Self { key: key_of(key)?, address: address.to_owned() })
+    }
+}
+
+/// Parses the key of a witness.
+///
+/// # Errors
+/// [`WitnessError`], also for the key of a log.
+pub fn key_of(text: &str) -> Result<VerifierKey, WitnessError> {
+    let key: VerifierKey = text.parse()?;
+    if key.kind() == KeyKind::Witness { Ok(key) } else { Err(WitnessError::Kind) }
+}
+
+/// Returns the body of the request that a witness cosigns this note: it continues the log of `old` leaves.
+#[must_use]
+pub fn request(old: u64, proof: &[Node], note: &Note) -> String {
+    let mut body = format!("old {old}\n");
+    for node in proof {
+        // Writing to a string does not fail.
+        let _ = writeln!(body, "{}", BASE64.encode(node));
+    }
+    let _ = write!(body, "\n{note}");
+    body
+}
+
+/// Parses the size in an answer: a decimal number and LF.
+#[must_use]
+pub fn size_in(body: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(body).ok()?.strip_suffix('\n')?;
+    let size: u64 = text.parse().ok()?;
+    (size.to_string() == text).then_some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Keys with the ids of tlog-cosignature and signed-note.
+    const WITNESS: &str = "w.example/1+0e0aac72+BP0XJDhaoMdbZPt4zWAvodmR/ev3axPFjtcC6sg16fYY";
+    const LOG: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+
+    #[test]
+    fn a_witness_is_a_key_and_an_address() {
+        let witness: Witness = format!(" {WITNESS}  https://w.example/a/ ").parse().unwrap();
+        assert_eq!((witness.name(), witness.address().as_str()), ("w.example/1", "https://w.example/a/add-checkpoint"));
+        for (text, error) in [
+            (String::new(), WitnessError::Malformed),
+            (WITNESS.to_owned(), WitnessError::Malformed),
+            (format!("{WITNESS} /"), WitnessError::Malformed),
+            (format!("{WITNESS} https://w.example/ more"), WitnessError::Malformed),
+            (format!("{LOG} https://w.example/"), WitnessError::Kind),
+            (format!("{WITNESS}A https://w.example/"), WitnessError::Key(KeyError::Malformed)),
+            (format!("x{WITNESS} https://w.example/"), WitnessError::Key(KeyError::Identifier)),
+        ] {
+            assert_eq!(text.parse::<Witness>(), Err(error), "{text:?}");
+        }
+    }
+
+    // The form of the example of tlog-witness.
+    #[test]
+    fn a_request_has_size_proof_and_note() {
+        let note: Note = "a\n1\nb\n\n\u{2014} name AAAAAAA=\n".parse().unwrap();
+        assert_eq!(request(0, &[], &note), format!("old 0\n\n{note}"));
+        let hash = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        assert_eq!(request(20_852_014, &[[0; 32], [0; 32]], &note), format!("old 20852014\n{hash}\n{hash}\n\n{note}"));
+    }
+
+    #[test]
+    fn only_a_decimal_number_is_a_size() {
+        assert_eq!((size_in(b"0\n"), size_in(b"20852014\n")), (Some(0), Some(20_852_014)));
+        for body in ["", "1", "01\n", "-1\n", "1\n\n", "18446744073709551616\n", "<html>\n"] {
+            assert_eq!(size_in(body.as_bytes()), None, "{body:?}");
+        }
+        assert_eq!(size_in(&[0xff, b'\n']), None);
+    }
+}
