@@ -73,6 +73,12 @@ impl CommandError {
 }
 
 impl<'a> Command<'a> {
+    /// Returns whether the command brings no message nearer.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self, Self::Hello { .. } | Self::Reset | Self::Noop | Self::Verify | Self::Help)
+    }
+
     /// Parses a line.
     ///
     /// # Errors

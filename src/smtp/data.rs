@@ -4,6 +4,7 @@
 //! Only CRLF ends a line, and only CRLF, dot, CRLF ends the text. A message with another CR or LF, or a NUL, is read to
 //! its end and refused, since the next program may see other lines in it.
 
+use super::reply::Reply;
 use memchr::memchr3;
 
 /// Reason why a message is refused, whatever it says.
@@ -15,6 +16,19 @@ pub enum Fault {
     TooLarge,
     /// The memory that all connections share is used up.
     NoMemory,
+}
+
+impl Fault {
+    /// Returns the reply to the client of a server that takes messages of at most `largest` bytes.
+    #[must_use]
+    pub fn reply(self, largest: usize) -> Reply {
+        match self {
+            Self::TooLarge => Reply::new(552, "5.3.4", format!("the message is larger than {largest} bytes")),
+            Self::NoMemory => Reply::new(452, "4.3.1", "not enough memory, try again later"),
+            Self::BareLineEnd => Reply::new(550, "5.6.11", "the message has a CR or LF that is not CRLF"),
+            Self::Nul => Reply::new(550, "5.6.11", "the message contains a NUL"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

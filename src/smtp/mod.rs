@@ -3,7 +3,9 @@
 //! - [`client`]: the state of a connection that sends a message.
 //! - [`command`]: one line of the client.
 //! - [`parameters`]: the parameters of MAIL and RCPT for a message that is handed on.
+//! - [`conduct`]: what a client may do before it is disconnected.
 //! - [`data`]: the text of a message after DATA.
+//! - [`input`]: bytes of a client, in lines or as a text.
 //! - [`reply`]: a status with its lines.
 //! - [`session`]: the state of a connection, over any number of messages.
 //!
@@ -16,7 +18,9 @@
 
 pub mod client;
 pub mod command;
+pub mod conduct;
 pub mod data;
+pub mod input;
 pub mod parameters;
 pub mod reply;
 pub mod session;

@@ -335,11 +335,11 @@ fn what_is_no_mail_of_the_user_is_refused() {
     assert_eq!(replies, "250 250 250 354 ");
     // Smuggling: a bare LF around the dot, and the commands of another message behind it.
     client.write(b"A: b\r\n\r\nx\n.\r\nMAIL FROM:<eve@z.example>\r\nRCPT TO:<bob@y.example>\r\nDATA\r\nspam\r\n.\r\n");
-    starts(&client.reply(), "550 5.6.0 a line does not end with CRLF");
+    starts(&client.reply(), "550 5.6.11 the message has a CR or LF that is not CRLF");
     for bad in [&b"x\r.\ry\r\n.\r\n"[..], b"a\0b\r\n.\r\n"] {
         client.begin(JOE, &[BOB]);
         client.write(bad);
-        starts(&client.reply(), "550 5.6.0 ");
+        starts(&client.reply(), "550 5.6.11 ");
     }
     client.say(&format!("MAIL FROM:<{JOE}> SIZE=104857600"), 552);
     client.say("RCPT TO:<bob@y.example>", 503);

@@ -3,11 +3,12 @@
 use super::super::fate::Fate;
 use super::inner::is_accepted;
 use super::{Arrival, End, NullSender, Office, Recipient, Session, Transaction, Wires, hello};
-use super::{IDLE_COMMANDS_MAX, RECIPIENTS_MAX};
 use crate::emstamp::wire::{self, Pay, Verdict};
 use crate::message::address::Address;
 use crate::smtp::client::reply::ServerReply;
 use crate::smtp::command::{Command, CommandError, path_text};
+use crate::smtp::conduct::{RECIPIENTS_MAX, ahead, out_of_order, too_many_recipients};
+use crate::smtp::data::Fault;
 use crate::smtp::reply::Reply;
 
 /// Most lines RCPT that are asked of the inner server at once.
@@ -43,11 +44,10 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             Ok(command) => command,
             Err(error) => return self.refuse(&error.reply()),
         };
-        if matches!(command, Command::Hello { .. } | Command::Reset | Command::Noop | Command::Verify | Command::Help) {
-            self.idle_commands += 1;
-            if self.idle_commands > IDLE_COMMANDS_MAX {
-                return Err(End::Reply(Reply::new(421, "4.7.0", "too many commands without a message")));
-            }
+        if command.is_idle()
+            && let Some(last) = self.conduct.idle_command()
+        {
+            return Err(End::Reply(last));
         }
         match command {
             Command::Hello { extended } => self.hello(line, extended),
@@ -104,7 +104,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             return self.refuse(&out_of_order());
         }
         if self.has_unread() {
-            return Err(ahead());
+            return Err(End::Reply(ahead()));
         }
         self.reply(&Reply::new(220, "2.0.0", "begin TLS"));
         self.flush()?;
@@ -122,8 +122,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
             Err(error) => return self.refuse(&error.reply()),
         };
         if mail.size.is_some_and(|size| size > self.settings.largest as u64) {
-            let text = format!("the message is larger than {} bytes", self.settings.largest);
-            return self.refuse(&Reply::new(552, "5.3.4", text));
+            return self.refuse(&Fault::TooLarge.reply(self.settings.largest));
         }
         let reply = self.ask(&mail.line)?;
         if is_accepted(&reply) {
@@ -152,7 +151,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
                 }
                 Ok(_) if self.recipient_count() >= RECIPIENTS_MAX => {
                     self.recipient_group(&mut group)?;
-                    self.reply(&Reply::new(452, "4.5.3", format!("more than {RECIPIENTS_MAX} recipients")));
+                    self.reply(&too_many_recipients());
                 }
                 Ok(named) => {
                     // A recipient who is named twice is paid once, and is looked for among those that are known.
@@ -182,7 +181,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
 
     /// Returns whether the next line has come and begins with this word.
     pub(super) fn next_begins(&self, word: &[u8; 5]) -> bool {
-        let unread = self.buffer.get(self.begin..).unwrap_or_default();
+        let unread = self.input.unread();
         unread.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(word)) && unread.contains(&b'\n')
     }
 
@@ -304,15 +303,6 @@ fn text_of(reply: &ServerReply) -> &str {
 /// The reply where the books, or a price, cannot be read.
 pub(super) fn away() -> Reply {
     Reply::new(451, "4.3.0", "the prices or the books of this gateway cannot be read, try again later")
-}
-
-pub(super) fn out_of_order() -> Reply {
-    Reply::new(503, "5.5.1", "bad sequence of commands")
-}
-
-/// The client did not wait for a reply that it must wait for.
-pub(super) fn ahead() -> End {
-    End::Reply(Reply::new(503, "5.5.0", "wait for the reply before you send more"))
 }
 
 /// Returns the arrival that stops a message, if there is one: the worst.

@@ -1,6 +1,6 @@
 //! The message: its text, the books, and the inner server's word.
 
-use super::commands::{ahead, away, out_of_order, stops};
+use super::commands::{away, stops};
 use super::inner::{InnerLost, is_accepted};
 use super::{Arrival, End, Office, Paid, Patience, Recipient, Session, Transaction, Wires};
 use crate::emstamp::fate::Fate;
@@ -8,6 +8,7 @@ use crate::emstamp::wire::Verdict;
 use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
 use crate::smtp::client::reply::ServerReply;
+use crate::smtp::conduct::{ahead, out_of_order};
 use crate::smtp::data::{Decoder, Fault};
 use crate::smtp::reply::Reply;
 use memchr::memchr;
@@ -42,7 +43,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
     /// Answers DATA.
     pub(super) fn data(&mut self) -> Result<(), End> {
         if self.has_unread() {
-            return Err(ahead());
+            return Err(End::Reply(ahead()));
         }
         let Some(transaction) = self.transaction.take() else { return self.refuse(&out_of_order()) };
         let unpaid = transaction.recipients.iter().filter(|it| !it.is_live() && !it.is_dropped).count();
@@ -54,12 +55,12 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
         }
         self.reply(&Reply::new(354, "", "end with a dot on a line of its own"));
         let raw = self.text()?;
-        self.idle_commands = 0;
+        self.conduct.message();
         let answer = match raw {
             Ok(raw) => self.deliver(transaction, &raw)?,
             Err(fault) => {
                 self.reset_inner()?;
-                Answer::Own(faulty(fault, self.settings.largest))
+                Answer::Own(fault.reply(self.settings.largest))
             }
         };
         self.wires.hold(0);
@@ -76,9 +77,7 @@ impl<W: Wires, O: Office> Session<'_, W, O> {
     fn text(&mut self) -> Result<Result<Vec<u8>, Fault>, End> {
         let mut decoder = Decoder::new(self.settings.largest);
         loop {
-            let (taken, ended) = decoder.take(self.buffer.get(self.begin..).unwrap_or_default());
-            self.begin += taken;
-            if ended {
+            if self.input.text(&mut decoder) {
                 return Ok(decoder.finish());
             }
             if !self.wires.hold(decoder.memory()) {
@@ -243,13 +242,4 @@ fn send_text<E>(raw: &[u8], send: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Res
         }
     }
     if piece.is_empty() { Ok(()) } else { send(&piece) }
-}
-
-fn faulty(fault: Fault, largest: usize) -> Reply {
-    match fault {
-        Fault::TooLarge => Reply::new(552, "5.3.4", format!("the message is larger than {largest} bytes")),
-        Fault::NoMemory => Reply::new(452, "4.3.1", "not enough memory, try again later"),
-        Fault::BareLineEnd => Reply::new(550, "5.6.11", "the message has a CR or LF that is not CRLF"),
-        Fault::Nul => Reply::new(550, "5.6.11", "the message contains a NUL"),
-    }
 }

@@ -29,21 +29,14 @@ use crate::message::address::Address;
 use crate::message::delivery_report::DeliveryReport;
 use crate::message::fingerprint::Fingerprint;
 use crate::smtp::client::reply::{Replies, ServerReply};
+use crate::smtp::conduct::Conduct;
+use crate::smtp::input::Input;
 use crate::smtp::reply::Reply;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::{Issuer, Token};
 use crate::time::UnixTime;
 use serde::Deserialize;
 use std::collections::BTreeSet;
-
-/// Longest line of a command, in bytes with CRLF.
-const LINE_MAX: usize = 2_048;
-/// Most recipients of a message.
-const RECIPIENTS_MAX: usize = 1_000;
-/// Errors after which the connection is closed. What is said of a recipient is none.
-const ERRORS_MAX: u32 = 20;
-/// Commands without effect after which the connection is closed.
-const IDLE_COMMANDS_MAX: u32 = 100;
 
 /// Why a connection gives no more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,10 +294,8 @@ pub struct Session<'a, W, O> {
     settings: &'a Settings,
     wires: &'a mut W,
     office: &'a O,
-    /// Bytes of the client that are not read yet.
-    buffer: Vec<u8>,
-    /// Where they begin.
-    begin: usize,
+    /// Bytes of the client.
+    input: Input,
     /// Replies that are not sent yet.
     out: Vec<u8>,
     replies: Replies,
@@ -314,8 +305,7 @@ pub struct Session<'a, W, O> {
     /// The reply to EHLO offered the extension.
     is_offered: bool,
     transaction: Option<Transaction>,
-    errors: u32,
-    idle_commands: u32,
+    conduct: Conduct,
 }
 
 impl<'a, W: Wires, O: Office> Session<'a, W, O> {
@@ -324,16 +314,14 @@ impl<'a, W: Wires, O: Office> Session<'a, W, O> {
             settings,
             wires,
             office,
-            buffer: Vec::new(),
-            begin: 0,
+            input: Input::default(),
             out: Vec::new(),
             replies: Replies::default(),
             inner_pipelines: false,
             is_protected: false,
             is_offered: false,
             transaction: None,
-            errors: 0,
-            idle_commands: 0,
+            conduct: Conduct::default(),
         }
     }
 
@@ -370,9 +358,8 @@ impl<'a, W: Wires, O: Office> Session<'a, W, O> {
 
     /// Refuses a command. Too many refusals end the connection.
     fn refuse(&mut self, reply: &Reply) -> Result<(), End> {
-        self.errors += 1;
-        if self.errors >= ERRORS_MAX {
-            return Err(End::Reply(Reply::new(421, "4.7.0", "too many errors")));
+        if let Some(last) = self.conduct.error() {
+            return Err(End::Reply(last));
         }
         self.reply(reply);
         Ok(())
@@ -399,33 +386,19 @@ impl<'a, W: Wires, O: Office> Session<'a, W, O> {
 
     /// Returns the next line without CRLF, if it is there.
     fn next_line(&mut self) -> Result<Option<String>, End> {
-        let unread = self.buffer.get(self.begin..).unwrap_or_default();
-        let Some(length) = unread.iter().take(LINE_MAX).position(|&byte| byte == b'\n') else {
-            if unread.len() < LINE_MAX {
-                return Ok(None);
-            }
-            let text = format!("a line is longer than {LINE_MAX} bytes");
-            return Err(End::Reply(Reply::new(500, "5.5.6", text)));
-        };
-        let Some(line) = unread.get(..length).unwrap_or_default().strip_suffix(b"\r") else {
-            return Err(End::Reply(Reply::new(500, "5.5.2", "a line does not end with CRLF")));
-        };
+        let Some(line) = self.input.line().map_err(End::Reply)? else { return Ok(None) };
         // A line that is no UTF-8 has a character that no command has.
-        let line = String::from_utf8_lossy(line).replace(char::REPLACEMENT_CHARACTER, "\0");
-        self.begin += length + 1;
-        Ok(Some(line))
+        Ok(Some(String::from_utf8_lossy(&line).replace(char::REPLACEMENT_CHARACTER, "\0")))
     }
 
     fn has_unread(&self) -> bool {
-        self.begin < self.buffer.len()
+        !self.input.unread().is_empty()
     }
 
     /// Sends the replies, and receives bytes of the client.
     fn fill(&mut self) -> Result<(), End> {
-        self.buffer.drain(..self.begin);
-        self.begin = 0;
         self.flush()?;
-        self.wires.receive(&mut self.buffer).map_err(ended)
+        self.wires.receive(self.input.receive()).map_err(ended)
     }
 
     fn flush(&mut self) -> Result<(), End> {

@@ -8,22 +8,14 @@
 
 use crate::message::address::Address;
 use crate::smtp::command::{Command, CommandError, path};
+use crate::smtp::conduct::{Conduct, RECIPIENTS_MAX, ahead, needs_utf8, out_of_order, too_many_recipients};
 use crate::smtp::data::{Decoder, Fault};
+use crate::smtp::input::Input;
 use crate::smtp::parameters::{self, MailParameters};
 use crate::smtp::reply::Reply;
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
-
-/// Longest line of a command, in bytes: that of RFC 5321 section 4.5.3.1.4 with the parameters of RFC 3461 section 5.4
-/// and RFC 6531 section 3.4, and more.
-const LINE_MAX: usize = 2_048;
-/// Most recipients of a message.
-pub const RECIPIENTS_MAX: usize = 1_000;
-/// Errors after which the connection is closed.
-const ERRORS_MAX: u32 = 20;
-/// Commands without effect after which the connection is closed.
-const IDLE_COMMANDS_MAX: u32 = 100;
 
 /// What follows.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,17 +66,13 @@ pub struct Session {
     largest: usize,
     /// Domains that have a route.
     domains: Arc<BTreeSet<String>>,
-    /// Bytes that were received and not yet read.
-    buffer: Vec<u8>,
-    /// Where they begin.
-    begin: usize,
+    input: Input,
     phase: Phase,
     /// LHLO came.
     is_greeted: bool,
     /// A message whose envelope arrives.
     transaction: Option<Message>,
-    errors: u32,
-    idle_commands: u32,
+    conduct: Conduct,
 }
 
 impl Session {
@@ -95,13 +83,11 @@ impl Session {
             name: name.to_owned(),
             largest,
             domains,
-            buffer: Vec::new(),
-            begin: 0,
+            input: Input::default(),
             phase: Phase::Command,
             is_greeted: false,
             transaction: None,
-            errors: 0,
-            idle_commands: 0,
+            conduct: Conduct::default(),
         }
     }
 
@@ -115,7 +101,7 @@ impl Session {
     #[must_use]
     pub fn memory(&self) -> usize {
         let message = if let Phase::Data(decoder) = &self.phase { decoder.memory() } else { 0 };
-        self.buffer.capacity() + message
+        self.input.memory() + message
     }
 
     /// Refuses the message that arrives, for lack of memory.
@@ -127,9 +113,7 @@ impl Session {
 
     /// Takes bytes of the client.
     pub fn receive(&mut self, bytes: &[u8]) {
-        self.buffer.drain(..self.begin);
-        self.begin = 0;
-        self.buffer.extend_from_slice(bytes);
+        self.input.receive().extend_from_slice(bytes);
     }
 
     /// Returns the next step.
@@ -137,62 +121,52 @@ impl Session {
         match &mut self.phase {
             Phase::Closed => return Step::Receive,
             Phase::Data(decoder) => {
-                let (taken, ended) = decoder.take(self.buffer.get(self.begin..).unwrap_or_default());
-                self.begin += taken;
-                return if ended { self.end_of_data() } else { Step::Receive };
+                return if self.input.text(decoder) { self.end_of_data() } else { Step::Receive };
             }
             Phase::Command => {}
         }
-        let unread = self.buffer.get(self.begin..).unwrap_or_default();
-        let Some(length) = unread.iter().take(LINE_MAX).position(|&byte| byte == b'\n') else {
-            if unread.len() < LINE_MAX {
-                return Step::Receive;
-            }
-            return self.close(Reply::new(500, "5.5.6", format!("a line is longer than {LINE_MAX} bytes")));
+        let line = match self.input.line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Step::Receive,
+            Err(last) => return self.close(last),
         };
-        let line = unread.get(..length).unwrap_or_default().to_vec();
-        self.begin += length + 1;
-        let Some(line) = line.strip_suffix(b"\r") else {
-            return self.close(Reply::new(500, "5.5.2", "a line does not end with CRLF"));
-        };
-        let step = self.line(line);
+        let step = self.line(&line);
         if let Step::Reply(reply) = &step
             && reply.code >= 500
+            && let Some(last) = self.conduct.error()
         {
-            self.errors += 1;
-            if self.errors >= ERRORS_MAX {
-                return self.close(Reply::new(421, "4.7.0", "too many errors"));
-            }
+            return self.close(last);
         }
         step
     }
 
     fn close(&mut self, reply: Reply) -> Step {
         self.phase = Phase::Closed;
-        self.buffer = Vec::new();
-        self.begin = 0;
+        self.input.clear();
         Step::Close(reply)
     }
 
     fn line(&mut self, line: &[u8]) -> Step {
         let line = match std::str::from_utf8(line) {
             Ok(line) if !line.contains(char::is_control) => line.trim_end_matches(' '),
-            _ => return Step::Reply(refusal(CommandError::Syntax)),
+            _ => return Step::Reply(CommandError::Syntax.reply()),
         };
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim_start_matches(' ');
         match word.to_ascii_uppercase().as_str() {
             "LHLO" => return self.hello(rest),
-            "MAIL" => return Step::Reply(self.mail(rest).unwrap_or_else(refusal)),
-            "RCPT" => return Step::Reply(self.recipient(rest).unwrap_or_else(refusal)),
+            "MAIL" => return Step::Reply(self.mail(rest).unwrap_or_else(CommandError::reply)),
+            "RCPT" => return Step::Reply(self.recipient(rest).unwrap_or_else(CommandError::reply)),
             _ => {}
         }
         let command = match Command::parse(line) {
             Ok(command) => command,
-            Err(error) => return Step::Reply(refusal(error)),
+            Err(error) => return Step::Reply(error.reply()),
         };
-        if matches!(command, Command::Reset | Command::Noop | Command::Verify | Command::Help) && self.is_idle() {
-            return self.idle();
+        if command.is_idle()
+            && let Some(last) = self.conduct.idle_command()
+        {
+            return self.close(last);
         }
         match command {
             // RFC 2033 section 4.1.
@@ -208,27 +182,17 @@ impl Session {
             Command::Help => Step::Reply(Reply::new(214, "2.0.0", "see mailstamp-gateway(8)")),
             Command::Foreign => self.close(Reply::new(221, "2.7.0", "this is not HTTP")),
             Command::Mail(_) | Command::Recipient(_) | Command::Auth { .. } | Command::StartTls => {
-                Step::Reply(refusal(CommandError::NotOffered))
+                Step::Reply(CommandError::NotOffered.reply())
             }
         }
     }
 
-    /// Counts a command without effect. Returns whether there were too many.
-    fn is_idle(&mut self) -> bool {
-        self.idle_commands += 1;
-        self.idle_commands > IDLE_COMMANDS_MAX
-    }
-
-    fn idle(&mut self) -> Step {
-        self.close(Reply::new(421, "4.7.0", "too many commands without a message"))
-    }
-
     fn hello(&mut self, name: &str) -> Step {
         if name.is_empty() {
-            return Step::Reply(refusal(CommandError::Syntax));
+            return Step::Reply(CommandError::Syntax.reply());
         }
-        if self.is_idle() {
-            return self.idle();
+        if let Some(last) = self.conduct.idle_command() {
+            return self.close(last);
         }
         (self.is_greeted, self.transaction) = (true, None);
         let mut lines = vec![self.name.clone(), format!("SIZE {}", self.largest)];
@@ -243,10 +207,10 @@ impl Session {
         let (sender, rest) = path(rest, "FROM:")?;
         let parameters = MailParameters::parse(rest)?;
         if parameters.size.is_some_and(|size| size > self.largest as u64) {
-            return Ok(too_large(self.largest));
+            return Ok(Fault::TooLarge.reply(self.largest));
         }
         if sender.as_ref().is_some_and(|sender| is_wider(sender, &parameters)) {
-            return Ok(wider());
+            return Ok(needs_utf8());
         }
         self.transaction = Some(Message { sender, parameters, recipients: Vec::new(), raw: Vec::new() });
         Ok(Reply::new(250, "2.1.0", "ok"))
@@ -258,7 +222,7 @@ impl Session {
         let address = address.ok_or(CommandError::Address)?;
         let notifications = parameters::recipient(rest)?;
         if is_wider(&address, &transaction.parameters) {
-            return Ok(wider());
+            return Ok(needs_utf8());
         }
         if !self.domains.contains(address.domain()) {
             let text = format!("<{address}>: gateway.outbound.routes has no route to {}", address.domain());
@@ -266,15 +230,15 @@ impl Session {
             return Ok(Reply { code: 550, enhanced: "5.1.2", lines: vec![text, hint] });
         }
         if transaction.recipients.len() >= RECIPIENTS_MAX {
-            return Ok(Reply::new(452, "4.5.3", format!("more than {RECIPIENTS_MAX} recipients")));
+            return Ok(too_many_recipients());
         }
         transaction.recipients.push(Recipient { address, notifications });
         Ok(Reply::new(250, "2.1.5", "ok"))
     }
 
     fn data(&mut self) -> Step {
-        if self.begin < self.buffer.len() {
-            return self.close(Reply::new(503, "5.5.0", "wait for the reply before you send more"));
+        if !self.input.unread().is_empty() {
+            return self.close(ahead());
         }
         // RFC 2033 section 4.2: 503 where no recipient was accepted.
         if self.transaction.as_ref().is_none_or(|it| it.recipients.is_empty()) {
@@ -287,33 +251,16 @@ impl Session {
     fn end_of_data(&mut self) -> Step {
         let (phase, message) = (mem::replace(&mut self.phase, Phase::Command), self.transaction.take());
         let (Phase::Data(decoder), Some(mut message)) = (phase, message) else { return Step::Receive };
-        self.idle_commands = 0;
+        self.conduct.message();
         let refused = match decoder.finish() {
             Ok(raw) => {
                 message.raw = raw;
                 return Step::Submit(message);
             }
-            Err(Fault::TooLarge) => too_large(self.largest),
-            Err(Fault::NoMemory) => no_memory(),
-            Err(Fault::BareLineEnd) => Reply::new(550, "5.6.0", "a line does not end with CRLF"),
-            Err(Fault::Nul) => Reply::new(550, "5.6.0", "the message contains a NUL"),
+            Err(fault) => fault.reply(self.largest),
         };
         Step::Each(refused, message.recipients.len())
     }
-}
-
-/// Returns the reply to a message for which there is no memory now.
-#[must_use]
-pub fn no_memory() -> Reply {
-    Reply::new(452, "4.3.1", "not enough memory, try again later")
-}
-
-fn out_of_order() -> Reply {
-    Reply::new(503, "5.5.1", "bad sequence of commands")
-}
-
-fn too_large(largest: usize) -> Reply {
-    Reply::new(552, "5.3.4", format!("the message is larger than {largest} bytes"))
 }
 
 /// Returns whether an address needs SMTPUTF8, and the client did not ask for it.
@@ -321,24 +268,10 @@ fn is_wider(address: &Address, parameters: &MailParameters) -> bool {
     !parameters.is_utf8 && !address.to_string().is_ascii()
 }
 
-fn wider() -> Reply {
-    Reply::new(553, "5.6.7", "the address needs SMTPUTF8")
-}
-
-fn refusal(error: CommandError) -> Reply {
-    let (code, enhanced) = match error {
-        CommandError::Unknown => (500, "5.5.2"),
-        CommandError::NotOffered => (502, "5.5.1"),
-        CommandError::Syntax => (501, "5.5.4"),
-        CommandError::Parameter => (555, "5.5.4"),
-        CommandError::Address => (553, "5.1.3"),
-    };
-    Reply::new(code, enhanced, error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::input::LINE_MAX;
     use proptest::prelude::*;
 
     const LARGEST: usize = 200;
@@ -387,8 +320,8 @@ mod tests {
     fn each_recipient_of_a_refused_text_gets_the_reply() {
         let open = [OPEN, b"RCPT TO:<c@y.example>\r\nDATA\r\n"].concat();
         for (text, reply) in [
-            (b"a\nb\r\n.\r\n".to_vec(), "2 x 550 5.6.0"),
-            (b"a\0b\r\n.\r\n".to_vec(), "2 x 550 5.6.0"),
+            (b"a\nb\r\n.\r\n".to_vec(), "2 x 550 5.6.11"),
+            (b"a\0b\r\n.\r\n".to_vec(), "2 x 550 5.6.11"),
             ([&[b'x'; LARGEST][..], b"\r\n.\r\n"].concat(), "2 x 552 5.3.4"),
         ] {
             let (said, messages) = told(&[&open, &text, b"NOOP\r\n"]);
@@ -399,7 +332,7 @@ mod tests {
         while session.step() != Step::Receive {}
         session.refuse_message();
         session.receive(b".\r\n");
-        assert_eq!(session.step(), Step::Each(no_memory(), 2));
+        assert_eq!(session.step(), Step::Each(Fault::NoMemory.reply(LARGEST), 2));
     }
 
     #[test]

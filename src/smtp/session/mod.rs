@@ -9,23 +9,16 @@
 
 use crate::message::address::Address;
 use crate::smtp::command::{Command, CommandError, Mail};
+use crate::smtp::conduct::{self, Conduct, RECIPIENTS_MAX, needs_utf8, too_many_recipients};
 use crate::smtp::data::{Decoder, Fault};
+use crate::smtp::input::Input;
 use crate::smtp::reply::Reply;
 use data_encoding::BASE64;
 use std::fmt;
 use std::mem;
 
-/// Longest line of a command, in bytes. The longest are those of AUTH (RFC 4954 section 4 allows 12,288 bytes, for
-/// mechanisms that are not offered).
-const LINE_MAX: usize = 2_048;
-/// Most recipients of a message.
-pub const RECIPIENTS_MAX: usize = 1_000;
-/// Errors after which the connection is closed.
-const ERRORS_MAX: u32 = 20;
 /// Failed logins after which the connection is closed.
 const LOGINS_MAX: u32 = 3;
-/// Commands without effect after which the connection is closed.
-const IDLE_COMMANDS_MAX: u32 = 100;
 
 /// Protection of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,10 +99,7 @@ pub struct Session {
     name: String,
     largest: usize,
     channel: Channel,
-    /// Bytes that were received and not yet read.
-    buffer: Vec<u8>,
-    /// Where they begin.
-    begin: usize,
+    input: Input,
     phase: Phase,
     /// EHLO or HELO came.
     is_greeted: bool,
@@ -117,9 +107,8 @@ pub struct Session {
     is_extended: bool,
     is_logged_in: bool,
     transaction: Option<Transaction>,
-    errors: u32,
+    conduct: Conduct,
     failed_logins: u32,
-    idle_commands: u32,
 }
 
 impl Session {
@@ -130,16 +119,14 @@ impl Session {
             name: name.to_owned(),
             largest,
             channel,
-            buffer: Vec::new(),
-            begin: 0,
+            input: Input::default(),
             phase: Phase::Command,
             is_greeted: false,
             is_extended: false,
             is_logged_in: false,
             transaction: None,
-            errors: 0,
+            conduct: Conduct::default(),
             failed_logins: 0,
-            idle_commands: 0,
         }
     }
 
@@ -165,7 +152,7 @@ impl Session {
     #[must_use]
     pub fn memory(&self) -> usize {
         let message = if let Phase::Data(_, decoder) = &self.phase { decoder.memory() } else { 0 };
-        self.buffer.capacity() + message
+        self.input.memory() + message
     }
 
     /// Refuses the message that arrives, for lack of memory.
@@ -177,9 +164,7 @@ impl Session {
 
     /// Takes bytes of the client.
     pub fn receive(&mut self, bytes: &[u8]) {
-        self.buffer.drain(..self.begin);
-        self.begin = 0;
-        self.buffer.extend_from_slice(bytes);
+        self.input.receive().extend_from_slice(bytes);
     }
 
     /// Says that TLS has begun. What the client said before counts no longer.
@@ -206,40 +191,28 @@ impl Session {
         match &mut self.phase {
             Phase::Closed => return Step::Receive,
             Phase::Data(_, decoder) => {
-                let (taken, ended) = decoder.take(self.buffer.get(self.begin..).unwrap_or_default());
-                self.begin += taken;
-                return if ended { self.end_of_data() } else { Step::Receive };
+                return if self.input.text(decoder) { self.end_of_data() } else { Step::Receive };
             }
             _ => {}
         }
-        let unread = self.buffer.get(self.begin..).unwrap_or_default();
-        let Some(length) = unread.iter().take(LINE_MAX).position(|&byte| byte == b'\n') else {
-            if unread.len() < LINE_MAX {
-                return Step::Receive;
-            }
-            return self.close(Reply::new(500, "5.5.6", format!("a line is longer than {LINE_MAX} bytes")));
+        let line = match self.input.line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Step::Receive,
+            Err(last) => return self.close(last),
         };
-        let line = unread.get(..length).unwrap_or_default().to_vec();
-        self.begin += length + 1;
-        let Some(line) = line.strip_suffix(b"\r") else {
-            return self.close(Reply::new(500, "5.5.2", "a line does not end with CRLF"));
-        };
-        let step = self.line(line);
+        let step = self.line(&line);
         if let Step::Reply(reply) = &step
             && reply.code >= 500
+            && let Some(last) = self.conduct.error()
         {
-            self.errors += 1;
-            if self.errors >= ERRORS_MAX {
-                return self.close(Reply::new(421, "4.7.0", "too many errors"));
-            }
+            return self.close(last);
         }
         step
     }
 
     fn close(&mut self, reply: Reply) -> Step {
         self.phase = Phase::Closed;
-        self.buffer = Vec::new();
-        self.begin = 0;
+        self.input.clear();
         Step::Close(reply)
     }
 
@@ -265,11 +238,10 @@ impl Session {
             Ok(command) => command,
             Err(error) => return Step::Reply(error.reply()),
         };
-        if matches!(command, Command::Hello { .. } | Command::Reset | Command::Noop | Command::Verify | Command::Help) {
-            self.idle_commands += 1;
-            if self.idle_commands > IDLE_COMMANDS_MAX {
-                return self.close(Reply::new(421, "4.7.0", "too many commands without a message"));
-            }
+        if command.is_idle()
+            && let Some(last) = self.conduct.idle_command()
+        {
+            return self.close(last);
         }
         match command {
             Command::Hello { extended } => self.hello(extended),
@@ -314,7 +286,7 @@ impl Session {
         if self.is_logged_in || self.transaction.is_some() {
             return out_of_order();
         }
-        if self.begin < self.buffer.len() {
+        if !self.input.unread().is_empty() {
             return self.ahead();
         }
         Step::StartTls(Reply::new(220, "2.0.0", "begin TLS"))
@@ -327,7 +299,7 @@ impl Session {
         if !self.may_log_in() {
             return Step::Reply(Reply::new(538, "5.7.11", "a password needs STARTTLS first"));
         }
-        if self.begin < self.buffer.len() {
+        if !self.input.unread().is_empty() {
             return self.ahead();
         }
         match (mechanism.to_ascii_uppercase().as_str(), initial) {
@@ -364,30 +336,30 @@ impl Session {
 
     fn mail(&mut self, mail: Mail) -> Reply {
         if !self.is_greeted || self.transaction.is_some() {
-            return Reply::new(503, "5.5.1", OUT_OF_ORDER);
+            return conduct::out_of_order();
         }
         if !self.is_logged_in {
             let first = if self.may_log_in() { "log in first" } else { "STARTTLS first, then log in" };
             return Reply::new(530, "5.7.0", first);
         }
         if mail.size.is_some_and(|size| size > self.largest as u64) {
-            return too_large(self.largest);
+            return Fault::TooLarge.reply(self.largest);
         }
         if mail.sender.as_ref().is_some_and(|sender| is_wider(sender, &mail)) {
-            return wider();
+            return needs_utf8();
         }
         self.transaction = Some(Transaction { mail, recipients: Vec::new() });
         Reply::new(250, "2.1.0", "ok")
     }
 
     fn recipient(&mut self, address: Address) -> Reply {
-        let Some(transaction) = &mut self.transaction else { return Reply::new(503, "5.5.1", OUT_OF_ORDER) };
+        let Some(transaction) = &mut self.transaction else { return conduct::out_of_order() };
         if is_wider(&address, &transaction.mail) {
-            return wider();
+            return needs_utf8();
         }
         if !transaction.recipients.contains(&address) {
             if transaction.recipients.len() >= RECIPIENTS_MAX {
-                return Reply::new(452, "4.5.3", format!("more than {RECIPIENTS_MAX} recipients"));
+                return too_many_recipients();
             }
             transaction.recipients.push(address);
         }
@@ -395,7 +367,7 @@ impl Session {
     }
 
     fn data(&mut self) -> Step {
-        if self.begin < self.buffer.len() {
+        if !self.input.unread().is_empty() {
             return self.ahead();
         }
         match self.transaction.take() {
@@ -415,46 +387,33 @@ impl Session {
         let Phase::Data(transaction, decoder) = mem::replace(&mut self.phase, Phase::Command) else {
             return Step::Receive;
         };
-        self.idle_commands = 0;
+        self.conduct.message();
         match decoder.finish() {
             Ok(raw) => {
                 let Transaction { mail, recipients } = transaction;
                 Step::Submit(Message { sender: mail.sender, recipients, raw })
             }
-            Err(Fault::TooLarge) => Step::Reply(too_large(self.largest)),
-            Err(Fault::NoMemory) => Step::Reply(Reply::new(452, "4.3.1", "not enough memory, try again later")),
-            Err(Fault::BareLineEnd) => Step::Reply(Reply::new(550, "5.6.0", "a line does not end with CRLF")),
-            Err(Fault::Nul) => Step::Reply(Reply::new(550, "5.6.0", "the message contains a NUL")),
+            Err(fault) => Step::Reply(fault.reply(self.largest)),
         }
     }
 
     /// The client did not wait for a reply that it must wait for.
     fn ahead(&mut self) -> Step {
-        self.close(Reply::new(503, "5.5.0", "wait for the reply before you send more"))
+        self.close(conduct::ahead())
     }
 }
-
-const OUT_OF_ORDER: &str = "bad sequence of commands";
 
 fn ok() -> Step {
     Step::Reply(Reply::new(250, "2.0.0", "ok"))
 }
 
 fn out_of_order() -> Step {
-    Step::Reply(Reply::new(503, "5.5.1", OUT_OF_ORDER))
-}
-
-fn too_large(largest: usize) -> Reply {
-    Reply::new(552, "5.3.4", format!("the message is larger than {largest} bytes"))
+    Step::Reply(conduct::out_of_order())
 }
 
 /// Returns whether an address needs SMTPUTF8, and the client did not ask for it.
 fn is_wider(address: &Address, mail: &Mail) -> bool {
     !mail.is_utf8 && !address.to_string().is_ascii()
-}
-
-fn wider() -> Reply {
-    Reply::new(553, "5.6.7", "the address needs SMTPUTF8")
 }
 
 /// Decodes a response of AUTH.

@@ -1,6 +1,7 @@
 //! Tests of the session: bytes in, codes and messages out.
 
 use super::*;
+use crate::smtp::input::LINE_MAX;
 use proptest::prelude::*;
 
 const LARGEST: usize = 1_000;

@@ -17,11 +17,12 @@ use crate::bank::handle::Bank;
 use crate::config::boundary::Listen;
 use crate::config::file;
 use crate::config::gateway::{GatewayOutbound, Route};
-use crate::emstamp::outbound::lmtp::{Message, Session, Step, no_memory};
+use crate::emstamp::outbound::lmtp::{Message, Session, Step};
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
 use crate::net::smtp::route::{self, Verification};
 use crate::server::diagnostics::log_stderr;
 use crate::server::smtp_connection::Connection;
+use crate::smtp::data::Fault;
 use crate::smtp::reply::Reply;
 use dispatch::Dispatch;
 use payments::Payments;
@@ -167,7 +168,7 @@ impl Handler {
     fn submit(&self, message: &Message, connection: &mut Connection<'_>) -> Vec<Reply> {
         let count = message.recipients.len();
         if !connection.hold(message.raw.capacity() + message.raw.len()) {
-            return vec![no_memory(); count];
+            return vec![Fault::NoMemory.reply(self.largest); count];
         }
         let send = AssertUnwindSafe(|| self.dispatch.send(message));
         match catch_unwind(send) {
