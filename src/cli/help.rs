@@ -22,6 +22,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Upkeep",
         &[
+            "setup",
             "doctor",
             "config",
             "log",

@@ -166,6 +166,8 @@ enum Command {
     /// Prepare, inspect and copy a used log in PostgreSQL
     #[command(subcommand)]
     Store(commands::store::Command),
+    /// Set everything up for your mailbox, or undo that
+    Setup(commands::setup::Args),
     /// Check the setup and say what to do
     Doctor(commands::doctor::Args),
     /// Check or show the configuration
@@ -321,6 +323,7 @@ impl Cli {
             Command::Export(args) => commands::export_import::export(&of(args.user)),
             Command::Import(args) => commands::export_import::import(&args, &of(args.user.clone())),
             Command::Store(command) => commands::store::run(&command, &of(command.user())),
+            Command::Setup(args) => commands::setup::run(&args, &given(None)),
             Command::Doctor(args) => commands::doctor::run(&args, &of(args.user.clone())),
             Command::Config(command) => commands::config::run(&command, &of(command.user())),
             Command::Completions(args) => commands::completions::run(&args),

@@ -24,6 +24,7 @@ mod rules;
 mod scan_stats;
 mod sender;
 mod sendmail;
+mod setup;
 mod standard_streams;
 #[path = "../support/mod.rs"]
 mod support;

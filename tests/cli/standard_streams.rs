@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 70] = [
+const COMMANDS: [(&str, i32, i32); 71] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -70,6 +70,7 @@ const COMMANDS: [(&str, i32, i32); 70] = [
     ("store status", -1, 74),
     ("store copy --from redb --to postgres", -1, 74),
     ("store accept-restored", -1, 74),
+    ("setup --incoming none", 0, 74),
     ("doctor", 0, 74),
     ("config show", 0, 74),
     ("log", 0, 74),

@@ -29,6 +29,7 @@ mod readers;
 mod recipe_faults;
 #[cfg(feature = "daemon")]
 mod sendmail_milter;
+mod setup;
 mod signers;
 #[cfg(all(feature = "daemon", feature = "sender", feature = "vendor"))]
 mod submission;

@@ -36,6 +36,13 @@ pub struct Args {
     pub user: Option<String>,
 }
 
+impl Args {
+    /// Returns the arguments for these address books.
+    pub(super) fn of(files: Vec<PathBuf>) -> Self {
+        Self { files, owner: None, user: None }
+    }
+}
+
 /// Cards learned in one durable transaction. Deliveries can proceed between two of them.
 const CARDS: usize = 2_000;
 /// Addresses from which a transaction is full.

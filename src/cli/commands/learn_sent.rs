@@ -43,6 +43,11 @@ pub struct Args {
 }
 
 impl Args {
+    /// Returns the arguments for sent mail in these folders.
+    pub(super) fn of(paths: Vec<PathBuf>) -> Self {
+        Self { paths, verbose: false, user: None }
+    }
+
     /// Returns whether the command prints its result.
     #[must_use]
     pub fn prints(&self) -> bool {

@@ -40,6 +40,7 @@ pub(super) mod scan;
 pub(super) mod sendmail;
 #[cfg(feature = "daemon")]
 pub(super) mod serve;
+pub(super) mod setup;
 pub(super) mod show;
 pub(super) mod stats;
 pub(super) mod status;

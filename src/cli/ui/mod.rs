@@ -4,7 +4,9 @@ pub(super) mod acceptance;
 pub(super) mod counts;
 pub mod exit_status;
 pub(super) mod input;
+pub(super) mod journal;
 pub(super) mod judge;
+pub(super) mod marked_block;
 pub(super) mod output;
 pub(super) mod progress;
 #[cfg(feature = "sender")]

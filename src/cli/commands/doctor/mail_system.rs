@@ -69,8 +69,8 @@ pub(super) fn mail_system(home: Option<&Path>, has_milter: bool) -> Vec<Finding>
         });
     }
     if findings.is_empty() && !has_milter {
-        let text =
-            "no recipe of yours or of this system calls mailstamp, so no mail is judged; mailstamp(7) has recipes";
+        let text = "no recipe of yours or of this system calls mailstamp, so no mail is judged; run mailstamp setup, or copy \
+             a recipe of mailstamp(7)";
         findings.push(Finding::warning(what, text));
     }
     findings

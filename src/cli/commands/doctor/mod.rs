@@ -85,6 +85,38 @@ impl Finding {
 /// # Errors
 /// A failure only when the findings cannot be printed.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let findings = findings(given);
+    let ill = findings.iter().any(|finding| finding.health == Health::Error);
+    if args.json {
+        let findings: Vec<_> =
+            findings.iter().map(|f| json!({ "check": f.what, "health": word(f.health), "text": f.text })).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "well": !ill, "checks": findings }).to_string())?;
+    } else {
+        let mut out = anstream::AutoStream::auto(io::stdout().lock());
+        for finding in &findings {
+            let style = style(finding.health);
+            writeln!(
+                out,
+                "{style}{:<7}{style:#}  {:<14}  {}",
+                word(finding.health),
+                finding.what,
+                without_controls(&finding.text)
+            )?;
+        }
+        out.flush()?;
+    }
+    Ok(if ill { CONFIG } else { 0 })
+}
+
+/// Returns what is still to be done, the most important first, in the words of the command.
+pub(super) fn open_points(given: &CliOverrides) -> Vec<String> {
+    let mut findings = findings(given);
+    findings.retain(|finding| finding.health != Health::Ok);
+    findings.sort_by_key(|finding| finding.health != Health::Error);
+    findings.iter().map(|finding| format!("{}: {}", finding.what, without_controls(&finding.text))).collect()
+}
+
+fn findings(given: &CliOverrides) -> Vec<Finding> {
     let mut findings = Vec::new();
     match Paths::read(given) {
         Err(error) => findings.push(Finding::error("configuration", error.to_string())),
@@ -97,6 +129,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(settings::vendors(&places));
             findings.extend(settings::directories(&places));
             findings.extend(state::state(&config, &places));
+            findings.extend(settings::setup(&places));
             #[cfg(feature = "postgres")]
             findings.extend(database::database(&config, &places));
             findings.extend(config.deliver.maildir.as_deref().and_then(state::room));
@@ -122,26 +155,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
         Err(what) => Finding::error("self-test", what),
     });
-    let ill = findings.iter().any(|finding| finding.health == Health::Error);
-    if args.json {
-        let findings: Vec<_> =
-            findings.iter().map(|f| json!({ "check": f.what, "health": word(f.health), "text": f.text })).collect();
-        output::line(&json!({ "schema": output::SCHEMA, "well": !ill, "checks": findings }).to_string())?;
-    } else {
-        let mut out = anstream::AutoStream::auto(io::stdout().lock());
-        for finding in &findings {
-            let style = style(finding.health);
-            writeln!(
-                out,
-                "{style}{:<7}{style:#}  {:<14}  {}",
-                word(finding.health),
-                finding.what,
-                without_controls(&finding.text)
-            )?;
-        }
-        out.flush()?;
-    }
-    Ok(if ill { CONFIG } else { 0 })
+    findings
 }
 
 /// Checks that the program that judges mail is of the same release as this one.

@@ -4,6 +4,7 @@ use super::Finding;
 use crate::autoreply::eligibility::Kind;
 use crate::cli::commands::trust;
 use crate::cli::ui::counts::counted;
+use crate::cli::ui::journal;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::directory::key_directory::IgnoredReason;
@@ -33,6 +34,14 @@ pub(super) fn configuration(config: &Config, places: &Paths, given: &CliOverride
         return Finding::warning(what, format!("{path} switches the used log off: a stamp used twice is not noticed"));
     }
     Finding::ok(what, format!("{path}, addresses: {}", config.mailboxes.len()))
+}
+
+/// Checks that no setup was cut off.
+pub(super) fn setup(places: &Paths) -> Option<Finding> {
+    let open = journal::unfinished(places.state().ok()?);
+    let shown: Vec<String> = open.iter().map(|path| path.display().to_string()).collect();
+    let text = format!("not finished: {}; run mailstamp setup, or mailstamp setup --undo", shown.join(", "));
+    (!open.is_empty()).then(|| Finding::warning("setup", text))
 }
 
 /// Checks the rules.

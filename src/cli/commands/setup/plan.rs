@@ -1,0 +1,226 @@
+//! The changes that `mailstamp setup` is going to make, computed before the first of them is made.
+
+use super::block::{self, Kind};
+use super::found::{self, Found, Incoming, Postfix, without_comments};
+use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, USAGE};
+use crate::cli::ui::journal::{Change, UserFile};
+use crate::cli::ui::marked_block;
+use crate::config::Config;
+use crate::config::paths::{self, CliOverrides, Paths, RULES_FILE};
+use crate::config::user::User;
+use crate::message::address::Pattern;
+use std::path::{Path, PathBuf};
+
+/// What the user wants.
+#[derive(Clone, Debug)]
+pub(super) struct Wishes {
+    /// Addresses, as patterns.
+    pub(super) addresses: Vec<String>,
+    pub(super) incoming: Incoming,
+}
+
+/// Changes, and what is to be said about them.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) changes: Vec<Change>,
+    /// What stays as it is, and what the user is to do.
+    pub(super) notes: Vec<String>,
+}
+
+/// The user's own files.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// The configuration: that in force, or the one that is to be written.
+    pub(super) config: PathBuf,
+    pub(super) has_config: bool,
+    rules: PathBuf,
+    pub(super) state: PathBuf,
+    /// The addresses in force.
+    known: Vec<Pattern>,
+}
+
+impl Places {
+    /// Finds the files. A configuration that is named, but missing, is to be written.
+    ///
+    /// # Errors
+    /// A failure when the configuration in force cannot be used: setup changes nothing then.
+    pub(super) fn find(given: &CliOverrides) -> Result<Self, Failure> {
+        let (own, own_state) = paths::xdg_dirs().unzip();
+        let missing = given.config.as_ref().filter(|path| !path.exists());
+        let nowhere = || Failure::new(CONFIG, "no folder for the configuration and the state: HOME is not set");
+        if let Some(config) = missing {
+            let state = given.state.clone().or_else(|| own_state.flatten()).ok_or_else(nowhere)?;
+            let rules = config.with_file_name(RULES_FILE);
+            return Ok(Self { config: config.clone(), has_config: false, rules, state, known: Vec::new() });
+        }
+        let (config, places) = Paths::read(given)?;
+        let folder = own.ok_or_else(nowhere)?;
+        let state = places.state()?.to_owned();
+        let has_config = places.config.is_some();
+        let path = places.config.unwrap_or_else(|| folder.join("config.toml"));
+        let rules = places.rules.unwrap_or_else(|| path.with_file_name(RULES_FILE));
+        let known = config.mailboxes.iter().map(|mailbox| mailbox.pattern.clone()).collect();
+        Ok(Self { config: path, has_config, rules, state, known })
+    }
+
+    /// Returns whether the configuration has these addresses.
+    fn knows(&self, pattern: &Pattern) -> bool {
+        let covers = |known: &Pattern| pattern.exact().is_some_and(|address| known.matches(address));
+        self.known.iter().any(|known| known.as_str() == pattern.as_str() || covers(known))
+    }
+
+    /// Returns whether the configuration names an address.
+    pub(super) fn has_address(&self) -> bool {
+        !self.known.is_empty()
+    }
+}
+
+/// Computes the changes.
+///
+/// # Errors
+/// A failure when a file is not to be changed, or a wish cannot be met.
+pub(super) fn plan(found: &Found, places: &Places, wishes: &Wishes, program: &Path) -> Result<Plan, Failure> {
+    let mut plan = Plan::default();
+    plan.configuration(places, wishes)?;
+    plan.rules(places)?;
+    plan.incoming(found, wishes.incoming, program)?;
+    Ok(plan)
+}
+
+impl Plan {
+    fn configuration(&mut self, places: &Places, wishes: &Wishes) -> Result<(), Failure> {
+        let parsed = |text: &String| {
+            let pattern = Pattern::parse(text);
+            pattern.map_err(|error| Failure::new(USAGE, format!("--address {text:?}: {error}")))
+        };
+        let wanted = wishes.addresses.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
+        let shown = places.config.display();
+        if places.has_config {
+            let new = wanted.iter().zip(&wishes.addresses).filter(|(pattern, _)| !places.knows(pattern));
+            let new: Vec<String> = new.map(|(_, text)| quoted(text)).collect();
+            self.notes.push(match &new[..] {
+                [] => format!("{shown} is there already, and stays as it is"),
+                new => format!("{shown} is there already; add to its addresses: {}", new.join(", ")),
+            });
+            return Ok(());
+        }
+        if wanted.is_empty() {
+            return Err(Failure::new(USAGE, "no address is given, and none is configured")
+                .hint("mailstamp setup --address you@your.example"));
+        }
+        let addresses: Vec<String> = wishes.addresses.iter().map(|text| quoted(text)).collect();
+        let text = format!(
+            "# Written by mailstamp setup; mailstamp.toml(5) has all settings.\naddresses = [{}]\n",
+            addresses.join(", ")
+        );
+        Config::parse(&text, &User::default()).map_err(|error| Failure::new(USAGE, error))?;
+        self.add(UserFile::read(&places.config)?, text.into_bytes(), 0o644, None);
+        Ok(())
+    }
+
+    fn rules(&mut self, places: &Places) -> Result<(), Failure> {
+        let shown = places.rules.display();
+        if places.rules.exists() {
+            self.notes
+                .push(format!("{shown} is there already, and stays as it is; rules/rules.toml has the usual rules"));
+            return Ok(());
+        }
+        let file = UserFile::read(&places.rules)?;
+        self.add(file, block::RULES.into(), 0o600, None);
+        Ok(())
+    }
+
+    fn incoming(&mut self, found: &Found, incoming: Incoming, program: &Path) -> Result<(), Failure> {
+        match incoming {
+            Incoming::Procmail => self.recipe(Kind::Procmail, &found.home.join(".procmailrc"), "", program)?,
+            Incoming::Maildrop => self.recipe(Kind::Maildrop, &found.home.join(".mailfilter"), "", program)?,
+            Incoming::Forward => self.forward(found, program)?,
+            Incoming::Sieve => self.notes.push(
+                "Sieve: only scripts of the administrator may run programs; rules/dovecot-sieve.conf and \
+                 rules/sieve-filter.sieve are for them, and your own script may then look at the field \
+                 Digital-Stamp-Class"
+                    .to_owned(),
+            ),
+            Incoming::Fetch => self.notes.push(
+                "fetchmail, getmail: have them pass mail to procmail or to mailstamp deliver, as rules/fetchmailrc and \
+                 rules/getmailrc show; setup does not change files with passwords"
+                    .to_owned(),
+            ),
+            Incoming::None => self
+                .notes
+                .push("no recipe is changed, so no mail is judged yet; mailstamp(7) has recipes to copy".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Adds the change of a recipe. A new file has the lines of `more` behind the block.
+    fn recipe(&mut self, kind: Kind, path: &Path, more: &str, program: &Path) -> Result<(), Failure> {
+        let named = block::can_name(program).ok_or_else(|| {
+            Failure::new(DATA, format!("{}: a recipe cannot name this path", program.display()))
+                .hint("install both programs into a folder whose path has only letters, digits and ./_+-")
+        })?;
+        let file = UserFile::read(path)?;
+        let text = block::text(kind, named);
+        let now = file.bytes.clone().unwrap_or_default();
+        if !marked_block::is_in(&now)
+            && without_comments(&String::from_utf8_lossy(&now)).to_lowercase().contains("mailstamp")
+        {
+            self.notes.push(format!("{} calls mailstamp already, and stays as it is", path.display()));
+            return Ok(());
+        }
+        let mut after = marked_block::with(&now, &text).ok_or_else(|| {
+            Failure::new(DATA, format!("{}: the block of mailstamp setup has no end", path.display()))
+                .hint("remove its lines, from \"# >>> mailstamp setup >>>\" on")
+        })?;
+        if file.bytes.is_none() {
+            after.extend(more.as_bytes());
+        }
+        self.add(file, after, 0o600, Some(text.into_bytes()));
+        Ok(())
+    }
+
+    /// Has Postfix call procmail, which goes on to deliver where Postfix did.
+    fn forward(&mut self, found: &Found, program: &Path) -> Result<(), Failure> {
+        if !found.can_forward() {
+            return Err(Failure::new(
+                DATA,
+                "--incoming forward: needs Postfix with its own local delivery, procmail, and \
+                 no ~/.forward",
+            )
+            .hint("choose another way with --incoming, or none"));
+        }
+        let folder = found.postfix.as_ref().map_or("", |postfix: &Postfix| postfix.home_mailbox.as_str());
+        if block::can_name(&Path::new("/").join(folder)).is_none() {
+            return Err(Failure::new(
+                DATA,
+                format!("home_mailbox of Postfix: {folder:?}: a recipe cannot name this path"),
+            ));
+        }
+        let more = match folder {
+            "" => String::new(),
+            folder => format!("\n# Where Postfix delivers (home_mailbox).\nDEFAULT=$HOME/{folder}\n"),
+        };
+        if folder.ends_with('/') && !found.home.join(folder).join("new").is_dir() {
+            return Err(Failure::new(
+                DATA,
+                format!("~/{folder}: there is no such Maildir yet, so procmail cannot deliver"),
+            )
+            .hint(format!("mkdir -p ~/{folder}new ~/{folder}cur ~/{folder}tmp")));
+        }
+        self.recipe(Kind::Procmail, &found.home.join(".procmailrc"), &more, program)?;
+        let procmail = found::program("procmail").unwrap_or_default();
+        let text = block::forward(&procmail.to_string_lossy());
+        self.add(UserFile::read(&found.home.join(".forward"))?, text.into_bytes(), 0o644, None);
+        Ok(())
+    }
+
+    fn add(&mut self, file: UserFile, after: Vec<u8>, new_mode: u32, block: Option<Vec<u8>>) {
+        if file.bytes.as_ref() != Some(&after) {
+            self.changes.push(Change { file, after, new_mode, block });
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
