@@ -7,7 +7,6 @@ use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::hash::Hash;
 use mailstamp::accounting::hash_chain::Head;
 use mailstamp::accounting::meter;
-use mailstamp::accounting::order::Caps;
 use mailstamp::ledger::handle::{Ledger, LedgerParams};
 use mailstamp::ledger::meters::RequestSignature;
 use mailstamp::ledger::ops;
@@ -48,13 +47,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn measure(folder: &Path, tokens: u64) -> Result<(), Failure> {
-    let terms = Terms {
-        price: "0.001 EUR".parse()?,
-        payout: None,
-        days: 30,
-        caps: Caps::default(),
-        meters: Some(u64::MAX / 4),
-    };
+    let terms = Terms { meters: Some(u64::MAX / 4), ..Terms::new("0.001 EUR".parse()?, 30) };
     let founding = LedgerParams { vendor: VENDOR.into(), kid: "a".into(), terms };
     let ledger = Ledger::create(folder, &founding, NOW)?;
     for name in ["payer", "payee"] {

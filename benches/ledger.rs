@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn measure(folder: &Path, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>> {
     let caps = Caps { stamps: 1_000, credits_a_day: u64::MAX, ..Caps::default() };
-    let terms = Terms { price: "0.001 EUR".parse()?, payout: None, days: 30, caps, meters: Some(u64::MAX / 4) };
+    let terms = Terms { caps, meters: Some(u64::MAX / 4), ..Terms::new("0.001 EUR".parse()?, 30) };
     let founding = LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms };
     let ledger = Ledger::create(folder, &founding, NOW)?;
     for number in 0..64 {

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Sells on one day, and publishes on the next: three days.
 fn selling(folder: &Path, stamps: usize) -> Result<(), Box<dyn Error>> {
     let caps = Caps { stamps: 1_000, credits_a_day: u64::MAX, ..Caps::default() };
-    let terms = Terms { price: "0.001 EUR".parse()?, payout: None, days: 30, caps, meters: None };
+    let terms = Terms { caps, ..Terms::new("0.001 EUR".parse()?, 30) };
     let founding = LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms };
     let ledger = Ledger::create(folder, &founding, NOW)?;
     let open = mailstamp::ledger::ops::OpenAccount { name: "seller".into(), contact: "contact".into(), caps: None };

@@ -9,6 +9,7 @@ use super::hash::Hash;
 use super::money::{Money, Price};
 use super::order::{Caps, DAYS_MAX, OwnCaps};
 use super::serial_derivation::Draw;
+use super::work::{Gift, WorkTerms};
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
@@ -30,9 +31,21 @@ pub struct Terms {
     /// Highest limit of a meter's licence; no meter is licensed if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meters: Option<u64>,
+    /// Salted hash of the one address for which stamps are sold; any address, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Hash>,
+    /// Stamps without value, for work or a code; none, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkTerms>,
 }
 
 impl Terms {
+    /// Creates terms with a price: any recipient, no meters, no stamps without value.
+    #[must_use]
+    pub fn new(price: Price, days: u32) -> Self {
+        Self { price, payout: None, days, caps: Caps::default(), meters: None, recipient: None, work: None }
+    }
+
     /// Returns the lifetime in days of a stamp without a given end, within these caps.
     #[must_use]
     pub fn days_within(&self, caps: &Caps) -> u32 {
@@ -60,6 +73,8 @@ pub enum Buyer {
         /// `provider:reference`; each is accepted once.
         reference: String,
     },
+    /// A visitor without payment, for a stamp without value.
+    Given(Gift),
 }
 
 /// State of a vendor's key.
@@ -314,6 +329,7 @@ impl Event {
                 Buyer::Paid { cost, .. } => {
                     sale(credits(AccountCode::Issue, AccountCode::Outstanding, sum(values)), cost)
                 }
+                Buyer::Given(_) => none,
             },
             Self::Deposited { account, credits: worth, .. } => {
                 credits(AccountCode::Outstanding, AccountCode::Account(*account), *worth)

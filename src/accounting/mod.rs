@@ -10,6 +10,7 @@
 //! - [`order`]: orders of buyers, and the caps.
 //! - [`redemption`]: why a stamp is neither taken back nor revoked.
 //! - [`serial_derivation`]: serials that never repeat.
+//! - [`work`]: stamps without value, and their caps.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
@@ -23,3 +24,4 @@ pub mod money;
 pub mod order;
 pub mod redemption;
 pub mod serial_derivation;
+pub mod work;

@@ -219,6 +219,20 @@ impl Caps {
         if i64::try_from(credits).is_err() { Err(OrderError::Range) } else { Ok(credits) }
     }
 
+    /// Checks the order for a stamp without value against the caps: one stamp, of value 0.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_given(&self, orders: &[Order], now: UnixTime, usual_days: u32) -> Result<u64, OrderError> {
+        let worth = Self { stamps: 1, ..*self };
+        let priced: Vec<Order> = orders.iter().map(|order| Order { value: 1, ..order.clone() }).collect();
+        worth.check(&priced, now, usual_days)?;
+        match orders.iter().find(|order| order.value != 0) {
+            Some(order) => Err(OrderError::Value { order: 1, asked: order.value, cap: 0 }),
+            None => Ok(0),
+        }
+    }
+
     fn check_one(&self, wanted: &Order, order: u64, now: UnixTime, usual_days: u32) -> Result<(), OrderError> {
         let cap = self.value.min(VALUE_MAX);
         if wanted.value == 0 || wanted.value > cap {

@@ -34,6 +34,9 @@ pub enum StampProblem {
     /// The request contains it twice.
     #[error("it was handed in twice")]
     Duplicate,
+    /// It was given for work or a code, and has no value.
+    #[error("it has no value")]
+    NoValue,
     /// Another account bought it.
     #[error("another account bought it")]
     NotBought,

@@ -117,6 +117,10 @@ pub(super) fn verification_mail(
 }
 
 impl VerificationMail {
+    pub(super) fn of(to: Address, text: String) -> Self {
+        Self { to, text }
+    }
+
     pub(super) fn send(&self, server: &MailServer) -> Result<(), HandOverError> {
         smtp::hand_over(&server.address, &self.to.to_string(), &self.text, server.timeout)
     }

@@ -6,6 +6,7 @@ use super::database::{self, SharedDatabase};
 use super::error::LedgerError;
 use super::files::{self, LedgerPaths};
 use super::model::{Payer, Sale};
+use super::payment::Paid;
 use super::public_log::files::LogFolder;
 use super::public_log::resume;
 use super::queries::ReadTx;
@@ -209,7 +210,13 @@ impl LocalLedger {
         let (row, terms) = self.read(now, |snapshot| snapshot.account_and_terms(account))?;
         let caps = row.map_or(terms.caps, |row| row.caps(&terms));
         // Not rejected yet: a repeated sale is answered again, even after its window has ended.
-        let refused = caps.check(&orders, now, terms.days_within(&caps)).err().map(Rejection::from);
+        let given = matches!(buyer, Payer::Guest(Paid::Given(_)));
+        let checked = if given {
+            caps.check_given(&orders, now, terms.days_within(&caps))
+        } else {
+            caps.check(&orders, now, terms.days_within(&caps))
+        };
+        let refused = checked.err().map(Rejection::from);
         let digest = digest_of(&(account, &orders));
         self.write(now, move |tx| tx.issue(&buyer, &orders, (idempotency.as_deref(), digest), refused))
     }

@@ -115,6 +115,10 @@ fn compare_vendor(
     if row("terms")? != json(terms.as_ref())? {
         wrong("the terms are not those of the entries".to_owned());
     }
+    let recipient = schema::recipient_in(&meta)?.map(|row| Hash::salted(&row.salt, &row.address));
+    if recipient != terms.and_then(|terms| terms.recipient) {
+        wrong("the recipient is not the one of the terms".to_owned());
+    }
     for row in tx.open_table(schema::SIGNING)?.iter()? {
         let (kid, row) = row?;
         let kid = kid.value();

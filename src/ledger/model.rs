@@ -87,6 +87,27 @@ pub struct Profile {
     pub terms: Terms,
     /// The signing keys, the active one among them.
     pub keys: Vec<KeyRecord>,
+    /// The one address for which it sells stamps, if there is one.
+    #[serde(default)]
+    pub recipient: Option<String>,
+}
+
+/// The one address for which a vendor sells stamps, as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoleRecipient {
+    /// The address in its canonical form.
+    pub address: String,
+    /// Salt of its hash in the terms.
+    pub salt: Hash,
+}
+
+/// Times from which stamps without value are given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoldOut {
+    /// For work; `None` while they are given.
+    pub work: Option<UnixTime>,
+    /// For codes.
+    pub codes: Option<UnixTime>,
 }
 
 /// Last edition of the directory: what the next one continues, whatever folder it is published in.

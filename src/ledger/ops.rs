@@ -82,6 +82,8 @@ macro_rules! operations {
 
 operations! {
     SetTerms { terms: Terms } -> () = write |tx| tx.set_terms(terms);
+    /// Sells stamps for this address only, from now on. Rejected with `Form` when it is none.
+    SetRecipient { recipient: String } -> () = write |tx| tx.set_recipient(&recipient);
     /// Adds a signing key, or changes the state of one. Rejected with `SigningKey`.
     SetKey { kid: String, key: PublicKey, state: KeyState } -> () = write |tx| tx.set_key(kid, key, state);
     /// Opens an account. Rejected with `AccountExists` or `Form`.
@@ -110,6 +112,11 @@ operations! {
     /// Checks a code. Returns the number of remaining attempts, or `None` when the code is right.
     TellCode { account: u64, subject: String, hash: Hash } -> Option<u8> =
         write |tx| tx.tell_code(account, &subject, hash);
+    /// Counts a code for a stamp without value, which is then mailed to this address. Rejected with `NoWork`, `Form`,
+    /// `SoldOut`, and with `CodeGiven` for an address or a domain that had its share.
+    ReserveCode { to: String } -> () = write |tx| tx.reserve_code(&to);
+    /// Takes the count of a code back that could not be mailed. `at` is the time at which it was reserved.
+    ReleaseCode { to: String, at: UnixTime } -> () = write |tx| tx.release_code(&to, at);
     /// Forgets the codes of a day ago and the counts of them, and closes licences. Every write does, so this is for a
     /// service without writes.
     Forget {} -> () = with |ledger, now| match ledger.read(now, |tx| tx.is_due())? {
@@ -192,6 +199,8 @@ operations! {
     ///
     /// The key has 256 random bits, so the time of the lookup tells nothing about other keys.
     Opens { hash: Hash } -> model::Account = read |tx| tx.opens(&hash.0);
+    /// Returns from when stamps without value are given again. Rejected with `NoWork`.
+    WhenGiven {} -> model::SoldOut = read |tx| tx.sold_out();
     /// Returns the remaining value of a voucher. Rejected with `NoVoucher`.
     Voucher { voucher: Hash } -> u64 = read |tx| tx.voucher(&voucher);
     /// Returns a sale of the last 30 days, by its idempotency key. `None` if there is none with these orders.

@@ -2,16 +2,18 @@
 
 use super::audit::{self, Report};
 use super::model::{
-    Account, ApiKey, Balance, BookedEdition, Day, License, LicenseStanding, Profile, Sale, StampRecord, StampState,
-    Standing, Summary,
+    Account, ApiKey, Balance, BookedEdition, Day, License, LicenseStanding, Profile, Sale, SoldOut, StampRecord,
+    StampState, Standing, Summary,
 };
 use super::rejection::Rejection;
 use super::schema::{self, IdempotencyRecord, TxError, TxResult};
+use super::transaction::gifts;
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{Buyer, Event, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
 use crate::accounting::serial_derivation;
+use crate::accounting::work;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -57,7 +59,8 @@ impl ReadTx {
         let vendor = meta.get("vendor")?.map(|row| String::from_utf8_lossy(row.value()).into_owned());
         let signing = self.tx.open_table(schema::SIGNING)?;
         let keys = signing.iter()?.map(|row| schema::from_json(row?.1.value())).collect::<TxResult<_>>()?;
-        Ok(Profile { vendor: vendor.unwrap_or_default(), terms: self.terms()?, keys })
+        let recipient = schema::recipient_in(&meta)?.map(|row| row.address);
+        Ok(Profile { vendor: vendor.unwrap_or_default(), terms: self.terms()?, keys, recipient })
     }
 
     fn account(&self, number: u64) -> TxResult<Option<Account>> {
@@ -204,9 +207,20 @@ impl ReadTx {
                 u64::try_from(balance).unwrap_or(0)
             }
             Buyer::Voucher(voucher) => self.voucher(voucher)?,
-            Buyer::Paid { .. } => 0,
+            Buyer::Paid { .. } | Buyer::Given(_) => 0,
         };
         Ok(Some(sale))
+    }
+
+    /// Returns when stamps for work, and codes, are given again; `None` while they are. Rejected with `NoWork`.
+    pub(super) fn sold_out(&self) -> TxResult<SoldOut> {
+        let terms = self.terms()?.work.ok_or(TxError::Refused(Rejection::NoWork))?;
+        let worked = schema::worked_in(&self.tx.open_table(schema::META)?)?;
+        let codes = gifts::codes_by_hour(&self.tx.open_table(schema::MAILED)?, self.now)?;
+        Ok(SoldOut {
+            work: work::sold_out(&worked, terms.per_day, self.now),
+            codes: work::sold_out(&codes, terms.codes_per_day, self.now),
+        })
     }
 
     pub(super) fn stamp(&self, serial: &Serial) -> TxResult<Option<StampRecord>> {

@@ -159,6 +159,20 @@ pub enum Rejection {
     /// Another publication of the directory was quicker.
     #[error("the directory was published by another process; try again")]
     EditionMoved,
+    /// The vendor sells stamps for one recipient, and this order names another.
+    #[error("this vendor sells stamps for {recipient} only")]
+    OtherRecipient { recipient: String },
+    /// The vendor gives no stamps for work.
+    #[error("this vendor gives no stamps for work")]
+    NoWork,
+    /// No more stamps without value are given for now.
+    #[error("sold out for now; more stamps are given after {after}")]
+    SoldOut { after: UnixTime },
+    /// A code was mailed to this address, or to as many of its domain as may get one, within a day.
+    #[error(
+        "a code was mailed to this address within the last day, or to many at its domain; the next one after {after}"
+    )]
+    CodeGiven { after: UnixTime },
     #[error("amount out of range (at most 9,223,372,036,854,775,807)")]
     Range,
     /// The payment of the provider was for something else.
@@ -201,6 +215,10 @@ impl Rejection {
             Self::SigningKey { .. } => "signing-key",
             Self::LogMoved => "log-moved",
             Self::EditionMoved => "edition-moved",
+            Self::OtherRecipient { .. } => "other-recipient",
+            Self::NoWork => "no-work",
+            Self::SoldOut { .. } => "sold-out",
+            Self::CodeGiven { .. } => "code-given",
             Self::Range => "range",
             Self::PaidOtherwise { .. } => "paid-otherwise",
         }

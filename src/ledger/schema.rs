@@ -4,7 +4,7 @@
 //! of limited lifetime (codes, idempotency keys).
 
 use super::error::LedgerError;
-use super::model::{BookedEdition, Sale};
+use super::model::{BookedEdition, Sale, SoleRecipient};
 use super::rejection::Rejection;
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{self, Buyer, Event};
@@ -23,7 +23,8 @@ use std::path::Path;
 pub(super) const FORMAT: u32 = 4;
 
 /// `format`, `vendor`, `terms`; `codes-due`, the time at which a code or a count must be forgotten; `log`, the state of
-/// the public log; `edition`, the last edition of the directory.
+/// the public log; `edition`, the last edition of the directory; `recipient`, the one address for which stamps are sold;
+/// `worked`, the hours of a day and the stamps that were given for work in each.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Number to the hash of the chain after this entry (32 bytes) and the entry as JSON.
 pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
@@ -267,6 +268,16 @@ pub(super) fn entry_in(table: &impl ReadableTable<u64, &'static [u8]>, number: u
 /// Reads the last edition of the directory.
 pub(super) fn edition_in(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> TxResult<Option<BookedEdition>> {
     meta.get("edition")?.map(|row| from_json(row.value())).transpose()
+}
+
+/// Reads the one address for which stamps are sold.
+pub(super) fn recipient_in(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> TxResult<Option<SoleRecipient>> {
+    meta.get("recipient")?.map(|row| from_json(row.value())).transpose()
+}
+
+/// Reads the hours of a day, and the stamps that were given for work in each.
+pub(super) fn worked_in(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> TxResult<Vec<(i64, u32)>> {
+    meta.get("worked")?.map_or_else(|| Ok(Vec::new()), |row| from_json(row.value()))
 }
 
 /// Returns the head of the chain.

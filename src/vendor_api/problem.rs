@@ -27,7 +27,7 @@ pub struct ProblemDetails {
 }
 
 /// Every code with its status and meaning.
-pub const CODES: [(&str, u16, &str); 34] = [
+pub const CODES: [(&str, u16, &str); 40] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
     ("account-exists", 409, "An account with this name already exists."),
     (
@@ -36,6 +36,8 @@ pub const CODES: [(&str, u16, &str); 34] = [
         "The bank's chain is not at the head that the vendor saw last: it was restored from a copy. A checkpoint can accept that.",
     ),
     ("body", 400, "The body of the request is not JSON of the required form."),
+    ("busy", 503, "The vendor is checking the work of other visitors. Try again in some seconds."),
+    ("code-given", 429, "A code for a stamp was mailed to this address, or to many at its domain, within a day."),
     ("code-waiting", 429, "A code was recently mailed to this address, or for this account. Look there, or wait."),
     ("daily", 429, "The account's cap of credits for one day is reached. It is reset at midnight, UTC."),
     ("form", 422, "A name, an address or a code does not have its form."),
@@ -67,13 +69,16 @@ pub const CODES: [(&str, u16, &str); 34] = [
     ("no-code", 422, "No code is waiting for this address; ask for a new one."),
     ("no-license", 404, "The account has no licence of this name."),
     ("no-voucher", 422, "No voucher has this code, or it is spent."),
+    ("no-work", 403, "The vendor gives no stamps for work."),
     ("not-found", 404, "There is nothing at this address."),
     ("order", 422, "An order is outside the caps; which order and which cap is said."),
+    ("other-recipient", 422, "The vendor sells stamps for one recipient, and the order names another."),
     ("paid-otherwise", 402, "The payment is less than the price."),
     ("range", 422, "An amount is out of range."),
     ("rate", 429, "Too many requests; wait for as many seconds as Retry-After says."),
     ("revoked-full", 403, "The vendor cannot publish more revoked stamps. Try again in some days."),
     ("signing-key", 409, "The vendor's signing key cannot do this."),
+    ("sold-out", 429, "Sold out for now. Retry-After says when more stamps are given."),
     ("stamp", 422, "A stamp cannot be taken or revoked; which one and why is said."),
     ("too-large", 413, "The body of the request is too large."),
     (
@@ -81,6 +86,7 @@ pub const CODES: [(&str, u16, &str); 34] = [
         503,
         "The vendor has an internal error. Try again: with the same idempotency key nothing is charged twice.",
     ),
+    ("work", 422, "The proof of work is wrong, too old, or was tried before."),
     ("wrong-code", 422, "Not the code that was mailed."),
 ];
 

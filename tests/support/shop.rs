@@ -50,11 +50,9 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger");
         let terms = Terms {
-            price: "0.001 EUR".parse().unwrap(),
-            payout: None,
-            days: 30,
             caps: Caps { credits_a_day: u64::MAX / 4, ..Caps::default() },
             meters: Some(1_000_000_000),
+            ..Terms::new("0.001 EUR".parse().unwrap(), 30)
         };
         let founding = LedgerParams { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
         let ledger = Ledger::create(&path, &founding, clock::now()).unwrap();

@@ -172,7 +172,7 @@ impl LedgerTx<'_> {
         Ok(())
     }
 
-    fn set_mailed(&mut self, name: &str, times: &[UnixTime]) -> TxResult<()> {
+    pub(super) fn set_mailed(&mut self, name: &str, times: &[UnixTime]) -> TxResult<()> {
         if times.is_empty() {
             self.mailed.remove(name)?;
         } else {
@@ -182,7 +182,7 @@ impl LedgerTx<'_> {
     }
 
     /// Returns the times of codes that were mailed within a day.
-    fn mailed(&self, name: &str, now: UnixTime) -> TxResult<Vec<UnixTime>> {
+    pub(super) fn mailed(&self, name: &str, now: UnixTime) -> TxResult<Vec<UnixTime>> {
         let times = self.mailed.get(name)?.map(|row| schema::from_json(row.value())).transpose()?;
         let mut times: Vec<UnixTime> = times.unwrap_or_default();
         times.retain(|at| lasts(*at, now));
@@ -227,12 +227,12 @@ fn codes(row: &[u8], now: UnixTime) -> TxResult<Codes> {
 }
 
 /// Returns whether less than a day has passed. After a clock was set back, no user has to wait for years.
-fn lasts(at: UnixTime, now: UnixTime) -> bool {
+pub(super) fn lasts(at: UnixTime, now: UnixTime) -> bool {
     (0..CODE_HOLDS).contains(&now.since(at))
 }
 
 /// Returns an address or a domain in its canonical form, and the recipient of its code.
-fn mailable(subject: &str) -> TxResult<(String, Address)> {
+pub(super) fn mailable(subject: &str) -> TxResult<(String, Address)> {
     let subject = canonical(subject)?;
     let to = address_proof::mailable(&subject).map_err(|error| form("address or domain", &error.to_string()))?;
     Ok((subject, to))

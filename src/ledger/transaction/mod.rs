@@ -7,6 +7,7 @@
 
 mod accounts;
 mod codes;
+pub(super) mod gifts;
 mod meters;
 mod public_log;
 mod redemption;

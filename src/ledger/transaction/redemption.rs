@@ -116,6 +116,7 @@ impl LedgerTx<'_> {
         let value = sale.event.value_of(&bytes, sale.at);
         // A stamp that was signed outside of the ledger, with the serial of one sold for less, does not belong to it.
         match value {
+            Some(0) if stamp.value == 0 => Ok(Err(StampProblem::NoValue)),
             Some(value) if value == stamp.value => Ok(Ok(Good { serial: stamp.serial.clone(), bytes, entry, value })),
             _ => Ok(Err(StampProblem::NotIssued)),
         }

@@ -6,6 +6,7 @@ use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
 use crate::accounting::order::Order;
 use crate::accounting::serial_derivation::Draw;
+use crate::accounting::work::Gift;
 use crate::ledger::model::{Payer, Receipt, Sale, StampState};
 use crate::ledger::payment::Paid;
 use crate::ledger::rejection::Rejection;
@@ -124,6 +125,10 @@ impl LedgerTx<'_> {
         if let Some(refusal) = refused {
             return Err(TxError::Refused(refusal));
         }
+        self.for_recipient(orders)?;
+        if let Payer::Guest(Paid::Given(gift)) = payer {
+            self.given(*gift)?;
+        }
         let terms = self.terms()?;
         let caps = match payer {
             Payer::Account(account) => self.account(*account)?.caps(terms),
@@ -161,7 +166,8 @@ impl LedgerTx<'_> {
                 balance = self.worth(voucher)? - credits;
                 self.voucher.insert(bytes(voucher), balance)?;
             }
-            Payer::Guest(Paid::Elsewhere { .. }) => {}
+            Payer::Guest(Paid::Given(Gift::Work)) => self.count_work()?,
+            Payer::Guest(Paid::Elsewhere { .. } | Paid::Given(Gift::Code)) => {}
         }
         if let Some(key) = key {
             let until = idempotency.map(|_| now.plus(i64::try_from(REMEMBERED).unwrap_or(0)));
@@ -234,6 +240,7 @@ impl LedgerTx<'_> {
                 }
                 Ok(Buyer::Paid { cost, reference: reference.clone() })
             }
+            Payer::Guest(Paid::Given(gift)) => Ok(Buyer::Given(*gift)),
         }
     }
 
@@ -246,7 +253,7 @@ impl LedgerTx<'_> {
         sale.balance = match &buyer {
             Buyer::Account(account) => self.has(*account)?,
             Buyer::Voucher(voucher) => self.worth(voucher)?,
-            Buyer::Paid { .. } => 0,
+            Buyer::Paid { .. } | Buyer::Given(_) => 0,
         };
         Ok(sale)
     }

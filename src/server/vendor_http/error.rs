@@ -90,7 +90,10 @@ impl Problem {
         }
         problem.retry_after = match refusal {
             Rejection::Daily { .. } => Some(seconds(86_400 - now.0.rem_euclid(86_400))),
-            Rejection::CodeWaiting { after, .. } | Rejection::ManyCodes { after } => Some(seconds(after.since(now))),
+            Rejection::CodeWaiting { after, .. }
+            | Rejection::ManyCodes { after }
+            | Rejection::SoldOut { after }
+            | Rejection::CodeGiven { after } => Some(seconds(after.since(now))),
             _ => None,
         };
         problem
@@ -109,6 +112,12 @@ impl Problem {
     pub fn rate(wait: Duration) -> Self {
         let wait = wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u64;
         Self { retry_after: Some(wait), ..Self::new("rate", "too many requests; wait a moment") }
+    }
+
+    /// Creates the problem of a full queue.
+    #[must_use]
+    pub fn busy(detail: &str) -> Self {
+        Self { retry_after: Some(5), ..Self::new("busy", detail) }
     }
 
     /// Formats the problem as JSON.
@@ -191,6 +200,10 @@ mod tests {
             Rejection::NoLicense { kid: text() },
             Rejection::MeterRequest { problem: RequestProblem::Missing, now: NOW },
             Rejection::BankBehind { last: text(), sent: text() },
+            Rejection::OtherRecipient { recipient: text() },
+            Rejection::NoWork,
+            Rejection::SoldOut { after: NOW },
+            Rejection::CodeGiven { after: NOW },
             Rejection::Range,
             Rejection::PaidOtherwise { paid: 1, needed: 2 },
         ] {

@@ -43,6 +43,7 @@ pub struct Metrics {
     requests: Family<Answered, Counter>,
     times: Family<Route, Histogram, fn() -> Histogram>,
     sold: Counter,
+    given: Counter,
     again: Counter,
     connections: Gauge,
     entries: Gauge,
@@ -78,6 +79,7 @@ impl Metrics {
             requests: Family::default(),
             times,
             sold: Counter::default(),
+            given: Counter::default(),
             again: Counter::default(),
             connections: Gauge::default(),
             entries: Gauge::default(),
@@ -94,6 +96,11 @@ impl Metrics {
         registry.register("requests", "Requests answered", it.requests.clone());
         registry.register("request_seconds", "Time to answer", it.times.clone());
         registry.register("sold_stamps", "Stamps sold since the service started", it.sold.clone());
+        registry.register(
+            "given_stamps",
+            "Stamps without value that were given since the service started",
+            it.given.clone(),
+        );
         registry.register("repeated_sales", "Sales that were requested again and not charged again", it.again.clone());
         registry.register("connections", "Open connections", it.connections.clone());
         registry.register("ledger_entries", "Entries of the chain", it.entries.clone());
@@ -116,6 +123,11 @@ impl Metrics {
         } else {
             self.sold.inc_by(stamps as u64);
         }
+    }
+
+    /// Counts a stamp without value.
+    pub fn gave(&self) {
+        self.given.inc();
     }
 
     /// Returns the gauge of open connections, which the listener updates.

@@ -17,16 +17,21 @@ pub mod error;
 pub mod listener;
 pub mod log_publisher;
 pub mod metrics;
+pub mod own_inbox;
 pub mod page;
 pub mod public_log;
 pub mod rate_limit;
 pub mod routes;
 pub mod tls;
 
+use crate::config::paths::CliOverrides;
 use crate::ledger::address_proof::MailServer;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
-use crate::ledger::payment::{Payment, Vouchers};
+use crate::ledger::payment::code::MailedCodes;
+use crate::ledger::payment::work::{Work, WorkPayment};
+use crate::ledger::payment::{Begun, Completion, Due, Payment, PaymentError, Vouchers};
+use crate::ledger::trade::IssuedStamps;
 use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
 use crate::server::tls::{Files, TlsError};
@@ -36,6 +41,7 @@ use crate::transparency::witness::Witness;
 use api::directory::DirectoryCache;
 use error::Problem;
 use metrics::Metrics;
+use own_inbox::NetworkShares;
 use page::session::Sessions;
 use rate_limit::RateLimiter;
 use std::io;
@@ -43,7 +49,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zeroize::Zeroizing;
 
 /// Settings of the service.
 #[derive(Clone, Debug)]
@@ -69,6 +76,9 @@ pub struct Settings {
     /// Witnesses that cosign the public log.
     #[cfg(feature = "directory")]
     pub witnesses: Vec<Witness>,
+    /// Where the configuration of the recipient is, for a vendor for one recipient: the price of the mailbox decides
+    /// whether stamps are given for work.
+    pub mailbox: CliOverrides,
     /// Limits of clients.
     pub limits: Limits,
 }
@@ -137,13 +147,41 @@ struct Inner {
     ledger: Ledger,
     settings: Settings,
     origin: Origin,
-    payment: Box<dyn Payment>,
+    /// Secret of the forms, which outlives the service.
+    secret: Zeroizing<[u8; 32]>,
+    work: Work,
+    shares: NetworkShares,
     rates: RateLimiter,
     sessions: Sessions,
     metrics: Metrics,
     edition: DirectoryCache,
     /// Permits to wait for the mail server.
     mailing: Arc<Semaphore>,
+}
+
+/// Way in which a visitor without an account pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With a voucher.
+    Voucher,
+    /// With work of so many rounds.
+    Work(u32),
+    /// With a code that was mailed.
+    Code,
+}
+
+impl Inner {
+    /// Runs a step of a payment.
+    fn pay<T>(&self, way: Way, step: impl FnOnce(&dyn Payment) -> T) -> T {
+        match way {
+            Way::Voucher => step(&Vouchers),
+            Way::Work(rounds) => step(&WorkPayment { work: &self.work, rounds }),
+            Way::Code => {
+                let Self { ledger, secret, settings, .. } = self;
+                step(&MailedCodes { ledger, server: &settings.mail_server, secret })
+            }
+        }
+    }
 }
 
 /// Most codes under way to the mail server at once.
@@ -176,7 +214,9 @@ impl Service {
         Ok(Self(Arc::new(Inner {
             ledger,
             origin: Origin { text, secure },
-            payment: Box::new(Vouchers),
+            secret: Zeroizing::new(secret),
+            work: Work::new().map_err(io::Error::other)?,
+            shares: NetworkShares::default(),
             rates: RateLimiter::new(&settings.limits),
             sessions: Sessions::new(secret),
             metrics: Metrics::new(),
@@ -198,10 +238,10 @@ impl Service {
         &self.0.origin
     }
 
-    /// Returns how guests pay.
+    /// Returns the parts of the caps that networks got.
     #[must_use]
-    pub fn payment(&self) -> &dyn Payment {
-        &*self.0.payment
+    pub fn shares(&self) -> &NetworkShares {
+        &self.0.shares
     }
 
     /// Returns the rate limiter.
@@ -245,6 +285,64 @@ impl Service {
         }
     }
 
+    /// Runs steps of a payment on a thread that may wait. No step runs in the writer of the books.
+    async fn payment<T: Send + 'static>(
+        &self,
+        steps: impl FnOnce(&Inner, UnixTime) -> Result<T, PaymentError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let inner = Arc::clone(&self.0);
+        let now = clock::now();
+        match tokio::task::spawn_blocking(move || steps(&inner, now)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(PaymentError::Ledger(error))) => Err(Problem::of(&error, now)),
+            Ok(Err(PaymentError::Evidence(word, text))) => Err(Problem::new(word, text)),
+            Ok(Err(error @ PaymentError::Busy)) => Err(Problem::busy(&error.to_string())),
+            Err(_) => Err(Problem::trouble("a payment panicked")),
+        }
+    }
+
+    /// Begins a payment.
+    ///
+    /// # Errors
+    /// Those of the payment, and `rate` while as many codes are mailed as may be at once.
+    pub async fn begin(&self, way: Way, due: Due, contact: Option<String>) -> Result<Begun, Problem> {
+        let place = match way {
+            Way::Code => Some(self.mailing()?),
+            _ => None,
+        };
+        self.payment(move |inner, now| {
+            // Held until the server has answered, even if the client is gone.
+            let _place = place;
+            inner.pay(way, |payment| payment.begin(&due, contact.as_deref(), now))
+        })
+        .await
+    }
+
+    /// Completes a payment, and sells the stamp for it. A payment whose sale the ledger rejects is refunded.
+    ///
+    /// # Errors
+    /// Those of the payment and of the ledger.
+    pub async fn sell_for(&self, way: Way, due: Due, evidence: String) -> Result<IssuedStamps, Problem> {
+        let evidence = Zeroizing::new(evidence);
+        self.payment(move |inner, now| {
+            let Completion::Paid(paid) = inner.pay(way, |payment| payment.complete(&due, &evidence, now))? else {
+                return Err(PaymentError::Evidence("paid-otherwise", "The payment is still on its way.".to_owned()));
+            };
+            let orders = std::slice::from_ref(&due.order);
+            let sold = inner.ledger.issue_for(paid.clone(), orders, Some(&due.purchase), now);
+            if let Err(LedgerError::Refused(_)) = &sold {
+                inner.pay(way, |payment| payment.refund(&due, &paid));
+            }
+            Ok(sold?)
+        })
+        .await
+    }
+
+    fn mailing(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.0.mailing).try_acquire_owned();
+        place.map_err(|_| Problem::rate(self.0.settings.mail_server.timeout))
+    }
+
     /// Calls the ledger as [`ledger`](Self::ledger) does, for calls that wait for the mail server.
     ///
     /// At most `MAILS` run at once, so that a slow server leaves the threads of other requests alone.
@@ -255,8 +353,7 @@ impl Service {
         &self,
         ask: impl FnOnce(&Ledger, UnixTime) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = Arc::clone(&self.0.mailing).try_acquire_owned();
-        let place = place.map_err(|_| Problem::rate(self.0.settings.mail_server.timeout))?;
+        let place = self.mailing()?;
         self.ledger(move |ledger, now| {
             // Held until the server has answered, even if the client is gone.
             let _place = place;

@@ -1,13 +1,17 @@
 //! `kill -9` in the middle of sales and returns, and old backups put back.
 
 use super::meters::license;
-use super::{NOW, Shop, WAIT, handed, open, orders, sound, texts};
+use super::{NOW, Shop, WAIT, handed, open, order, orders, sound, texts};
 use crate::support::meters::{Meter, head};
+use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::hash::Hash;
+use mailstamp::accounting::order::Order;
+use mailstamp::accounting::work::{Gift, WorkTerms};
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::model::{MeterContact, TokenClaim};
 use mailstamp::ledger::ops;
+use mailstamp::ledger::payment::Paid;
 use mailstamp::ledger::trade::{IssuedStamps, RedeemRequest};
 use mailstamp::vendor_api::meters::ClearingResult;
 use std::collections::{BTreeMap, HashSet};
@@ -188,6 +192,66 @@ fn issue_is_new(ledger: &Ledger, thread: usize, stamps: &mut HashSet<String>) ->
     let before = stamps.len();
     stamps.extend(texts(&issue(ledger, &key(thread, 0))));
     stamps.len() > before
+}
+
+/// The child's part: four threads that give stamps for work. Nothing without a folder.
+#[test]
+fn part_of_the_child_that_gives() {
+    let Some(folder) = env::var_os(FOLDER) else { return };
+    let ledger = open(Path::new(&folder));
+    let round: usize = env::var("MAILSTAMP_TEST_ROUND").unwrap().parse().unwrap();
+    let worker = |thread: usize| {
+        for number in 0.. {
+            give(&ledger, &key(thread + 10 * round, number));
+            say(&format!("sold {} {number}", thread + 10 * round));
+        }
+    };
+    thread::scope(|scope| (0..4).map(|thread| scope.spawn(move || worker(thread))).for_each(drop));
+}
+
+fn give(ledger: &Ledger, key: &str) -> IssuedStamps {
+    let order = Order { value: 0, ..order("joe@far.example") };
+    ledger.issue_for(Paid::Given(Gift::Work), &[order], Some(key), NOW).unwrap()
+}
+
+#[test]
+fn after_kill_9_each_work_was_given_and_counted_once() {
+    let shop = Shop::new();
+    shop.ledger.run(ops::SetRecipient { recipient: "joe@far.example".into() }, NOW).unwrap();
+    let set = |ledger: &Ledger, per_day| {
+        let work = Some(WorkTerms { per_day, ..WorkTerms::default() });
+        ledger.run(ops::SetTerms { terms: Terms { work, ..ledger.profile().unwrap().terms } }, NOW).unwrap();
+    };
+    set(&shop.ledger, 100_000);
+    let path = shop.path();
+    drop(shop.ledger);
+    let mut given = 0;
+    let mut stamps = HashSet::new();
+    for round in 0..4 {
+        let said = killed("ledger::crash::part_of_the_child_that_gives", &path, round, 5 + round * 17);
+        let ledger = open(&path);
+        sound(&ledger);
+        for thread in (0..4).map(|thread| thread + 10 * round) {
+            // What was said to be given was; the one after it may have been. Either way it is the same stamp.
+            let count = said.get(&thread).copied().unwrap_or_default();
+            for number in 0..=count {
+                let sold = give(&ledger, &key(thread, number));
+                assert!(sold.sale.again || number == count, "{thread} {number} was lost");
+                stamps.extend(texts(&sold));
+                given += 1;
+            }
+        }
+        assert_eq!(stamps.len(), given);
+        assert_eq!(ledger.summary().unwrap().stamps, given as u64);
+        // The count of the cap is that of the stamps.
+        let is_sold_out = |per_hour: usize| {
+            set(&ledger, u32::try_from(24 * per_hour).unwrap());
+            ledger.run(ops::WhenGiven {}, NOW).unwrap().work.is_some()
+        };
+        assert!(is_sold_out(given) && !is_sold_out(given + 1), "{given}");
+        set(&ledger, 100_000);
+        sound(&ledger);
+    }
 }
 
 // BP2a after a restored backup

@@ -31,7 +31,7 @@ pub const WAIT: Duration = Duration::from_secs(300);
 
 pub fn terms() -> Terms {
     let caps = Caps { credits_a_day: 1_000_000_000, ..Caps::default() };
-    Terms { price: "0.001 EUR".parse().unwrap(), payout: None, days: 30, caps, meters: Some(1_000_000_000) }
+    Terms { caps, meters: Some(1_000_000_000), ..Terms::new("0.001 EUR".parse().unwrap(), 30) }
 }
 
 /// A ledger in a folder of its own, which goes with it.

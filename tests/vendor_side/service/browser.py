@@ -332,7 +332,7 @@ async def run(browser):
     return seen
 
 
-async def main():
+async def main(run):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         chromium = subprocess.Popen(
             ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
@@ -363,4 +363,5 @@ async def main():
                 chromium.wait()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main(run))

@@ -1,4 +1,4 @@
-//! The guide of mailstamp-vendor(8), run as it is written, and the unit that runs the service.
+//! The guides of mailstamp-vendor(8), run as they are written, and the unit that runs the service.
 
 use crate::support::programs::{Port, eventually};
 use crate::support::{MAILSTAMP, run};
@@ -8,18 +8,18 @@ use std::process::Command;
 
 const PAGE: &str = include_str!("../../../man/mailstamp-vendor.8");
 
-/// The literal blocks below the heading.
-fn guide() -> String {
-    let (_, part) = PAGE.split_once("\n.Sh A VENDOR IN TEN MINUTES\n").unwrap();
+/// The literal blocks below a heading.
+fn guide(heading: &str) -> String {
+    let (_, part) = PAGE.split_once(&format!("\n.Sh {heading}\n")).unwrap();
     let part = part.split("\n.Sh ").next().unwrap();
     let blocks = part.split("\n.Bd -literal").skip(1);
     let blocks = blocks.filter_map(|rest| rest.split_once('\n')?.1.split_once("\n.Ed").map(|(block, _)| block));
     blocks.map(|block| block.replace("\\e", "\\") + "\n").collect()
 }
 
-/// The commands of the guide, each with the lines that go on with it and those that it is said to print.
-fn steps() -> Vec<(String, String)> {
-    let guide = guide();
+/// The commands of a guide, each with the lines that go on with it and those that it is said to print.
+fn steps(heading: &str) -> Vec<(String, String)> {
+    let guide = guide(heading);
     let steps = format!("\n{guide}");
     let step = |text: &str| {
         let lines: Vec<&str> = text.lines().collect();
@@ -32,9 +32,18 @@ fn steps() -> Vec<(String, String)> {
 
 #[test]
 fn the_guide_makes_a_vendor() {
+    follow(&steps("A VENDOR IN TEN MINUTES"), 12);
+}
+
+#[test]
+fn the_guide_makes_a_vendor_for_one_recipient() {
+    follow(&steps("YOUR OWN VENDOR IN TEN MINUTES"), 9);
+}
+
+/// Runs a guide of more than `least` commands in a new home.
+fn follow(steps: &[(String, String)], least: usize) {
     let home = tempfile::tempdir().unwrap();
-    let steps = steps();
-    assert!(steps.len() > 12, "{steps:?}");
+    assert!(steps.len() > least, "{steps:?}");
     let commands: Vec<&str> = steps.iter().map(|(command, _)| command.as_str()).collect();
     // A person's shell has job control.
     let script = format!("set -m\n{}\n", commands.join("\n"));

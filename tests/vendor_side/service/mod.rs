@@ -8,5 +8,6 @@ mod guide;
 mod interface;
 mod limits;
 mod meters;
+mod own;
 mod page;
 mod storms;

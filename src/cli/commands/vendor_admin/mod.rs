@@ -13,6 +13,8 @@ mod offline;
 #[cfg(feature = "vendor")]
 mod open_ledger;
 #[cfg(feature = "vendor")]
+mod own_vendor;
+#[cfg(feature = "vendor")]
 mod payments;
 mod publish;
 #[cfg(feature = "vendor")]
@@ -128,7 +130,10 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         #[cfg(all(feature = "directory", feature = "vendor"))]
         Command::Cosign(args) => cosign::run(args, given),
         #[cfg(feature = "vendor")]
-        Command::Init(args) => terms::init(args, given),
+        Command::Init(args) => match (&args.for_me, &args.buy) {
+            (Some(address), Some(buy)) => own_vendor::init(args, address, buy, given),
+            _ => terms::init(args, given),
+        },
         #[cfg(feature = "vendor")]
         Command::Price(args) => terms::price(args, given),
         #[cfg(feature = "vendor")]

@@ -1,11 +1,13 @@
 //! `mailstamp vendor serve`: translates arguments into settings of the service, and its end into an exit status.
 
 use super::open_ledger::{Smtp, Which};
+use crate::cli::ui::counts::plural;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
 use crate::server::tls::Files;
+use crate::server::vendor_http::own_inbox::asked_price;
 use crate::server::vendor_http::{self, Limits, ServeError, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -100,6 +102,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         voucher_url: args.voucher_url.clone(),
         trusted_proxies: args.trusted_proxy.iter().map(IpAddr::to_canonical).collect(),
         metrics: args.metrics,
+        mailbox: given.clone(),
         folder: folder.clone(),
         // A code takes several answers, and all of them fit into a request.
         mail_server: args.smtp.server(limits.request / 6),
@@ -111,6 +114,11 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     // A buyer would pay for stamps that cannot be signed.
     if ledger.active_signer()?.is_none() {
         output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
+    }
+    if let Some(recipient) = ledger.profile()?.recipient
+        && let Some(price) = asked_price(given, &recipient)?.filter(|price| *price > 0)
+    {
+        output::note(&format!("no stamps are given for work: {recipient} asks {price} credit{}", plural(price)));
     }
     ledger.listen()?;
     // A closed standard output does not stop the service.

@@ -4,13 +4,15 @@ use super::open_ledger::Which;
 use crate::accounting::event::{self, KeyState};
 use crate::accounting::money;
 use crate::accounting::order::{Caps, DAYS_MAX, DAYS_USUAL, OwnCaps};
+use crate::accounting::work::{CODES_MAX, GIVEN_MAX, ROUNDS_MAX, WorkTerms};
 use crate::cli::ui::counts::plural;
-use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::directory::document::VendorEntry;
 use crate::ledger::handle::{Ledger, LedgerParams};
 use crate::ledger::ops;
+use crate::message::address::Address;
 use crate::os::clock;
 use crate::time::UnixTime;
 use serde_json::json;
@@ -20,22 +22,26 @@ use std::io;
 /// trust it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    mailstamp vendor init --vendor stamps.example --kid 2026q4 --price '0.001 EUR' > stamps.example.json")]
+    mailstamp vendor init --vendor stamps.example --kid 2026q4 --price '0.001 EUR' > stamps.example.json\n  \
+    mailstamp vendor init --for-me joe@x.example --buy https://joe.example")]
 pub struct Init {
-    /// The vendor's name, a domain
-    #[arg(long, value_name = "NAME")]
-    vendor: String,
-    /// The name of the first signing key
-    #[arg(long, value_name = "NAME")]
-    kid: String,
-    /// What a credit costs
-    #[arg(long, value_name = "PRICE")]
-    price: money::Price,
+    /// Sell stamps for this address only, which is yours, and trust the vendor
+    #[arg(long, value_name = "ADDRESS", value_parser = Address::parse, requires = "buy")]
+    pub(super) for_me: Option<Address>,
+    /// The vendor's name, a domain [default with --for-me: the host of --buy]
+    #[arg(long, value_name = "NAME", required_unless_present = "for_me")]
+    pub(super) vendor: Option<String>,
+    /// The name of the first signing key [default with --for-me: 1]
+    #[arg(long, value_name = "NAME", required_unless_present = "for_me")]
+    pub(super) kid: Option<String>,
+    /// What a credit costs [default with --for-me: 0.01 EUR]
+    #[arg(long, value_name = "PRICE", required_unless_present = "for_me")]
+    pub(super) price: Option<money::Price>,
     /// Where stamps are sold, for the document
     #[arg(long, value_name = "ADDRESS")]
-    buy: Option<String>,
+    pub(super) buy: Option<String>,
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
 }
 
 /// Show the price of a credit and of a number of stamps, or set a new price.
@@ -62,7 +68,7 @@ pub struct Price {
 /// Show or set the terms. Terms that are not given stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14\n  \
-    mailstamp vendor terms --meters 100000")]
+    mailstamp vendor terms --meters 100000\n  mailstamp vendor terms --work 16 --max-worked 48")]
 pub struct Terms {
     /// The days of validity of a stamp that asks for no end
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
@@ -72,6 +78,15 @@ pub struct Terms {
     /// The highest limit of a meter's licence; 'off' licenses no meters
     #[arg(long, value_name = "CREDITS", value_parser = meters)]
     meters: Option<Meters>,
+    /// The rounds of work for a stamp without value, of a vendor for one recipient; 'off' gives none
+    #[arg(long, value_name = "ROUNDS", value_parser = rounds)]
+    work: Option<Rounds>,
+    /// The most stamps for work in a day
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(GIVEN_MAX)))]
+    max_worked: Option<u32>,
+    /// The most codes mailed in a day to visitors who can't work; 0 for none
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=i64::from(CODES_MAX)))]
+    max_codes: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -89,6 +104,20 @@ fn meters(text: &str) -> Result<Meters, String> {
     }
     let limit = text.parse().ok().filter(|limit| i64::try_from(*limit).is_ok());
     limit.map(|limit| Meters(Some(limit))).ok_or_else(|| "not a number of credits, and not 'off'".to_owned())
+}
+
+/// Rounds of work for a stamp; `None` gives no stamps for work.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds(Option<u32>);
+
+fn rounds(text: &str) -> Result<Rounds, String> {
+    if text == "off" {
+        return Ok(Rounds(None));
+    }
+    let rounds = text.parse().ok().filter(|rounds| (1..=ROUNDS_MAX).contains(rounds));
+    rounds
+        .map(|rounds| Rounds(Some(rounds)))
+        .ok_or_else(|| format!("not a number from 1 to {ROUNDS_MAX}, and not 'off'"))
 }
 
 /// Caps, any of which may be given.
@@ -136,8 +165,10 @@ impl GivenCaps {
 }
 
 pub(super) fn init(args: &Init, given: &CliOverrides) -> Result<u8, Failure> {
-    let terms = event::Terms { price: args.price, payout: None, days: DAYS_USUAL, caps: Caps::default(), meters: None };
-    let founding = LedgerParams { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
+    let (Some(vendor), Some(kid), Some(price)) = (args.vendor.clone(), args.kid.clone(), args.price) else {
+        return Err(Failure::new(USAGE, "--vendor, --kid and --price are required without --for-me"));
+    };
+    let founding = LedgerParams { vendor, kid, terms: event::Terms::new(price, DAYS_USUAL) };
     let ledger = Ledger::create(&args.which.folder(given)?, &founding, clock::now())?;
     document(&ledger, args.buy.clone())
 }
@@ -176,8 +207,10 @@ pub(super) fn price(args: &Price, given: &CliOverrides) -> Result<u8, Failure> {
 
 pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
-    let before = ledger.profile()?.terms;
+    let profile = ledger.profile()?;
+    let before = profile.terms.clone();
     let terms = event::Terms {
+        work: args.work_terms(&before)?,
         days: args.days.unwrap_or(before.days),
         caps: args.caps.given().over(before.caps),
         meters: args.meters.map_or(before.meters, |Meters(limit)| limit),
@@ -193,11 +226,48 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     let days = terms.days_within(&terms.caps);
     output::line(&format!("stamps hold for {days} days unless they ask for another end"))?;
     output::line(&caps(&terms.caps))?;
+    if let Some(recipient) = &profile.recipient {
+        output::line(&format!("for {recipient} only"))?;
+        output::line(&match terms.work {
+            Some(WorkTerms { rounds, per_day, codes_per_day }) => {
+                let of = |number: u32, one: &str| format!("{number} {one}{}", plural(number.into()));
+                let (rounds, stamps) = (of(rounds, "round"), of(per_day, "stamp"));
+                format!("work: {rounds} for a stamp, at most {stamps} and {} a day", of(codes_per_day, "mailed code"))
+            }
+            None => "work: off".to_owned(),
+        })?;
+    }
     output::line(&match terms.meters {
         Some(limit) => format!("meters: at most {limit} credit{} a licence", plural(limit)),
         None => "meters: off".to_owned(),
     })?;
     Ok(0)
+}
+
+impl Terms {
+    /// Returns the terms of work from now on.
+    fn work_terms(&self, before: &event::Terms) -> Result<Option<WorkTerms>, Failure> {
+        let asked = self.work.is_some() || self.max_worked.is_some() || self.max_codes.is_some();
+        if asked && before.recipient.is_none() {
+            let text = "stamps are given for work only by a vendor for one recipient";
+            return Err(
+                Failure::new(USAGE, text).hint("make one: mailstamp vendor init --for-me ADDRESS --buy ADDRESS")
+            );
+        }
+        let work = match self.work {
+            Some(Rounds(None)) => return Ok(None),
+            Some(Rounds(Some(rounds))) => Some(WorkTerms { rounds, ..before.work.unwrap_or_default() }),
+            None if before.work.is_none() && asked => {
+                return Err(Failure::new(USAGE, "work is off").hint("switch it on first: --work 16"));
+            }
+            None => before.work,
+        };
+        Ok(work.map(|work| WorkTerms {
+            per_day: self.max_worked.unwrap_or(work.per_day),
+            codes_per_day: self.max_codes.unwrap_or(work.codes_per_day),
+            ..work
+        }))
+    }
 }
 
 /// Formats caps as a line.

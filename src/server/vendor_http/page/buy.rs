@@ -5,29 +5,25 @@
 //! last pages show, brings the stamp again later.
 
 use super::csrf::{SHOWN_EARLIER, verify_csrf};
-use super::mailto::MailtoLink;
 use super::order_form::{FieldError, OrderForm};
-use super::session::{Session, Shown, random};
+use super::own::{self, Own};
+use super::purchase::{Checked, bought, checked, gift_of, purchase, terms};
+use super::session::{Session, Shown};
 use super::{Filled, Layout, Page, show};
-use crate::accounting::event::Terms;
 use crate::accounting::money::Money;
-use crate::accounting::order::{DAYS_MAX, Order};
-use crate::ledger::rejection::Rejection;
-use crate::ledger::trade::{IssuedStamps, REMEMBERED};
+use crate::accounting::order::DAYS_MAX;
+use crate::ledger::payment::Due;
+use crate::ledger::trade::REMEMBERED;
 use crate::message::address::Address;
-use crate::message::header::fold;
-use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::record_failed_attempt;
 use crate::server::vendor_http::error::Problem;
-use crate::stamp::claims::{Stamp, USUAL_MAX_WINDOW};
-use crate::stamp::extract::STAMP_FIELD;
-use crate::time::UnixTime;
+use crate::server::vendor_http::{Service, Way};
+use crate::stamp::claims::USUAL_MAX_WINDOW;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use std::iter;
 
@@ -71,34 +67,11 @@ struct AgainPage {
     remembered: u64,
 }
 
-#[derive(Template)]
-#[template(path = "bought.html")]
-struct BoughtPage {
-    frame: Layout,
-    letter: MailtoLink,
-    recipient: String,
-    sender: Option<String>,
-    window: String,
-    credits: u64,
-    left: u64,
-    from_account: bool,
-    field: String,
-    mailto: String,
-    code: String,
-    remembered: u64,
-}
-
 impl FormPage {
     /// Returns the error of a field, to be shown beside it.
     fn fault(&self, field: &str) -> Option<&str> {
         self.faults.iter().find(|fault| fault.field == field).map(|fault| fault.text.as_str())
     }
-}
-
-/// Creates a purchase id that cannot be guessed.
-fn purchase() -> String {
-    // Without random numbers the ledger rejects the purchase later.
-    random().map(|bytes| BASE64URL_NOPAD.encode(bytes.get(..18).unwrap_or_default())).unwrap_or_default()
 }
 
 /// `GET /`: the form. A link may fill in recipient and value, as a challenge does: `/?recipient=joe@x.example&value=5`.
@@ -112,6 +85,10 @@ pub async fn form(
     let recipient = Address::parse(&linked.recipient).map(|address| address.to_string()).unwrap_or_default();
     let value = linked.value.parse::<u64>().map(|value| value.to_string()).unwrap_or_default();
     let wanted = OrderForm { recipient, value, ..OrderForm::default() };
+    if let Some(own) = Own::of(&service).await? {
+        let wanted = own.fixed(wanted);
+        return own::form(&service, &visitor, own, wanted, Vec::new(), StatusCode::OK).await;
+    }
     form_page(&service, &visitor, wanted, Vec::new(), StatusCode::OK).await
 }
 
@@ -140,50 +117,6 @@ async fn form_page(
     Ok(visitor.answer(service, show(status, &page)))
 }
 
-/// Returns the terms, with the caps of the account if the visitor is signed in.
-async fn terms(service: &Service, visitor: &Session) -> Result<Terms, Page> {
-    let mut terms = service.ledger(|ledger, _| ledger.profile()).await?.terms;
-    if let Some(account) = &visitor.account {
-        terms.caps = account.caps(&terms);
-    }
-    terms.days = terms.days_within(&terms.caps);
-    Ok(terms)
-}
-
-/// A valid order and its price.
-struct Checked {
-    order: Order,
-    recipient: Address,
-    window: String,
-    cost: Money,
-}
-
-/// Parses the form and checks it against the terms. Errors are shown on the form itself.
-async fn checked(service: &Service, visitor: &Session, wanted: &OrderForm) -> Result<Checked, Vec<FieldError>> {
-    let (order, recipient) = wanted.order()?;
-    let whole = |text: String| vec![FieldError { field: "form", text }];
-    let terms = terms(service, visitor).await.map_err(|_| whole("The shop has an internal error.".to_owned()))?;
-    let now = crate::os::clock::now();
-    terms.caps.check(std::slice::from_ref(&order), now, terms.days).map_err(|error| whole(sentence(&error)))?;
-    let cost = terms.price.of(order.value).map_err(|error| whole(error.to_string()))?;
-    let until = order.until.unwrap_or_else(|| order.not_before.unwrap_or(now).plus(i64::from(terms.days) * 86_400));
-    let window = window(order.not_before, until);
-    Ok(Checked { order, recipient, window, cost })
-}
-
-/// Formats the error of a single order as a sentence.
-fn sentence(error: &crate::accounting::order::OrderError) -> String {
-    let text = error.to_string();
-    let text = text.strip_prefix("order 1: ").unwrap_or(&text);
-    let mut letters = text.chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
-}
-
-fn window(from: Option<UnixTime>, until: UnixTime) -> String {
-    let day = |time: UnixTime| time.to_string().split('T').next().unwrap_or_default().to_owned();
-    from.map(|from| format!("from {} to {}", day(from), day(until))).unwrap_or_else(|| format!("until {}", day(until)))
-}
-
 /// `POST /order`: shows the price and the ways to pay, or with `edit` the form again. Changes nothing.
 ///
 /// # Errors
@@ -195,6 +128,13 @@ pub async fn order(
     Filled(wanted): Filled<OrderForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &wanted.token, &headers)?;
+    if let Some(own) = Own::of(&service).await? {
+        let wanted = own.fixed(wanted);
+        return match wanted.edit.is_empty() {
+            true => own::ways(&service, &visitor, own, wanted, None, false).await,
+            false => own::form(&service, &visitor, own, wanted, Vec::new(), StatusCode::OK).await,
+        };
+    }
     if !wanted.edit.is_empty() {
         return form_page(&service, &visitor, wanted, Vec::new(), StatusCode::OK).await;
     }
@@ -207,6 +147,9 @@ async fn pay_page(
     wanted: OrderForm,
     fault: Option<(StatusCode, String)>,
 ) -> Result<Response, Page> {
+    if let Some(own) = Own::of(service).await? {
+        return own::ways(service, visitor, own, wanted, fault, false).await;
+    }
     let Checked { order, recipient, window, cost } = match checked(service, visitor, &wanted).await {
         Ok(checked) => checked,
         Err(faults) => {
@@ -246,6 +189,16 @@ pub async fn buy(
 ) -> Result<Response, Page> {
     let shown = verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     let wanted = wanted.sanitized(purchase);
+    let wanted = match Own::of(&service).await? {
+        Some(own) => {
+            let wanted = own.fixed(wanted);
+            if let Some(gift) = gift_of(&wanted) {
+                return own::take(&service, &visitor, own, wanted, gift).await;
+            }
+            wanted
+        }
+        None => wanted,
+    };
     let fault = |text: &str| Some((StatusCode::UNPROCESSABLE_ENTITY, text.to_owned()));
     if wanted.pay == "account" && visitor.account.is_none() {
         let text = "You are not signed in any more, and nothing was charged now. If you sent this form before, sign in \
@@ -260,17 +213,12 @@ pub async fn buy(
         Err(faults) => return form_page(&service, &visitor, wanted, faults, StatusCode::UNPROCESSABLE_ENTITY).await,
     };
     let name = wanted.idempotency();
+    let due = Due { purchase: name.clone(), order: order.clone(), cost };
     let orders = vec![order];
     let from_account = wanted.pay == "account" && visitor.account.is_some();
     let answer = match visitor.account.as_ref().filter(|_| from_account).map(|account| account.number) {
         Some(number) => service.ledger(move |ledger, now| ledger.issue(number, &orders, Some(&name), now)).await,
-        None => {
-            let credits = orders.first().map_or(1, |order| order.value);
-            match service.payment().accept(wanted.voucher.trim(), credits, cost) {
-                Ok(paid) => service.ledger(move |ledger, now| ledger.issue_for(paid, &orders, Some(&name), now)).await,
-                Err(_) => Err(Problem::refused(&Rejection::NoVoucher, UnixTime(0))),
-            }
-        }
+        None => service.sell_for(Way::Voucher, due, wanted.voucher.trim().to_owned()).await,
     };
     match record_failed_attempt(&service, visitor.address, answer) {
         Ok(sold) => bought(&service, &visitor, &sold, &recipient, from_account, wanted.code()).await,
@@ -305,41 +253,6 @@ fn funds(problem: &Problem, from_account: bool) -> String {
     let number = |name: &str| problem.more.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
     let place = if from_account { "on your account" } else { "on this voucher" };
     format!("This costs {} credits, and {} are left {place}.", number("needed"), number("balance"))
-}
-
-async fn bought(
-    service: &Service,
-    visitor: &Session,
-    IssuedStamps { stamps, sale }: &IssuedStamps,
-    recipient: &Address,
-    from_account: bool,
-    code: String,
-) -> Result<Response, Page> {
-    service.metrics().sold(stamps.len(), sale.again);
-    let nothing = || Page::problem(Problem::trouble("the ledger sold no stamp"));
-    let token = stamps.first().ok_or_else(nothing)?;
-    let stamp = Stamp::read(token.payload()).map_err(|_| nothing())?;
-    let letter = MailtoLink {
-        stamp: token.as_str().to_owned(),
-        recipient: recipient.to_string(),
-        sender: stamp.sender.as_ref().map(Address::to_string).unwrap_or_default(),
-        token: service.sessions().token(visitor),
-    };
-    let page = BoughtPage {
-        frame: Layout::of(service, visitor).await?,
-        recipient: recipient.to_string(),
-        sender: stamp.sender.as_ref().map(Address::to_string),
-        window: stamp.expires.map(|until| window(stamp.not_before, until)).unwrap_or_default(),
-        credits: sale.credits,
-        left: sale.balance,
-        from_account,
-        field: fold(STAMP_FIELD, token.as_str(), "\n").trim_end().to_owned(),
-        mailto: letter.mailto(),
-        letter,
-        code,
-        remembered: REMEMBERED / 86_400,
-    };
-    Ok(visitor.answer(service, show(StatusCode::OK, &page)))
 }
 
 /// Form with an order code.

@@ -1,8 +1,9 @@
 //! Web pages of the shop. They work without JavaScript and load nothing from elsewhere. A visitor has one cookie, which
 //! ends with the visit. No link changes anything, and no form changes anything twice.
 //!
-//! - [`order_form`]: the fields of an order, parsed and shown again. [`buy`]: from the form to the stamp. [`mailto`]:
-//!   the stamp in a message.
+//! - [`order_form`]: the fields of an order, parsed and shown again. [`buy`]: from the form to the stamp; `purchase.rs`
+//!   has its parts. [`mailto`]: the stamp in a message.
+//! - [`own`]: the pages of a vendor for one recipient.
 //! - [`account`]: the page of an account. [`history`], [`chart`]: its past.
 //! - [`session`]: visitors that are signed in. [`csrf`]: protection of forms.
 //!
@@ -15,6 +16,8 @@ pub mod csrf;
 pub mod history;
 pub mod mailto;
 pub mod order_form;
+pub mod own;
+mod purchase;
 pub mod session;
 mod sessions;
 
@@ -185,12 +188,17 @@ async fn asset(media_type: &'static str, text: &'static str) -> Response {
     ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "public, max-age=3600")], text).into_response()
 }
 
+/// Argon2 in WebAssembly, of others (hash-wasm/ORIGIN.md).
+const ARGON2: &str = include_str!("hash-wasm/argon2.umd.min.js");
+
 /// Routes of the pages.
 pub fn routes() -> Router<Service> {
     Router::new()
         .route("/", get(buy::form))
         .route("/order", post(buy::order))
         .route("/buy", post(buy::buy))
+        .route("/code", post(own::mail_code))
+        .route("/work", post(own::work))
         .route("/stamp", get(buy::again_form).post(buy::again))
         .route("/letter", post(mailto::download))
         .route("/signin", get(account::sign_in_form).post(account::sign_in))
@@ -206,6 +214,9 @@ pub fn routes() -> Router<Service> {
         .route("/problems", get(problems))
         .route("/static/page.css", get(|| asset("text/css; charset=utf-8", include_str!("page.css"))))
         .route("/static/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("page.js"))))
+        .route("/static/work.js", get(|| asset("text/javascript; charset=utf-8", include_str!("work.js"))))
+        .route("/static/work-worker.js", get(own::worker))
+        .route("/static/argon2.umd.min.js", get(|| asset("text/javascript; charset=utf-8", ARGON2)))
         .route("/static/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
 }
 

@@ -30,10 +30,16 @@ pub struct OrderForm {
     /// Last day on which it is valid.
     pub until: String,
     pub value: String,
-    /// `account` or `voucher`.
+    /// `account` or `voucher`; of a vendor for one recipient also `work` or `code`.
     pub pay: String,
     /// The code of a voucher.
     pub voucher: String,
+    /// The result of work.
+    pub proof: String,
+    /// Address to which a code is mailed.
+    pub mail: String,
+    /// The code that was mailed.
+    pub mailed: String,
     /// Whether the visitor wants to change the order; any text means yes.
     pub edit: String,
 }
@@ -140,6 +146,8 @@ impl OrderForm {
             &mut self.until,
             &mut self.value,
             &mut self.voucher,
+            &mut self.mail,
+            &mut self.mailed,
         ] {
             if text.len() > LONGEST {
                 text.clear();

@@ -22,6 +22,7 @@ for (const area of document.querySelectorAll("[data-copy]")) {
 }
 for (const form of document.querySelectorAll('form[action="/buy"]')) {
   const button = form.querySelector("button");
+  if (!button) continue;
   form.addEventListener("submit", () => { button.disabled = true; });
   // The back button restores the page in its last state.
   addEventListener("pageshow", () => { button.disabled = false; });
