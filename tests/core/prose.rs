@@ -10,7 +10,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PRONOUNS: [&str; 7] = ["he", "him", "his", "himself", "whoever", "nobody", "somebody"];
 
 /// What is read. `tests/core/prose.rs` itself names the words.
-const READ: [&str; 15] = [
+const READ: [&str; 18] = [
     "src",
     "tests",
     "benches",
@@ -22,6 +22,9 @@ const READ: [&str; 15] = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "RELEASING.md",
+    "debian",
+    "packaging",
     "CHANGELOG.md",
     "Cargo.toml",
     "fixtures/README.md",

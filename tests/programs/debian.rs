@@ -16,12 +16,12 @@ use std::thread;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A file of the project.
-fn file(name: &str) -> PathBuf {
+pub fn file(name: &str) -> PathBuf {
     Path::new(ROOT).join(name)
 }
 
 /// A command without the variables that cargo gives to this test.
-fn tool(program: PathBuf) -> Command {
+pub fn tool(program: PathBuf) -> Command {
     let mut command = Command::new(program);
     command.current_dir(ROOT).env("LC_ALL", "C.UTF-8");
     for variable in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "SOURCE_DATE_EPOCH", "MAKEFLAGS"] {
@@ -31,7 +31,7 @@ fn tool(program: PathBuf) -> Command {
 }
 
 /// Both programs under test, without what only a debugger reads.
-fn stripped(folder: &Path) -> PathBuf {
+pub fn stripped(folder: &Path) -> PathBuf {
     let programs = folder.join("programs");
     fs::create_dir(&programs).unwrap();
     for (from, name) in [(MAILSTAMP, "mailstamp"), (MAILSTAMP_TOOLS, "mailstamp-tools")] {

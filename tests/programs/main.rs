@@ -4,6 +4,8 @@
 mod authors;
 mod bulk_mail;
 #[cfg(all(feature = "daemon", feature = "sender", feature = "vendor"))]
+mod container;
+#[cfg(all(feature = "daemon", feature = "sender", feature = "vendor"))]
 mod debian;
 mod deliver;
 mod dovecot;
