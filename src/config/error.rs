@@ -3,6 +3,7 @@
 use super::syntax::{self, SyntaxError};
 use super::user::UserError;
 use crate::message::address::PatternError;
+use crate::transparency::witness::QuorumError;
 
 /// Error in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum ConfigError {
     /// An error in the table `[gateway]`: the key, and what is wrong.
     #[error("{0}")]
     Gateway(String),
+    /// An error in the table `[logs]`.
+    #[error("{}: {_0}", key_in_logs(_0))]
+    Logs(QuorumError),
     /// One of the above, at its line and column.
     #[error("line {line}, column {column}: {source}")]
     At { line: usize, column: usize, source: Box<Self> },
@@ -78,6 +82,7 @@ impl ConfigError {
             Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
             Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
             Self::Boundary(what) | Self::Store(what) | Self::Gateway(what) => syntax::place_of_key(text, key_of(what)),
+            Self::Logs(what) => syntax::place_of_key(text, key_in_logs(what)),
             Self::Submission(what) => syntax::place_of_key(text, &format!("submission.{}", key_of(what))),
             Self::Syntax(_) | Self::At { .. } => None,
         };
@@ -91,4 +96,12 @@ impl ConfigError {
 /// Returns the key before the colon of a message.
 fn key_of(what: &str) -> &str {
     what.split_once(':').map_or(what, |(key, _)| key)
+}
+
+/// Returns the key that is wrong.
+const fn key_in_logs(what: &QuorumError) -> &'static str {
+    match what {
+        QuorumError::Minimum { .. } => "logs.minimum",
+        QuorumError::Twice(_) | QuorumError::Many(_) => "logs.witnesses",
+    }
 }

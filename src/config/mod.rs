@@ -10,6 +10,7 @@ mod entry;
 mod error;
 pub mod file;
 pub mod gateway;
+mod logs;
 pub mod paths;
 pub mod peers;
 mod ranges;
@@ -30,6 +31,7 @@ use crate::message::auth_results::NO_ID;
 use crate::policy::action::Actions;
 use crate::stamp::claims::VALUE_MAX;
 use crate::stamp::signing::PublicKey;
+use crate::transparency::witness::Quorum;
 use crate::verdict::facts::{Mailbox, Policy};
 use auto_reply::{Replies, RepliesTable};
 use boundary::{Boundary, BoundaryTable, MilterSettings};
@@ -37,6 +39,7 @@ use deliver::{Deliver, DeliverTable, HeldTable};
 use entry::{AddressEntry, SealKeys, Syslog};
 pub use error::ConfigError;
 use gateway::{Gateway, GatewayTable};
+use logs::LogsTable;
 use peers::{Peers, PeersTable};
 use ranges::Number;
 use sender::{SenderSettings, SenderTable};
@@ -70,6 +73,8 @@ pub struct Config {
     pub allow: Vec<Allowed>,
     /// What stamps are accepted.
     pub policy: Policy,
+    /// Which witnesses must have cosigned the heads of public logs.
+    pub logs: Quorum,
     /// The exchange of keys and stamps with correspondents.
     pub peers: Peers,
     /// Whether stamped mail is deferred while the fetched directory of its vendor has expired.
@@ -168,6 +173,7 @@ struct File {
     max_message_size: Number<MESSAGE_MIN, MESSAGE_MAX>,
     actions: Actions,
     stamps: StampsTable,
+    logs: LogsTable,
     peers: PeersTable,
     used_log: UsedLogTable,
     store: StoreTable,
@@ -209,6 +215,7 @@ impl Default for File {
             max_message_size: Number(LARGEST),
             actions: Actions::default(),
             stamps: StampsTable::default(),
+            logs: LogsTable::default(),
             peers: PeersTable::default(),
             used_log: UsedLogTable::default(),
             store: StoreTable::default(),
@@ -309,6 +316,7 @@ impl Config {
             allow,
             actions: file.actions,
             policy: stamps::policy(&file.stamps, &file.used_log, &file.peers),
+            logs: file.logs.settle()?,
             peers: file.peers.settle(),
             defer_stale: file.stamps.defer_stale,
             used_log: file.used_log.enabled,

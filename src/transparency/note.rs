@@ -106,6 +106,12 @@ impl VerifierKey {
         self.kind
     }
 
+    /// Returns whether both have one public key, perhaps under two names: a cosignature of one is one of the other, too.
+    #[must_use]
+    pub fn is_key_of(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
     fn id(&self) -> [u8; 4] {
         id(&self.name, self.kind, &self.key)
     }

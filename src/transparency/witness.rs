@@ -68,6 +68,90 @@ pub fn key_of(text: &str) -> Result<VerifierKey, WitnessError> {
     if key.kind() == KeyKind::Witness { Ok(key) } else { Err(WitnessError::Kind) }
 }
 
+/// Witnesses that a reader trusts, and how many of them must have cosigned a head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quorum {
+    witnesses: Vec<VerifierKey>,
+    minimum: usize,
+}
+
+/// Keys are no quorum.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuorumError {
+    #[error("{0} is named twice")]
+    Twice(String),
+    #[error("{0} witnesses, expected at most {WITNESSES_MAX}")]
+    Many(usize),
+    #[error("{minimum} of {count} witnesses")]
+    Minimum { minimum: usize, count: usize },
+}
+
+/// A head has fewer cosignatures than a reader demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found} of your witnesses cosigned the head of {size} leaves, expected at least {minimum}")]
+pub struct Shortfall {
+    pub size: u64,
+    pub found: usize,
+    pub minimum: usize,
+}
+
+impl Quorum {
+    /// Demands this many of these witnesses; all without a number.
+    ///
+    /// # Errors
+    /// [`QuorumError`].
+    pub fn new(witnesses: Vec<VerifierKey>, minimum: Option<usize>) -> Result<Self, QuorumError> {
+        let count = witnesses.len();
+        let minimum = minimum.unwrap_or(count);
+        let mut seen = witnesses.iter().enumerate();
+        if let Some((_, twice)) = seen.find(|(at, key)| witnesses.iter().take(*at).any(|it| it.is_key_of(key))) {
+            return Err(QuorumError::Twice(twice.name().to_owned()));
+        }
+        match count {
+            _ if count > WITNESSES_MAX => Err(QuorumError::Many(count)),
+            _ if minimum > count => Err(QuorumError::Minimum { minimum, count }),
+            _ => Ok(Self { witnesses, minimum }),
+        }
+    }
+
+    /// Returns the witnesses.
+    #[must_use]
+    pub fn witnesses(&self) -> &[VerifierKey] {
+        &self.witnesses
+    }
+
+    /// Returns how many of them must have cosigned.
+    #[must_use]
+    pub const fn minimum(&self) -> usize {
+        self.minimum
+    }
+
+    /// Adds their cosignatures of the same head that another note has.
+    pub fn collect(&self, note: &mut Note, other: &Note) {
+        if note.text == other.text {
+            let lines = other.signature_lines();
+            for key in &self.witnesses {
+                let _ = note.add_cosignature(&lines, key);
+            }
+        }
+    }
+
+    /// Returns how many of them cosigned the note.
+    #[must_use]
+    pub fn count(&self, note: &Note) -> usize {
+        self.witnesses.iter().filter(|key| note.cosigned_at(key).is_some()).count()
+    }
+
+    /// Checks that enough of them cosigned the head of a log with `size` leaves.
+    ///
+    /// # Errors
+    /// [`Shortfall`].
+    pub fn check(&self, note: &Note, size: u64) -> Result<(), Shortfall> {
+        let (found, minimum) = (self.count(note), self.minimum);
+        if found < minimum { Err(Shortfall { size, found, minimum }) } else { Ok(()) }
+    }
+}
+
 /// Returns the body of the request that a witness cosigns this note: it continues the log of `old` leaves.
 #[must_use]
 pub fn request(old: u64, proof: &[Node], note: &Note) -> String {
@@ -120,6 +204,18 @@ mod tests {
         assert_eq!(request(0, &[], &note), format!("old 0\n\n{note}"));
         let hash = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
         assert_eq!(request(20_852_014, &[[0; 32], [0; 32]], &note), format!("old 20852014\n{hash}\n{hash}\n\n{note}"));
+    }
+
+    #[test]
+    fn one_key_under_two_names_is_one_witness() {
+        let one = key_of(WITNESS).unwrap();
+        // The identifier of the other name, made with Python.
+        let two = key_of(&WITNESS.replace("w.example/1+0e0aac72", "w.example/2+43f326d6")).unwrap();
+        assert_eq!(
+            Quorum::new(vec![one.clone(), two.clone()], None),
+            Err(QuorumError::Twice("w.example/2".to_owned()))
+        );
+        assert_eq!(Quorum::new(vec![one], None).unwrap().minimum(), 1);
     }
 
     #[test]

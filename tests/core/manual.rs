@@ -5,6 +5,7 @@
 #![cfg(feature = "directory")]
 
 use crate::support::{Home, MAILSTAMP, Run, letter, run};
+use data_encoding::{BASE64, HEXLOWER};
 use mailstamp::autoreply::eligibility::Kind;
 use mailstamp::autoreply::suppression::SuppressReason;
 use mailstamp::autoreply::template::default_text;
@@ -16,8 +17,10 @@ use mailstamp::directory::document::Document;
 use mailstamp::directory::key_directory::Directory;
 use mailstamp::message::address::LocalCase;
 use mailstamp::policy::action::Action;
+use mailstamp::transparency::note::NoteKey;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -268,6 +271,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("File", ""),
         ("StampsTable", "stamps."),
         ("UsedLogTable", "used_log."),
+        ("LogsTable", "logs."),
         ("PeersTable", "peers."),
         ("SentTable", "sent."),
         ("WatchTable", "watch."),
@@ -297,6 +301,7 @@ fn configuration_keys_are_those_of_the_manual() {
     // The tables themselves.
     for table in [
         "stamps",
+        "logs",
         "used_log",
         "peers",
         "watch",
@@ -393,6 +398,18 @@ fn documented_ranges() -> Vec<(String, bool, String, String)> {
     found.into_iter().map(|(key, long, low, high)| (key.into(), long, low.into(), high.into())).collect()
 }
 
+/// As many witnesses as `logs.minimum` can demand.
+fn witnesses() -> String {
+    let witness = |seed| {
+        let log = NoteKey::from_random("w", &[seed; 32]).unwrap().verifier().to_string();
+        let mut key = BASE64.decode(log.splitn(3, '+').nth(2).unwrap().as_bytes()).unwrap();
+        key[0] = 4;
+        let id = Sha256::digest([b"w\n".as_slice(), &key].concat());
+        format!("w+{}+{}", HEXLOWER.encode(&id[..4]), BASE64.encode(&key))
+    };
+    format!("\nlogs.witnesses = {:?}\n", (1..=16).map(witness).collect::<Vec<_>>())
+}
+
 #[test]
 fn ranges_of_numbers_are_those_of_the_manual() {
     let ranges = documented_ranges();
@@ -420,7 +437,8 @@ fn ranges_of_numbers_are_those_of_the_manual() {
             }
             let value = if is_duration { format!("\"{value}s\"") } else { value.to_string() };
             // The port needs a host, and a server what it listens on.
-            let text = format!("sendmail.smtp.host = \"mx.x.example\"\n{key} = {value}{}", needed_beside(&key));
+            let beside = if key == "logs.minimum" { witnesses() } else { needed_beside(&key).to_owned() };
+            let text = format!("sendmail.smtp.host = \"mx.x.example\"\n{key} = {value}{beside}");
             let said = Config::parse(&text, &User::default()).map_err(|error| error.to_string());
             // The values are checked before.
             if key.starts_with("store.") && !cfg!(feature = "postgres") && fits {

@@ -212,6 +212,8 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("stamps.allow_no_expiry", json!(policy.allow_no_expiry)),
         ("stamps.expiry_grace", json!(policy.expiry_grace)),
         ("stamps.defer_stale", json!(config.defer_stale)),
+        ("logs.witnesses", json!(config.logs.witnesses().iter().map(ToString::to_string).collect::<Vec<_>>())),
+        ("logs.minimum", json!(config.logs.minimum())),
         ("used_log.enabled", json!(config.used_log)),
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery_window", json!(policy.redelivery.within)),

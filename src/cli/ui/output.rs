@@ -52,6 +52,13 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "mailstamp: note: {}", super::terminal_text::without_controls(text));
 }
 
+/// Prints a warning, which is no failure, to standard error.
+#[cfg(feature = "vendor")]
+pub fn warning(text: &str) {
+    // Standard error may be closed by now.
+    let _ = writeln!(io::stderr().lock(), "mailstamp: warning: {}", super::terminal_text::without_controls(text));
+}
+
 /// Returns a stamp of the wallet as JSON, with the stamp itself or without.
 #[cfg(feature = "sender")]
 #[must_use]

@@ -13,6 +13,7 @@ use crate::transparency::leaf::{self, DAY, Leaf, LeafKind, day_of};
 use crate::transparency::note::VerifierKey;
 use crate::transparency::reader::{LogError, Source, SourceError, VerifiedLog};
 use crate::transparency::tile::WIDTH;
+use crate::transparency::witness::Quorum;
 use std::collections::BTreeMap;
 
 /// How old an accepted stamp must be before it must be in the log, in seconds: two days.
@@ -31,6 +32,8 @@ pub struct Checked {
     pub added: u64,
     /// Heads that were compared.
     pub heads: u64,
+    /// Witnesses of the user that cosigned the largest.
+    pub witnesses: u64,
     /// Stamps that were found.
     pub found: u64,
     /// Accepted stamps that are too fresh to be looked up.
@@ -65,17 +68,17 @@ impl Checked {
 pub type Accepted = BTreeMap<String, AcceptedStamp>;
 
 /// Checks the log of this key at a named place against the heads that are known of it, and looks up the stamps. Updates
-/// the state where everything was consistent.
+/// the state where everything was consistent. Witnesses must have cosigned the largest head.
 pub fn check<S: Source + Copy>(
     (vendor, key): (&str, &VerifierKey),
-    heads: Vec<Head>,
+    (heads, quorum): (Vec<Head>, &Quorum),
     place: (&str, S),
     state: &mut LogState,
     stamps: &Accepted,
     now: UnixTime,
 ) -> Checked {
     let mut checked = Checked::default();
-    match compare(key, heads, place, state, &mut checked) {
+    match compare(key, (heads, quorum), place, state, &mut checked) {
         Ok(Some(mut log)) => {
             if let Err(error) = look_up(vendor, &mut log, state, stamps, now, &mut checked) {
                 checked.problems.push(Problem::File(error));
@@ -90,7 +93,7 @@ pub fn check<S: Source + Copy>(
 /// Compares the heads. Returns the log of the largest one when all belong to it.
 fn compare<S: Source + Copy>(
     key: &VerifierKey,
-    mut heads: Vec<Head>,
+    (mut heads, quorum): (Vec<Head>, &Quorum),
     (name, place): (&str, S),
     state: &mut LogState,
     checked: &mut Checked,
@@ -135,7 +138,12 @@ fn compare<S: Source + Copy>(
     }
     checked.size = size;
     checked.added = size.saturating_sub(before);
-    state.checkpoint = largest.note.to_string();
+    // A directory may have it without the cosignatures that came later.
+    let mut note = largest.note;
+    heads.iter().for_each(|head| quorum.collect(&mut note, &head.note));
+    state.checkpoint = note.to_string();
+    checked.witnesses = quorum.count(&note) as u64;
+    checked.problems.extend(quorum.check(&note, size).err().map(Problem::Unwitnessed));
     Ok(Some(log))
 }
 

@@ -35,7 +35,9 @@ pub fn write(above: &Path, problem: &Problem, found: &Found<'_>) -> io::Result<P
         Problem::Missing { serial, .. } | Problem::Value { serial, .. } => format!("-{serial}"),
         Problem::Split { other, .. } => format!("-{}", other.checkpoint.size),
         Problem::Forked { now, .. } => format!("-{}", now.version),
-        Problem::RolledBack { .. } | Problem::File(_) | Problem::Unread { .. } => String::new(),
+        Problem::RolledBack { .. } | Problem::File(_) | Problem::Unread { .. } | Problem::Unwitnessed(_) => {
+            String::new()
+        }
     };
     let folder = above.join(format!("{}-{}{about}", found.vendor, problem.word()));
     let mut texts = BTreeMap::new();
@@ -61,7 +63,7 @@ pub fn write(above: &Path, problem: &Problem, found: &Found<'_>) -> io::Result<P
             }
             (None, None)
         }
-        Problem::File(_) | Problem::Unread { .. } => (None, None),
+        Problem::File(_) | Problem::Unread { .. } | Problem::Unwitnessed(_) => (None, None),
     };
     let about = json!({
         "vendor": found.vendor, "key": found.key, "problem": problem.word(), "text": problem.to_string(),

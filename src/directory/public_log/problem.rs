@@ -4,8 +4,9 @@ use super::state::{AcceptedStamp, KnownEdition};
 use super::{Head, date};
 use crate::transparency::leaf::{DAY, day_of};
 use crate::transparency::reader::{LogError, SourceError};
+use crate::transparency::witness::Shortfall;
 
-/// How long a log may be behind a head that was signed, or lack files, in seconds: two days.
+/// How long a log may be behind a head that was signed, or lack files or cosignatures, in seconds: two days.
 const BEHIND: i64 = 2 * DAY;
 /// How long a log may be away, in seconds: nine days.
 const AWAY: i64 = 9 * DAY;
@@ -31,6 +32,8 @@ pub enum Problem {
     Forked { known: Box<KnownEdition>, now: Box<KnownEdition>, between: Vec<(u64, String)> },
     /// An edition of the directory cannot be read, so that the chain is not verified.
     Unread { version: u64, problem: SourceError },
+    /// Too few of the user's witnesses cosigned the head.
+    Unwitnessed(Shortfall),
     /// A stamp is in the log with another value.
     Value { serial: String, accepted: u64, logged: u64 },
 }
@@ -49,6 +52,7 @@ impl Problem {
             Self::Value { .. } => "other-value",
             Self::Forked { .. } => "directory-forked",
             Self::Unread { .. } => "unreadable",
+            Self::Unwitnessed(_) => "unwitnessed",
         }
     }
 
@@ -59,7 +63,9 @@ impl Problem {
     #[must_use]
     pub const fn patience(&self) -> Option<i64> {
         match self {
-            Self::RolledBack { .. } | Self::File(LogError::Read { problem: SourceError::Absent, .. }) => Some(BEHIND),
+            Self::RolledBack { .. }
+            | Self::Unwitnessed(_)
+            | Self::File(LogError::Read { problem: SourceError::Absent, .. }) => Some(BEHIND),
             Self::Unread { .. } | Self::File(LogError::Read { problem: SourceError::Unread(_), .. }) => Some(AWAY),
             _ => None,
         }
@@ -98,6 +104,7 @@ impl std::fmt::Display for Problem {
             Self::Unread { version, problem } => {
                 write!(f, "version {version} of the directory, which is between two that are known: {problem}")
             }
+            Self::Unwitnessed(shortfall) => shortfall.fmt(f),
             Self::Value { serial, accepted, logged } => {
                 write!(f, "stamp {serial} was accepted for {accepted} credits, and the log has it with {logged}")
             }

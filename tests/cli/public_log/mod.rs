@@ -2,8 +2,9 @@
 //! evidence, which a program in Python verifies (`verify_log.py`).
 
 mod log;
+mod witness;
 
-use crate::support::{ALICE, Home, Run, faketime, letter, run, stamped};
+use crate::support::{ALICE, Home, Run, faketime, letter, run, stamped, traced};
 use log::{LogFolder, VENDOR, directory, serial};
 use mailstamp::directory::public_log::check;
 use mailstamp::directory::public_log::place::Place;
@@ -12,6 +13,7 @@ use mailstamp::time::UnixTime;
 use mailstamp::transparency::leaf::LeafKind;
 use mailstamp::transparency::note::VerifierKey;
 use mailstamp::transparency::reader::{Source, SourceError};
+use mailstamp::transparency::witness::Quorum;
 use serde_json::Value;
 use std::cell::Cell;
 use std::fs;
@@ -407,7 +409,8 @@ fn a_hundred_thousand_stamps_are_checked_day_by_day_for_little_more_than_their_f
         let stamps = [(serial(sold(ago), 7), stamp)].into();
         let place = Counted(log.path(), Cell::new(0));
         let time = sold(ago - 2).plus(60);
-        let checked = check::check((VENDOR, &key), Vec::new(), ("here", &place), &mut state, &stamps, time);
+        let checked =
+            check::check((VENDOR, &key), (Vec::new(), &Quorum::default()), ("here", &place), &mut state, &stamps, time);
         assert_eq!((checked.found, checked.problems.len(), checked.size), (1, 0, 100_008), "{ago}");
         // Leaves of 47 bytes: 256 in a file, and the day's first and last files are shared with its neighbours.
         let (first, last) = ((36 - ago) * 2_778 / 256, ((37 - ago) * 2_778 - 1) / 256);
@@ -525,6 +528,41 @@ fn clocks_that_were_ahead_hide_no_stamp_and_raise_no_alarm() {
     log.add_day(day(-40), [(LeafKind::Issued, hidden, 1)]);
     log.write();
     check(&home, log.path(), &[]).exits(0);
+}
+
+#[test]
+fn mail_is_judged_without_a_look_at_what_is_known_of_logs() {
+    let serials = serials(1);
+    let home = recipient(&serials);
+    let log = honest(&serials);
+    publish(&home, &log);
+    let opened = |name: &str| {
+        let stamp = home.mint_until(ALICE, &serial(now(), 70), now().plus(30 * DAY));
+        let message = stamped(&stamp, &letter(name));
+        let (ran, calls) = traced(home.command().arg("classify"), "%file", &message);
+        assert!(ran.exits(0).text().starts_with("first-class "));
+        // The process, then the call and its path; the rest has addresses and sizes.
+        let path = |line: &str| {
+            let (call, rest) = line.split_once(' ')?.1.trim().split_once('(')?;
+            Some(format!("{call} {}", rest.split('"').nth(1)?))
+        };
+        calls.lines().filter_map(path).collect::<Vec<_>>()
+    };
+    // Spent once before, so that each run does the same.
+    opened("same");
+    let before = opened("same");
+    let witness = crate::support::witness::Witness::start(1, &log.vkey());
+    check(&home, log.path(), &[]).exits(0);
+    assert!(home.state().join(format!("logs/{VENDOR}.json")).exists());
+    assert_eq!(opened("same"), before);
+    // Nor does a demand of witnesses change it.
+    let path = home.file(".config/mailstamp/config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{text}\n[logs]\nwitnesses = [{:?}]\n", witness.key())).unwrap();
+    check(&home, log.path(), &[]).exits(69);
+    assert_eq!(opened("same"), before);
+    let reads_config = |call: &String| call.starts_with("open") && call.ends_with("/config.toml");
+    assert!(before.iter().any(reads_config) && before.iter().all(|call| !call.contains("/logs")), "{before:?}");
 }
 
 #[test]

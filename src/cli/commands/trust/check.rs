@@ -23,6 +23,7 @@ use crate::stamp::extract::locate;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
+use crate::transparency::witness::Quorum;
 use crate::verdict::class::Class;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +35,7 @@ use std::path::{Path, PathBuf};
 /// more than two days ago are in it.
 ///
 /// Whole days are read, so a vendor does not learn which stamps are looked up. The exit status is 0 when all is well, 69
-/// when a log could not be read or is late, and 65 when a vendor did what an honest one does not. The evidence is written
+/// when a log could not be read, is late or lacks witnesses, and 65 when a vendor did what an honest one does not. The evidence is written
 /// then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp trust check\n  \
@@ -83,12 +84,19 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         let checked = vendor.and_then(|vendor| {
             let place = args.from.clone().unwrap_or_else(|| Place::of(&vendor.key));
             let stamps = accepted.get(&vendor.name).cloned().unwrap_or_default();
-            let mut report = one(&vendor, &place, &logs, &stamps, now)?;
+            let mut report = one((&vendor, &config.logs), &place, &logs, &stamps, now)?;
             if !args.json {
                 report.print(args.quiet)?;
             }
             if report.status() == "alarm" {
-                keep_evidence(&mut report, &vendor, (&place, &stamps), &logs, (&args.mail, &evidence), now)?;
+                keep_evidence(
+                    &mut report,
+                    (&vendor, &config.logs),
+                    (&place, &stamps),
+                    &logs,
+                    (&args.mail, &evidence),
+                    now,
+                )?;
             }
             Ok(report)
         });
@@ -133,11 +141,17 @@ struct Report {
 }
 
 /// Checks one log, and keeps its state.
-fn one(vendor: &Vendor, place: &Place, logs: &Path, stamps: &Accepted, now: UnixTime) -> Result<Report, Failure> {
+fn one(
+    (vendor, quorum): (&Vendor, &Quorum),
+    place: &Place,
+    logs: &Path,
+    stamps: &Accepted,
+    now: UnixTime,
+) -> Result<Report, Failure> {
     let mut known = known(vendor, logs)?;
     let forked = editions::check(&vendor.logs, &mut known.edition, place);
-    let mut checked =
-        check((&vendor.name, &vendor.key), vendor.heads.clone(), (&place.to_string(), place), &mut known, stamps, now);
+    let (log, heads) = ((vendor.name.as_str(), &vendor.key), (vendor.heads.clone(), quorum));
+    let mut checked = check(log, heads, (&place.to_string(), place), &mut known, stamps, now);
     checked.problems.splice(0..0, forked);
     checked.note_trouble(&mut known, now);
     if checked.problems.iter().any(|problem| matches!(problem, Problem::Unread { .. }) && checked.is_alarm(problem)) {
@@ -172,7 +186,7 @@ fn known(vendor: &Vendor, logs: &Path) -> Result<LogState, Failure> {
 /// Checks the log once more, keeps the files that are read, and writes a folder for each problem.
 fn keep_evidence(
     report: &mut Report,
-    vendor: &Vendor,
+    (vendor, quorum): (&Vendor, &Quorum),
     (place, stamps): (&Place, &Accepted),
     logs: &Path,
     (mail, folder): (&[PathBuf], &Path),
@@ -192,7 +206,8 @@ fn keep_evidence(
         false => problems.iter().filter_map(|problem| stamp_of(problem, stamps)).collect(),
     };
     known.checked = UnixTime(i64::MIN);
-    check((&vendor.name, &vendor.key), vendor.heads.clone(), (&report.place, &recorder), &mut known, &wanted, now);
+    let (log, heads) = ((vendor.name.as_str(), &vendor.key), (vendor.heads.clone(), quorum));
+    check(log, heads, (&report.place, &recorder), &mut known, &wanted, now);
     let found = in_mail(mail, &vendor.name, &wanted);
     let key = vendor.key.to_string();
     for problem in report.checked.problems.iter().filter(|problem| report.checked.is_alarm(problem)).take(EVIDENCE) {
@@ -284,8 +299,10 @@ impl Report {
     fn status(&self) -> &'static str {
         if self.checked.problems.iter().any(|problem| self.checked.is_alarm(problem)) {
             "alarm"
-        } else if !self.checked.problems.is_empty() {
+        } else if self.checked.problems.iter().any(|problem| !matches!(problem, Problem::Unwitnessed(_))) {
             "unreadable"
+        } else if !self.checked.problems.is_empty() {
+            "unwitnessed"
         } else if self.checked.late > 0 {
             "late"
         } else {
@@ -345,7 +362,7 @@ impl Report {
             .collect();
         json!({
             "vendor": vendor, "from": place, "status": self.status(), "size": checked.size, "added": checked.added,
-            "heads": checked.heads, "found": checked.found, "fresh": checked.fresh, "late": checked.late,
+            "heads": checked.heads, "witnesses": checked.witnesses, "found": checked.found, "fresh": checked.fresh, "late": checked.late,
             "problems": problems, "evidence": evidence,
         })
     }

@@ -17,6 +17,8 @@ use std::io::{self, Write};
 
 /// Print the last verified head of each vendor's public log: one line, for another person to compare.
 ///
+/// The exit status is 69 when a head has too few cosignatures of your witnesses.
+///
 /// With --compare, the exit status is 0 when one log has both heads, 69 when its files cannot be read, and 65 when they
 /// contradict each other. Both signed heads are printed then: together they prove that the vendor shows two logs.
 #[derive(Debug, clap::Args)]
@@ -42,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// A failure when no log was checked yet, or the line is not one.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let (_, places) = Paths::read(given)?;
+    let (config, places) = Paths::read(given)?;
     let folder = logs::folder(&places)?;
     let vendors = logs::vendors(&places, &args.vendors, clock::now())?;
     let mut heads = Vec::new();
@@ -63,7 +65,15 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             }
         }
     }
-    match &args.compare {
+    let mut code = 0;
+    for (vendor, head) in &heads {
+        if let Err(shortfall) = config.logs.check(&head.note, head.checkpoint.size) {
+            code = UNAVAILABLE;
+            // Standard error may be closed by now.
+            let _ = writeln!(io::stderr(), "mailstamp: warning: {}: {shortfall}", vendor.name);
+        }
+    }
+    let done = match &args.compare {
         Some(line) => compare(line, &heads, args.from.as_ref()),
         None if args.json => {
             let heads = heads.iter().map(|(vendor, head)| {
@@ -83,7 +93,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             heads.iter().try_for_each(|(vendor, head)| output::line(&line_of(vendor, head)))?;
             Ok(0)
         }
-    }
+    }?;
+    Ok(if done == 0 { code } else { done })
 }
 
 /// Returns the line of a head: the vendor, and the signed checkpoint in base64url.

@@ -20,7 +20,7 @@ use std::io::{self, Write};
 /// Read a whole public log: verify every file against its signed head, and look for stamps that were taken back twice,
 /// or never sold.
 ///
-/// The exit status is 0 for a sound log, 69 when it cannot be read, and 65 for any other.
+/// The exit status is 0 for a sound log, 69 when it cannot be read or lacks witnesses, and 65 for any other.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp trust monitor https://stamps.example/.well-known/digital-stamp-log\n  \
@@ -42,11 +42,12 @@ pub struct Args {
 /// # Errors
 /// A failure when the log cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let (config, places) = Paths::read(given)?;
     let text = place::checkpoint(&args.place)
         .map_err(|error| Failure::new(UNAVAILABLE, format!("{}: the checkpoint: {error}", args.place)))?;
     let key = match &args.key {
         Some(key) => key.clone(),
-        None => known_key(text.lines().next().unwrap_or_default(), given)?,
+        None => known_key(text.lines().next().unwrap_or_default(), &places)?,
     };
     let wrong = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{}: {error}", args.place));
     let head = Head::open(&text, &key, "").map_err(|error| wrong(&error))?;
@@ -54,7 +55,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         .map_err(|error| unread(&args.place, &error))?;
     let totals = monitor::read(&mut log).map_err(|error| unread(&args.place, &error))?;
     if args.json {
-        output::line(&as_json(&head, &totals).to_string())?;
+        output::line(&as_json(&head, &totals, config.logs.count(&head.note)).to_string())?;
     } else {
         print(&head, &totals)?;
     }
@@ -66,13 +67,20 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if totals.wrong > totals.problems.len() as u64 {
         let _ = writeln!(stderr, "mailstamp: alarm: {} problems in all", totals.wrong);
     }
-    Ok(if totals.wrong == 0 { 0 } else { DATA })
+    let shortfall = config.logs.check(&head.note, head.checkpoint.size).err();
+    if let Some(shortfall) = &shortfall {
+        let _ = writeln!(stderr, "mailstamp: warning: {shortfall}");
+    }
+    Ok(match (totals.wrong, shortfall) {
+        (0, None) => 0,
+        (0, Some(_)) => UNAVAILABLE,
+        _ => DATA,
+    })
 }
 
 /// Returns the key of the log with this origin, from the directories of the trusted vendors.
-fn known_key(origin: &str, given: &CliOverrides) -> Result<VerifierKey, Failure> {
-    let (_, places) = Paths::read(given)?;
-    let vendors = logs::vendors(&places, &[], clock::now())?;
+fn known_key(origin: &str, places: &Paths) -> Result<VerifierKey, Failure> {
+    let vendors = logs::vendors(places, &[], clock::now())?;
     let known = vendors.into_iter().find(|vendor| vendor.key.name() == origin);
     known.map(|vendor| vendor.key).ok_or_else(|| {
         let text = format!("no trusted vendor names the log {:?}", without_controls(origin));
@@ -85,7 +93,7 @@ fn unread(place: &Place, error: &LogError) -> Failure {
     Failure::new(if away { UNAVAILABLE } else { DATA }, format!("{place}: {error}"))
 }
 
-fn as_json(head: &Head, totals: &Totals) -> Value {
+fn as_json(head: &Head, totals: &Totals, witnesses: usize) -> Value {
     let kinds: Map<String, Value> = LeafKind::ALL
         .iter()
         .map(|(kind, word)| {
@@ -94,7 +102,8 @@ fn as_json(head: &Head, totals: &Totals) -> Value {
         })
         .collect();
     json!({
-        "schema": output::SCHEMA, "origin": head.checkpoint.origin, "size": head.checkpoint.size, "kinds": kinds,
+        "schema": output::SCHEMA, "origin": head.checkpoint.origin, "size": head.checkpoint.size,
+        "witnesses": witnesses, "kinds": kinds,
         "outstanding": totals.outstanding(), "unknown": totals.unknown,
         "first_day": totals.days.map(|(first, _)| date(first)), "last_day": totals.days.map(|(_, last)| date(last)),
         "wrong": totals.wrong, "problems": totals.problems,

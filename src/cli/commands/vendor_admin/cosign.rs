@@ -4,12 +4,10 @@ use super::open_ledger::Which;
 use crate::cli::ui::counts::grouped;
 use crate::cli::ui::exit_status::{Failure, UNAVAILABLE, USAGE};
 use crate::cli::ui::output;
-use crate::cli::ui::terminal_text::without_controls;
 use crate::config::paths::CliOverrides;
 use crate::net::http_client::is_allowed;
 use crate::os::clock;
 use crate::transparency::witness::{WITNESSES_MAX, Witness};
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Ask witnesses to cosign the published head of the public log, and add what they sign to it.
@@ -46,7 +44,8 @@ impl Witnesses {
     /// A failure when one is named twice, or too many are.
     pub(super) fn checked(&self) -> Result<Vec<Witness>, Failure> {
         let keys = self.witnesses.iter().enumerate();
-        let mut again = keys.filter(|(at, witness)| self.witnesses.iter().take(*at).any(|it| it.key == witness.key));
+        let mut again =
+            keys.filter(|(at, witness)| self.witnesses.iter().take(*at).any(|it| it.key.is_key_of(&witness.key)));
         if let Some((_, twice)) = again.next() {
             return Err(Failure::new(USAGE, format!("--witness: {} is named twice", twice.name())));
         }
@@ -84,9 +83,7 @@ pub(super) fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             }
             Err(error) => {
                 code = UNAVAILABLE;
-                let line = without_controls(&format!("mailstamp: warning: {}: {error}", witness.name()));
-                // Standard error may be closed by now.
-                let _ = writeln!(io::stderr().lock(), "{line}");
+                output::warning(&format!("{}: {error}", witness.name()));
             }
         }
     }
