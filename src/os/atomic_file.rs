@@ -4,11 +4,12 @@ use super::{above, random, sync_folder};
 use data_encoding::HEXLOWER;
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Whether the new content must survive a power failure once [`replace`] has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,48 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     name.push(format!(".{}.tmp", HEXLOWER.encode(&bytes)));
     Ok(path.with_file_name(name))
+}
+
+/// Age of a temporary file at which the process that wrote it is gone.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// Returns whether a file in a folder is a temporary one that a killed [`replace`] left more than an hour ago.
+#[must_use]
+pub fn is_leftover(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let random = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.'));
+    let is_temporary = random.is_some_and(|(name, random)| {
+        !name.is_empty() && random.len() == 16 && HEXLOWER.decode(random.as_bytes()).is_ok()
+    });
+    let changed = || entry.metadata().ok().filter(fs::Metadata::is_file)?.modified().ok();
+    // A file of the future is left alone.
+    is_temporary && changed().and_then(|changed| changed.elapsed().ok()).is_some_and(|age| age > LEFTOVER_AGE)
+}
+
+/// Removes what killed processes left in a folder more than an hour ago. A missing folder has none.
+///
+/// # Errors
+/// The system's.
+pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if is_leftover(&entry) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, which another process may have removed just now.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Gives a file another name in the same folder, in the place of what had it. The folder is not synced.
@@ -115,6 +158,24 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         assert_eq!(names(folder.path()).len(), 3);
+    }
+
+    #[test]
+    fn only_old_leftovers_of_a_replace_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = std::time::UNIX_EPOCH + Duration::from_secs(1);
+        let kept =
+            [".a.tmp", ".lock", "a.0123456789abcdef.tmp", ".a.0123456789ABCDEF.tmp", "..0123456789abcdef.tmp", "a"];
+        let names = kept.into_iter().chain([".a.b.0123456789abcdef.tmp"]);
+        for name in names {
+            File::create(folder.path().join(name)).unwrap().set_modified(old).unwrap();
+        }
+        fs::write(folder.path().join(".new.0123456789abcdef.tmp"), "").unwrap();
+        fs::create_dir(folder.path().join(".folder.0123456789abcdef.tmp")).unwrap();
+        remove_leftovers(folder.path()).unwrap();
+        assert_eq!(self::names(folder.path()).len(), kept.len() + 2);
+        assert!(!folder.path().join(".a.b.0123456789abcdef.tmp").exists());
+        remove_leftovers(&folder.path().join("none")).unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! - `leaves.rs`: the leaves of entries. `positions.rs` and `reads.rs`: how far the log is, and its leaves
 //!   for callers.
 //! - [`publish`]: extends the log and its files. `resume.rs`: takes it over from its files. [`files`], `note_key.rs`:
-//!   what is on the disk.
+//!   what is on the disk; `tidy.rs` removes what no reader needs.
 //! - [`cosign`]: asks witnesses to cosign the published checkpoint.
 //! - `replay.rs`: recomputes the log from the chain, for audits; `check.rs`: reads its files, for audits, too.
 //!
@@ -27,6 +27,7 @@ pub mod publish;
 mod reads;
 pub(super) mod replay;
 pub(super) mod resume;
+mod tidy;
 
 pub use positions::{LeafPage, LogBatch, LogState};
 pub(super) use positions::{set_state, state_in};

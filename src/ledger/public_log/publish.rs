@@ -20,7 +20,7 @@ use crate::ledger::publication::retried;
 use crate::ledger::transaction::Extension;
 use crate::time::UnixTime;
 use crate::transparency::checkpoint::Checkpoint;
-use crate::transparency::leaf::day_of;
+use crate::transparency::leaf::{DAY, day_of};
 use crate::transparency::merkle::{Appender, root_of};
 use crate::transparency::note::{Note, NoteKey, VerifierKey};
 use crate::transparency::{self, tile::Tile};
@@ -28,6 +28,9 @@ use std::path::Path;
 
 /// Most rows in one request.
 const MAX_ROWS: usize = 20_000;
+
+/// How far the clock may be behind the log, in seconds.
+const SKEW: i64 = 60 * 60;
 
 /// A published log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct PublishedLog {
     pub size: u64,
     /// Leaves that this publication booked.
     pub appended: u64,
+    /// The last day of the log, where the clock is before its end.
+    pub ahead: Option<u32>,
 }
 
 /// The log in a folder, while it is published.
@@ -49,6 +54,20 @@ struct Publication<'a> {
     /// The tree in the files, and their checkpoint.
     tree: Appender,
     note: Option<Note>,
+    /// Leaves of that checkpoint.
+    before: u64,
+}
+
+impl PublishedLog {
+    /// Returns what is wrong with the clock, if it is before the end of the log's last day.
+    #[must_use]
+    pub fn clock_problem(&self, now: UnixTime) -> Option<String> {
+        let last = UnixTime(i64::from(self.ahead?) * DAY).to_string();
+        let last = last.split('T').next().unwrap_or_default();
+        Some(format!(
+            "the clock says {now}, and the public log has leaves of {last}: the clock is behind, or was ahead"
+        ))
+    }
 }
 
 impl Ledger {
@@ -87,12 +106,15 @@ impl Ledger {
             }
             None => (None, Appender::default()),
         };
-        let mut publication = Publication { ledger: self, folder, key, now, tree, note };
+        let before = tree.size();
+        let mut publication = Publication { ledger: self, folder, key, now, tree, note, before };
         publication.catch_up()?;
         let appended = publication.extend(&state)?;
         let note = publication.finish()?;
         let entry = entry(&publication.key.verifier(), &note);
-        Ok(PublishedLog { entry, size: publication.tree.size(), appended })
+        // A step of the clock over midnight is no problem.
+        let ahead = (state.size > 0 && day_of(now.plus(SKEW)) <= state.day).then_some(state.day);
+        Ok(PublishedLog { entry, size: publication.tree.size(), appended, ahead })
     }
 
     /// Returns the key of the log. A log that was published has the key it began with.
@@ -231,6 +253,7 @@ impl Publication<'_> {
                 let note = self.key.sign(&text);
                 self.tree.finish(&mut |tile, bytes| self.folder.write(tile, bytes))?;
                 self.folder.write_checkpoint(&note)?;
+                self.folder.tidy(self.before)?;
                 Ok(note)
             }
         }

@@ -31,8 +31,8 @@ struct State {
     due: Option<UnixTime>,
     /// What failed last, so that it is reported once.
     problem: Option<String>,
-    /// What went wrong with witnesses last, so that it is reported once.
-    witnesses: Vec<String>,
+    /// What went wrong with witnesses and the clock last, so that it is reported once.
+    warnings: Vec<String>,
 }
 
 impl LogPublisher {
@@ -46,32 +46,38 @@ impl LogPublisher {
         let done = service.ledger(move |ledger, now| {
             let published = PublicFolder::lock(&public)
                 .map_err(|source| LedgerError::Io { doing: "lock", path: public.clone(), source })
-                .and_then(|_lock| ledger.publish_log(&public, false, now));
+                .and_then(|folder| {
+                    // Leftovers do no harm: the publication says what is wrong with the folder.
+                    let _ = folder.remove_leftovers();
+                    ledger.publish_log(&public, false, now)
+                });
             // A problem of the log is no problem of the service.
-            Ok(published.map_err(|error| error.to_string()))
+            Ok(published.map(|log| log.clock_problem(now)).map_err(|error| error.to_string()))
         });
         let done = done.await.unwrap_or_else(|_| Err("the public log: the ledger does not answer".to_owned()));
         service.edition().look_again();
-        let unwitnessed = if done.is_ok() { cosign(&service).await } else { Vec::new() };
-        self.end(now, done.err(), unwitnessed);
+        let mut warnings = if done.is_ok() { cosign(&service).await } else { Vec::new() };
+        let is_unwitnessed = !warnings.is_empty();
+        warnings.extend(done.as_ref().ok().cloned().flatten());
+        self.end(now, done.err(), warnings, is_unwitnessed);
         service.edition().look_again();
     }
 
-    fn end(&self, now: UnixTime, problem: Option<String>, unwitnessed: Vec<String>) {
+    fn end(&self, now: UnixTime, problem: Option<String>, warnings: Vec<String>, is_unwitnessed: bool) {
         let mut state = self.state();
         if let Some(text) = problem.as_ref().filter(|text| Some(*text) != state.problem.as_ref()) {
             warn_stderr(text);
         }
-        unwitnessed.iter().filter(|text| !state.witnesses.contains(text)).for_each(|text| warn_stderr(text));
+        warnings.iter().filter(|text| !state.warnings.contains(text)).for_each(|text| warn_stderr(text));
         let tomorrow = DAY - now.0.rem_euclid(DAY) + DELAY;
         let wait = match problem {
             Some(_) => RETRY_DELAY,
-            None if unwitnessed.is_empty() => tomorrow,
-            None => tomorrow.min(WITNESS_DELAY),
+            None if is_unwitnessed => tomorrow.min(WITNESS_DELAY),
+            None => tomorrow,
         };
         state.due = Some(now.plus(wait));
         state.problem = problem;
-        state.witnesses = unwitnessed;
+        state.warnings = warnings;
         self.runs.store(false, Ordering::Release);
     }
 

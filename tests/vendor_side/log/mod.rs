@@ -4,6 +4,7 @@ mod crash;
 mod days;
 mod restore;
 mod served;
+mod tidy;
 #[cfg(feature = "directory")]
 mod witness;
 

@@ -127,6 +127,9 @@ fn from_ledger(
         // First, since the directory names its checkpoint.
         let log = ledger.publish_log(out, args.resume_log, now)?;
         output::line(&format!("public log: {} leaves, {} of them new", log.size, log.appended))?;
+        if let Some(problem) = log.clock_problem(now) {
+            output::warning(&problem);
+        }
         let changes = Changes { log: Some(log.entry), ..changes.clone() };
         // One that was booked by a process that crashed.
         if let Some(booked) = ledger.last_edition()? {
@@ -161,8 +164,9 @@ fn next_in(
     vendor: &str,
     make: impl FnOnce(Option<Edition>) -> Result<Publication, Failure>,
 ) -> Result<u8, Failure> {
-    let _lock =
-        PublicFolder::lock(out).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
+    let wrong = |error: std::io::Error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display()));
+    let folder = PublicFolder::lock(out).map_err(wrong)?;
+    folder.remove_leftovers().map_err(wrong)?;
     let document = out.join(format!("{vendor}.json"));
     let last = match file::read_up_to(&document, LONGEST_FILE) {
         Ok(text) => {
@@ -174,8 +178,7 @@ fn next_in(
         Err(error) => return Err(Failure::new(NO_INPUT, error)),
     };
     let edition = make(last)?;
-    editions::keep(&out.join(".well-known"), edition.content.version, &edition.document)
-        .map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
+    editions::keep(&out.join(".well-known"), edition.content.version, &edition.document).map_err(wrong)?;
     // Written first: the next version is counted from it.
     write(&document, &edition.document)?;
     write(&out.join(".well-known/digital-stamp"), &edition.document)?;
