@@ -10,6 +10,16 @@ require ["vnd.dovecot.execute", "vnd.dovecot.filter", "fileinto", "mailbox", "va
 # (deleteheader would crash Dovecot on a header line without a colon.)
 set "version" "";
 set "class" "";
+# (screener: to hold strangers, remove the comment signs up to "end", here and below)
+# An answer to a digest of held mail is carried out. One that is not valid goes on as any mail.
+#if allof (header :matches "Subject" ["allow ?*-?*", "never ?*-?*"],
+#          execute :output "version" "mailstamp" ["--version"],
+#          string :matches "${version}" "mailstamp ?*",
+#          execute :pipe "mailstamp" ["held", "answer"]) {
+#  discard;
+#  stop;
+#}
+# (screener: end)
 if execute :output "version" "mailstamp" ["--version"] {
   if string :matches "${version}" "mailstamp ?*" {
     if filter "mailstamp" ["filter"] {
@@ -22,6 +32,15 @@ if execute :output "version" "mailstamp" ["--version"] {
     }
   }
 }
+
+# (screener: mail whose action is "hold" is kept aside; "mailstamp held list" shows it. What cannot be held goes on.)
+#if allof (not string :is "${class}" "",
+#          header :matches "Digital-Stamp-Class" ["*; action=hold", "*; action=challenge", "*; action=reject"],
+#          execute :pipe "mailstamp" ["held", "add"]) {
+#  discard;
+#  stop;
+#}
+# (screener: end)
 
 if not string :is "${class}" ["first-class", "allowed", "unstamped", "underpaid", "unverified", "invalid", "used",
                               "revoked"] {

@@ -155,7 +155,7 @@ fn words(text: &str) -> String {
 }
 
 /// Returns the transfer encoding, the charset and the encoded text (RFC 2045 section 6).
-fn encoded(text: &str) -> (&'static str, &'static str, String) {
+pub(super) fn encoded(text: &str) -> (&'static str, &'static str, String) {
     let charset = if text.is_ascii() { "us-ascii" } else { "utf-8" };
     // Programs that write an mbox put a `>` before such a line.
     let plain = |line: &str| line.len() <= 78 && !line.starts_with("From ") && !line.ends_with([' ', '\t']);

@@ -8,7 +8,9 @@
 
 pub mod compose;
 pub mod detect;
+pub mod digest;
 pub mod eligibility;
+pub mod held_word;
 pub mod return_path;
 pub mod suppression;
 pub mod template;

@@ -92,6 +92,7 @@ pub(super) fn may_wait(words: &[&str]) -> bool {
     let both = |all: [&str; 2]| all.iter().all(|word| words.contains(word));
     words.iter().any(|word| MAIL_PATH.contains(word))
         || both(["held", "add"])
+        || both(["held", "answer"])
         || both(["reply", "send"])
         || both(["strip", "--results"])
 }

@@ -270,8 +270,7 @@ impl Cli {
         match self.command {
             Command::MailPath(command) => command.run(&given(command.recipient())),
             Command::Held(command) => {
-                let is_mail_path = matches!(command, commands::held::Command::Add(_));
-                let overrides = if is_mail_path { given(command.user()) } else { of(command.user()) };
+                let overrides = if command.is_on_mail_path() { given(command.user()) } else { of(command.user()) };
                 commands::held::run(&command, &overrides)
             }
             Command::Show(args) => commands::show::run(&args, &given(None)),

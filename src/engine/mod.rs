@@ -3,7 +3,7 @@
 //!
 //! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers the rules' conditions, [`result_header`]
 //!   writes the class field. `sealed` takes the result of a trusted boundary in place of the spend.
-//! - [`delivery`]: stores a judged message by the user's actions. [`quarantine`] keeps held mail, [`allow_list`] adds
+//! - [`delivery`]: stores a judged message by the user's actions. [`quarantine`] keeps held mail, [`screener`] lists it in digests, [`allow_list`] adds
 //!   its senders, [`returnable`] keeps stamps that may go back with an answer, [`auto_reply`] sends the reply that is
 //!   due.
 //! - [`peers`]: what a message teaches of its sender's own keys. [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
@@ -29,5 +29,6 @@ pub mod result_header;
 pub mod retention;
 pub mod returnable;
 pub mod rule_eval;
+pub mod screener;
 mod sealed;
 pub mod self_test;

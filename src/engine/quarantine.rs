@@ -73,6 +73,8 @@ pub enum Removal {
     Allowed,
     /// The user deleted it.
     Deleted,
+    /// The user deleted it, and its sender is left out of digests from now on.
+    Refused,
     /// It was held for the configured time.
     Expired,
 }
@@ -98,11 +100,11 @@ pub enum HeldError {
     /// The folder of the state failed, or the system has no random numbers.
     #[error("cannot hold a message: {0}")]
     Io(#[from] io::Error),
-    /// The list of allowed senders failed.
-    #[error("allow.list: {0}")]
-    AllowList(io::Error),
-    /// The message has no sender that could be allowed.
-    #[error("{0}: no sender to allow: the author is missing, or is not one plain address")]
+    /// A list of senders failed.
+    #[error("{list}: {source}")]
+    List { list: &'static str, source: io::Error },
+    /// The message has no sender that could be on a list.
+    #[error("{0}: no sender for the list: the author is missing, or is not one plain address")]
     NoSender(String),
 }
 
@@ -114,12 +116,18 @@ impl Removal {
             Self::Released => "released",
             Self::Allowed => "allowed",
             Self::Deleted => "deleted",
+            Self::Refused => "refused",
             Self::Expired => "expired",
         }
     }
 }
 
 impl<'a> Quarantine<'a> {
+    /// Returns the engine whose held mail this is.
+    pub(super) fn engine(&self) -> &'a Engine {
+        self.engine
+    }
+
     /// Opens the quarantine; creates its folder if it is missing.
     pub fn open(engine: &'a Engine) -> Result<Self, HeldError> {
         let state = engine.context.places.state()?;
@@ -193,6 +201,20 @@ impl<'a> Quarantine<'a> {
     /// # Errors
     /// [`HeldError`]; the list is then unchanged.
     pub fn allow_sender(&self, message: &HeldMessage) -> Result<bool, HeldError> {
+        self.list_sender(message, allow_list::ALLOWED)
+    }
+
+    /// Leaves the sender of a message out of digests from now on. Later mail of that sender is still held and can be
+    /// released: anyone can forge a sender, and nothing is lost to a refusal.
+    /// Returns whether the sender was not refused before.
+    ///
+    /// # Errors
+    /// As [`allow_sender`](Self::allow_sender).
+    pub fn refuse_sender(&self, message: &HeldMessage) -> Result<bool, HeldError> {
+        self.list_sender(message, allow_list::REFUSED)
+    }
+
+    fn list_sender(&self, message: &HeldMessage, list: &'static str) -> Result<bool, HeldError> {
         let no_sender = || HeldError::NoSender(message.id.clone());
         let address = message.author.as_ref().ok_or_else(no_sender)?;
         // An author may use the address `*@y.example`. The written line must mean this one address to every reader.
@@ -201,7 +223,8 @@ impl<'a> Quarantine<'a> {
         if !alone || text.contains(['#', '"']) {
             return Err(no_sender());
         }
-        allow_list::add(self.engine.context.places.state()?, &text).map_err(HeldError::AllowList)
+        let state = self.engine.context.places.state()?;
+        allow_list::add(state, list, &text).map_err(|source| HeldError::List { list, source })
     }
 
     /// Removes a message, after a log line about it.

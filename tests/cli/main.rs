@@ -22,6 +22,7 @@ mod public_log;
 mod replies;
 mod rules;
 mod scan_stats;
+mod screener;
 mod sender;
 mod sendmail;
 mod setup;

@@ -91,6 +91,15 @@ fn undo_restores_the_bytes_and_two_setups_are_one() {
     assert_eq!(files(&home), before);
     assert!(!home.file(".config").exists());
     undo(&home).exits(0).says("there is nothing to undo: setup changed no file");
+    // With the screener, which a setup without the option leaves on.
+    setup(&home, &["--yes"]).exits(0);
+    setup(&home, &["--yes", "--screener"]).exits(0);
+    let screened = files(&home);
+    assert!(screened != after);
+    setup(&home, &["--yes"]).exits(0);
+    assert_eq!(files(&home), screened);
+    undo(&home).exits(0);
+    assert_eq!(files(&home), before);
     // And once more from the beginning.
     setup(&home, &["--yes"]).exits(0);
     assert_eq!(files(&home), after);

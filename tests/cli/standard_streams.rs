@@ -7,12 +7,16 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 71] = [
+const COMMANDS: [(&str, i32, i32); 75] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
     ("held add", 75, 0),
     ("held list", 0, 74),
+    ("held never jaqxtm5i", -1, 74),
+    ("held digest", 0, 0),
+    ("held digest --print", 0, 74),
+    ("held answer", 75, -1),
     ("reply send", 75, 75),
     ("reply test", 74, 74),
     ("explain", 74, 74),

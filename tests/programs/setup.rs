@@ -1,11 +1,15 @@
 //! The blocks of `mailstamp setup` under procmail, maildrop and Postfix: messages get the class field and go where the
 //! user's own rules put them. Without mailstamp, mail still arrives, and undo restores the files.
 
+use crate::support::dovecot::Dovecot;
 use crate::support::postfix::{Postfix, User};
-use crate::support::programs::{chmod, field, ids, install, letter_with_forged_class, maildir, program, stand_in};
+use crate::support::programs::{
+    chmod, field, ids, install, letter_with_forged_class, maildir, program, recipe, settle, stand_in,
+};
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, Run, letter, run};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,6 +23,10 @@ struct SetUp {
 
 impl SetUp {
     fn new(has_maildrop: bool) -> Self {
+        Self::with(has_maildrop, &[])
+    }
+
+    fn with(has_maildrop: bool, more: &[&str]) -> Self {
         let home = Home::bare();
         let bin = install(home.path());
         let path = home.path().display();
@@ -39,7 +47,7 @@ impl SetUp {
         run(Command::new(&maildirmake).args(["-f", "list"]).arg(home.file("Maildir")), b"").exits(0);
         let mut setup = Command::new(bin.join("mailstamp"));
         setup.env_clear().env("HOME", home.path()).args(["setup", "--address", ALICE, "--yes"]);
-        run(&mut setup, b"").exits(0);
+        run(setup.args(more), b"").exits(0);
         Self { home, rc, own, has_maildrop }
     }
 
@@ -114,6 +122,98 @@ fn mail_arrives_unchanged_when_mailstamp_fails_or_is_gone() {
         it.deliver(&letter("9")).exits(75);
         assert_eq!(ids(&it.inbox()).len(), scripts.len());
     }
+}
+
+#[test]
+fn the_screener_holds_strangers_and_takes_answers() {
+    for has_maildrop in [false, true] {
+        let it = SetUp::with(has_maildrop, &["--screener"]);
+        let path = it.home.path().display().to_string();
+        let config = fs::read_to_string(it.home.config()).unwrap();
+        let sendmail = format!("[replies]\nsendmail = \"{path}/sendmail\"\n");
+        fs::write(it.home.config(), format!("{config}[deliver]\nmaildir = \"{path}/Maildir\"\n{sendmail}")).unwrap();
+        stand_in(&it.home.file("sendmail"), &format!("#!/bin/sh\ncat > {path}/digest\n"));
+        it.deliver(&letter("1")).exits(0);
+        it.deliver(&letter("2")).exits(0);
+        assert_eq!((ids(&it.inbox()), ids(&it.home.state().join("held"))), (vec![], vec!["1".into(), "2".into()]));
+        it.home.run(["held", "digest"], b"").exits(0);
+        let digest = fs::read(it.home.file("digest")).unwrap();
+        // The digest is let through.
+        it.deliver(&digest).exits(0);
+        assert_eq!(maildir(&it.inbox()).len(), 1, "maildrop: {has_maildrop}");
+        let text = String::from_utf8(digest).unwrap().replace("=\n", "").replace("=3D", "=").replace("%20", " ");
+        let subjects: Vec<&str> = text.lines().filter_map(|line| line.split_once("?subject=")).map(|it| it.1).collect();
+        let [allow, _, _, never] = subjects[..] else { panic!("{text}") };
+        let answer = |subject: &str, id: &str| {
+            let message = format!("From: {ALICE}\nMessage-ID: <{id}@x.example>\nSubject: {subject}\n\n\n");
+            it.deliver(message.as_bytes()).exits(0);
+        };
+        answer(allow, "a");
+        answer(never, "n");
+        assert_eq!(ids(&it.home.state().join("held")), Vec::<String>::new());
+        let mut ids = ids(&it.inbox());
+        ids.retain(|id| !id.contains("digest"));
+        assert_eq!(ids, ["1"], "maildrop: {has_maildrop}");
+        // A second answer is ordinary mail, and so is held.
+        answer(allow, "again");
+        assert_eq!(crate::support::programs::ids(&it.home.state().join("held")), ["again"]);
+        // Without mailstamp, all mail arrives.
+        fs::remove_file(it.home.file("bin/mailstamp")).unwrap();
+        it.deliver(&letter("5")).exits(0);
+        assert!(crate::support::programs::ids(&it.inbox()).contains(&"5".to_owned()));
+    }
+}
+
+#[test]
+fn the_screener_works_in_a_sieve_script_of_dovecot() {
+    let mut is_inside = false;
+    let script = recipe("sieve-filter.sieve", &[]);
+    let lines = script.lines().map(|line| {
+        if line.starts_with("# (screener: ") {
+            is_inside = !line.ends_with(" end)");
+            return line;
+        }
+        line.strip_prefix('#')
+            .filter(|code| is_inside && (!code.starts_with(' ') || code.starts_with("  ")))
+            .unwrap_or(line)
+    });
+    let script: String = lines.map(|line| format!("{line}\n")).collect();
+    let home = Home::new();
+    let dovecot = Dovecot::start();
+    let sendmail = dovecot.file("sendmail");
+    stand_in(&sendmail, &format!("#!/bin/sh\ncat > {}/digest\n", dovecot.home(ALICE).display()));
+    home.configure(&format!(
+        "addresses = [\"{ALICE}\"]\n[actions]\nunstamped = \"hold\"\n[replies]\nsendmail = {sendmail:?}\n\
+         [deliver]\nmaildir = {:?}\n",
+        dovecot.inbox(ALICE)
+    ));
+    fs::write(home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
+    settle(&home, &dovecot.home(ALICE));
+    dovecot.administrator_script(&script);
+    dovecot.hand_over();
+    let deliver = |message: &[u8]| {
+        let code = send(Protocol::Lmtp, dovecot.port(), "bob@y.example", &[ALICE], message)[0];
+        assert_eq!(code, 250, "{}", dovecot.log());
+    };
+    let held = || ids(&dovecot.home(ALICE).join(".local/state/mailstamp/held"));
+    deliver(&letter("1"));
+    assert_eq!((held(), ids(&dovecot.inbox(ALICE)).len()), (vec!["1".to_owned()], 0), "{}", dovecot.log());
+    // As the mail user, to whom the held mail belongs.
+    let owner = fs::metadata(dovecot.home(ALICE)).unwrap();
+    let mut digest = Command::new("setpriv");
+    digest.args(["--reuid", &owner.uid().to_string(), "--regid", &owner.gid().to_string(), "--clear-groups", "--"]);
+    digest.arg(dovecot.file("bin/mailstamp")).args(["held", "digest"]);
+    digest.env_clear().env("HOME", dovecot.home(ALICE)).env("PATH", "/usr/bin:/bin").current_dir("/");
+    run(&mut digest, b"").exits(0);
+    let text = fs::read_to_string(dovecot.home(ALICE).join("digest")).unwrap();
+    let text = text.replace("=\n", "").replace("=3D", "=").replace("%20", " ");
+    let allow = text.lines().find_map(|line| line.split_once("?subject=allow ")).unwrap().1;
+    deliver(format!("From: {ALICE}\nMessage-ID: <a@x>\nSubject: allow {allow}\n\n").as_bytes());
+    assert_eq!((held(), ids(&dovecot.inbox(ALICE))), (vec![], vec!["1".to_owned()]), "{}", dovecot.log());
+    // The sender is let through, and an answer comes as mail when it is not valid.
+    deliver(&letter("2"));
+    deliver(format!("From: {ALICE}\nMessage-ID: <b@x>\nSubject: allow {allow}\n\n").as_bytes());
+    assert_eq!((held(), ids(&dovecot.inbox(ALICE))), (vec!["b".to_owned()], vec!["1".into(), "2".into()]));
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::context::used_log;
 use crate::engine::delivery::{DeliveryError, IncomingMessage};
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
+use crate::engine::screener::Answered;
+use crate::message::parse::Message;
 use crate::verdict::facts::Envelope;
 use std::io::Read;
 use std::path::PathBuf;
@@ -64,6 +66,12 @@ fn deliver(args: &Args, given: &CliOverrides) -> Result<(), Failure> {
         Some(maildir) => maildir,
         None => engine.context.places.maildir()?,
     };
+    if args.delivery.marking() == Mode::Spend
+        && !input.cut
+        && let Answered::Done(..) = engine.answer_held(&Message::parse(&input.bytes), maildir)?
+    {
+        return Ok(());
+    }
     let mut stdin = std::io::stdin();
     let rest = input.cut.then_some(&mut stdin as &mut dyn Read);
     let arrival = IncomingMessage { bytes: &input.bytes, rest, envelope, marking: args.delivery.marking() };

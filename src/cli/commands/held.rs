@@ -2,7 +2,7 @@
 //! and cannot control a terminal.
 
 use super::purge;
-use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, TEMPFAIL};
+use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::judge;
 use crate::cli::ui::table::Table;
 use crate::cli::ui::{input, output};
@@ -12,6 +12,7 @@ use crate::engine::marking::Mode;
 use crate::engine::quarantine::{HeldError, HeldMessage, Quarantine, Removal};
 use crate::engine::result_header;
 use crate::engine::result_header::HeaderContext;
+use crate::engine::screener::{Answered, DigestError};
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::Maildir;
 use crate::message::address::Address;
@@ -22,6 +23,9 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
+
+/// Bytes of an answer that are read.
+const ANSWER: u64 = 1024 * 1024;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -35,6 +39,12 @@ pub enum Command {
     Allow(ManyArgs),
     /// Delete held messages
     Delete(ManyArgs),
+    /// Delete held messages, and leave their senders out of digests from now on
+    Never(ManyArgs),
+    /// Send yourself a digest of newly held mail
+    Digest(DigestArgs),
+    /// Carry out an answer to a digest
+    Answer(AnswerArgs),
     /// Delete mail that was held for too long
     Expire(ExpireArgs),
     /// Hold a message
@@ -125,6 +135,39 @@ pub struct AddArgs {
     recipient: Option<String>,
 }
 
+/// Send yourself a digest of the mail that is held and was in no digest yet, for a timer that runs once a day.
+///
+/// For each message it has two links, which open an answer with a word that works once, and the commands that do the
+/// same. Without new mail nothing is sent.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp held digest\n  mailstamp held digest --print")]
+pub struct DigestArgs {
+    /// Print the digest, and send nothing
+    #[arg(long)]
+    print: bool,
+    /// Send it to this address of yours [default: replies.from, else the first of addresses]
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<Address>,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// Read a message on standard input, and carry out the answer in its Subject: allow WORD, or never WORD.
+///
+/// The word counts, and not the sender. The exit status is 0 when the answer was carried out, 65 when the message is no
+/// answer, 66 when the message that it is about is not held any more, and 75 when it must be tried again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp held answer < message\n  \
+    :0 w                                 in a .procmailrc\n  \
+    | mailstamp held answer")]
+pub struct AnswerArgs {
+    /// Put an allowed message into this Maildir [default: the one that deliver uses]
+    #[arg(long, value_name = "FOLDER")]
+    maildir: Option<PathBuf>,
+    #[command(flatten)]
+    whose: Whose,
+}
+
 /// User of the mailbox.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -138,7 +181,17 @@ impl Command {
     /// Returns whether the command prints its result.
     #[must_use]
     pub fn prints(&self) -> bool {
-        !matches!(self, Self::Add(_))
+        match self {
+            Self::Add(_) | Self::Answer(_) => false,
+            Self::Digest(args) => args.print,
+            _ => true,
+        }
+    }
+
+    /// Returns whether a message waits for the command.
+    #[must_use]
+    pub fn is_on_mail_path(&self) -> bool {
+        matches!(self, Self::Add(_) | Self::Answer(_))
     }
 
     /// Returns the user of the mailbox.
@@ -148,8 +201,10 @@ impl Command {
             Self::List(args) => args.whose.user.clone(),
             Self::Show(args) => args.whose.user.clone(),
             Self::Release(args) => args.whose.user.clone(),
-            Self::Allow(args) | Self::Delete(args) => args.whose.user.clone(),
+            Self::Allow(args) | Self::Delete(args) | Self::Never(args) => args.whose.user.clone(),
             Self::Expire(args) => args.whose.user.clone(),
+            Self::Digest(args) => args.whose.user.clone(),
+            Self::Answer(args) => args.whose.user.clone(),
             Self::Add(args) => args.recipient.clone(),
         }
     }
@@ -163,6 +218,15 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     if let Command::Add(args) = command {
         return judge::run(given, false, || add(args, given));
     }
+    if let Command::Answer(args) = command {
+        let mut outcome = None;
+        // Only a failure defers the message; one that is no answer goes its way.
+        judge::run(given, false, || {
+            outcome = Some(answer(args, given)?);
+            Ok(0)
+        })?;
+        return answered(outcome.unwrap_or(Answered::Nothing));
+    }
     let now = if let Command::Expire(args) = command { args.now } else { None };
     let engine = Engine::load(given, now)?;
     match command {
@@ -172,16 +236,22 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Allow(args) => each(&engine, &args.ids, |held, message| {
             let new = held.allow_sender(message)?;
             held.release(message, &Maildir::open(engine.context.places.maildir()?)?, Removal::Allowed)?;
-            let sender = message.author.as_ref().map(ToString::to_string).unwrap_or_default();
-            let sender = readable(sender.as_bytes(), result_header::LONGEST);
+            let sender = from(message).unwrap_or_default();
             Ok(if new { format!("allowed; {sender} is let through from now on") } else { "allowed".to_owned() })
         }),
+        Command::Never(args) => each(&engine, &args.ids, |held, message| {
+            held.refuse_sender(message)?;
+            held.remove(message, Removal::Refused)?;
+            let sender = from(message).unwrap_or_default();
+            Ok(format!("deleted; digests leave out {sender} from now on"))
+        }),
+        Command::Digest(args) => digest(&engine, args),
         Command::Delete(args) => each(&engine, &args.ids, |held, message| {
             held.remove(message, Removal::Deleted)?;
             Ok("deleted".to_owned())
         }),
         Command::Expire(_) => expire(&engine),
-        Command::Add(_) => Ok(TEMPFAIL),
+        Command::Add(_) | Command::Answer(_) => Ok(TEMPFAIL),
     }
 }
 
@@ -370,6 +440,51 @@ fn add(args: &AddArgs, given: &CliOverrides) -> Result<u8, Failure> {
     engine.record(&Entry { event: Some("held".to_owned()), held: Some(id), ..entry });
     engine.run_daily_cleanup(None);
     Ok(0)
+}
+
+fn digest(engine: &Engine, args: &DigestArgs) -> Result<u8, Failure> {
+    let Some(held) = Quarantine::existing(engine)? else { return Ok(0) };
+    let _lock = held.lock()?;
+    let Some(digest) = held.digest(args.to.clone())? else { return Ok(0) };
+    if args.print {
+        output::hand_over(digest.text.as_bytes())?;
+    } else {
+        held.send(&digest)?;
+    }
+    Ok(0)
+}
+
+fn answer(args: &AnswerArgs, given: &CliOverrides) -> Result<Answered, Failure> {
+    let engine = Engine::load(given, None)?;
+    let read = input::read(ANSWER).and_then(|it| input::rest(&mut io::sink()).map(|()| it));
+    let input = read.map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let maildir = match &args.maildir {
+        Some(maildir) => maildir,
+        None => engine.context.places.maildir()?,
+    };
+    Ok(engine.answer_held(&Message::parse(&input.bytes), maildir)?)
+}
+
+/// Returns the exit status for an answer.
+fn answered(answered: Answered) -> Result<u8, Failure> {
+    match answered {
+        Answered::Done(..) => Ok(0),
+        Answered::Nothing => Err(Failure::new(DATA, "no answer to held mail: Subject is not allow WORD or never WORD")),
+        Answered::Refused(why) => Err(Failure::new(DATA, why)),
+        Answered::Gone(name) => Err(unknown(&name)),
+    }
+}
+
+impl From<DigestError> for Failure {
+    fn from(error: DigestError) -> Self {
+        match error {
+            DigestError::Held(error) => error.into(),
+            DigestError::Undecided(error) => error.into(),
+            DigestError::NoAddress => Self::new(CONFIG, error).hint("give --to ADDRESS"),
+            DigestError::Foreign(_) => Self::new(DATA, error),
+            DigestError::Send { .. } => Self::new(TEMPFAIL, error),
+        }
+    }
 }
 
 impl From<HeldError> for Failure {

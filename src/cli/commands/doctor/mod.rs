@@ -136,6 +136,7 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
             findings.push(syslog(&config));
             findings.extend(settings::replies(&config));
             findings.extend(state::held(given));
+            findings.extend(state::digests(&config, &places));
             findings.extend(state::watched(&config));
             findings.extend(milter(&config));
             findings.extend(submission::submission(&config, &places));

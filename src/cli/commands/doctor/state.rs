@@ -8,12 +8,15 @@ use crate::context::error::Deferral;
 use crate::context::used_log;
 use crate::engine::judge::Engine;
 use crate::engine::quarantine::Quarantine;
+use crate::engine::screener;
 use crate::message::header::escape_untrusted;
 use crate::os::clock;
+use crate::policy::action::Action;
 use crate::policy::rule_set::Rule;
 use crate::server::watcher;
 use crate::store::Summary;
 use crate::time::UnixTime;
+use crate::verdict::class::Class;
 use rustix::fs::{Access, StatVfsMountFlags};
 use std::io;
 use std::ops::ControlFlow;
@@ -134,7 +137,10 @@ pub(super) fn held(given: &CliOverrides) -> Option<Finding> {
             let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
             Some(Finding::ok(
                 what,
-                format!("{}{since}; mailstamp held list shows them", counted(count as u64, "message")),
+                format!(
+                    "{}{since}; mailstamp held list shows them, and mailstamp held digest mails what is new",
+                    counted(count as u64, "message")
+                ),
             ))
         }
         Err(error) => Some(Finding::error(what, error.to_string())),
@@ -191,6 +197,18 @@ pub(super) fn room(folder: &Path) -> Option<Finding> {
     } else {
         None
     }
+}
+
+/// Checks that digests are not held themselves, if there ever was one.
+pub(super) fn digests(config: &Config, places: &Paths) -> Option<Finding> {
+    let has_digests = places.state().is_ok_and(|state| state.join(screener::KEY).exists());
+    let rules = rules::in_force(config, places).ok()?;
+    let is_held = config.actions.of(Class::Unstamped) == Action::Hold;
+    let passes = rules.iter().any(Rule::needs_correspondents);
+    (has_digests && is_held && !passes).then(|| {
+        let text = "digests are held, too: no rule has reply_to_mine = true, which lets them through";
+        Finding::warning("held mail", text)
+    })
 }
 
 /// Checks that the log knows what the rules ask for.

@@ -46,11 +46,14 @@ pub struct Args {
     /// Mail that came in, to be judged; may be repeated [default: what is found]
     #[arg(long, value_name = "PATH")]
     mail: Vec<PathBuf>,
+    /// Hold mail of strangers; a daily digest lists it
+    #[arg(long)]
+    screener: bool,
     /// Ask nothing, and make the changes
     #[arg(long)]
     yes: bool,
     /// Take back what setup changed
-    #[arg(long, conflicts_with_all = ["addresses", "incoming", "sent", "contacts", "mail", "yes"])]
+    #[arg(long, conflicts_with_all = ["addresses", "incoming", "sent", "contacts", "mail", "screener", "yes"])]
     undo: bool,
 }
 
@@ -67,7 +70,11 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let asks = !args.yes && io::stdin().is_terminal() && io::stdout().is_terminal();
     let found = Found::look(&home);
     let mut answers = Answers {
-        wishes: Wishes { addresses: args.addresses.clone(), incoming: args.incoming.unwrap_or_else(|| found.way()) },
+        wishes: Wishes {
+            addresses: args.addresses.clone(),
+            incoming: args.incoming.unwrap_or_else(|| found.way()),
+            has_screener: args.screener,
+        },
         sent: if args.sent.is_empty() { found.sent() } else { args.sent.clone() },
         contacts: args.contacts.clone(),
         mail: if args.mail.is_empty() { found.mail() } else { args.mail.clone() },
@@ -96,7 +103,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     }
     answers.learn(given)?;
     review::last_year(&answers.mail, &answers.sent, given)?;
-    next(given)?;
+    next(&answers.wishes, given)?;
     Ok(0)
 }
 
@@ -164,8 +171,11 @@ fn show(plan: &Plan, answers: &Answers) -> Result<(), Failure> {
 }
 
 /// Prints what is still to be done, as `doctor` says it.
-fn next(given: &CliOverrides) -> Result<(), Failure> {
-    let open = doctor::open_points(given);
+fn next(wishes: &Wishes, given: &CliOverrides) -> Result<(), Failure> {
+    let mut open = doctor::open_points(given);
+    if wishes.has_screener {
+        open.push("screener: have cron run mailstamp held digest once a day: rules/held-digest.cron".to_owned());
+    }
     output::line(if open.is_empty() { "next: nothing; mailstamp doctor found no problem" } else { "next:" })?;
     for point in open {
         output::line(&format!("  {point}"))?;

@@ -9,6 +9,8 @@ use crate::config::Config;
 use crate::config::paths::{self, CliOverrides, Paths, RULES_FILE};
 use crate::config::user::User;
 use crate::message::address::Pattern;
+use crate::policy::action::Action;
+use crate::verdict::class::Class;
 use std::path::{Path, PathBuf};
 
 /// What the user wants.
@@ -17,7 +19,13 @@ pub(super) struct Wishes {
     /// Addresses, as patterns.
     pub(super) addresses: Vec<String>,
     pub(super) incoming: Incoming,
+    /// Whether strangers are held.
+    pub(super) has_screener: bool,
 }
+
+/// The classes that the screener holds: a bad stamp must not be better than none.
+const SCREENED: &str = "\n# The screener holds strangers; mailstamp held digest lists them.\n[actions]\nunstamped = \"hold\"\n\
+    underpaid = \"hold\"\nunverified = \"hold\"\ninvalid = \"hold\"\nused = \"hold\"\nrevoked = \"hold\"\n";
 
 /// Changes, and what is to be said about them.
 #[derive(Debug, Default)]
@@ -25,6 +33,15 @@ pub(super) struct Plan {
     pub(super) changes: Vec<Change>,
     /// What stays as it is, and what the user is to do.
     pub(super) notes: Vec<String>,
+}
+
+/// A recipe of the user, and its block.
+struct Recipe<'a> {
+    kind: Kind,
+    path: PathBuf,
+    /// The path of mailstamp.
+    program: &'a Path,
+    has_screener: bool,
 }
 
 /// The user's own files.
@@ -37,6 +54,8 @@ pub(super) struct Places {
     pub(super) state: PathBuf,
     /// The addresses in force.
     known: Vec<Pattern>,
+    /// Whether unstamped mail is held.
+    holds: bool,
 }
 
 impl Places {
@@ -51,7 +70,14 @@ impl Places {
         if let Some(config) = missing {
             let state = given.state.clone().or_else(|| own_state.flatten()).ok_or_else(nowhere)?;
             let rules = config.with_file_name(RULES_FILE);
-            return Ok(Self { config: config.clone(), has_config: false, rules, state, known: Vec::new() });
+            return Ok(Self {
+                config: config.clone(),
+                has_config: false,
+                rules,
+                state,
+                known: Vec::new(),
+                holds: false,
+            });
         }
         let (config, places) = Paths::read(given)?;
         let folder = own.ok_or_else(nowhere)?;
@@ -60,7 +86,8 @@ impl Places {
         let path = places.config.unwrap_or_else(|| folder.join("config.toml"));
         let rules = places.rules.unwrap_or_else(|| path.with_file_name(RULES_FILE));
         let known = config.mailboxes.iter().map(|mailbox| mailbox.pattern.clone()).collect();
-        Ok(Self { config: path, has_config, rules, state, known })
+        let holds = config.actions.of(Class::Unstamped) == Action::Hold;
+        Ok(Self { config: path, has_config, rules, state, known, holds })
     }
 
     /// Returns whether the configuration has these addresses.
@@ -83,7 +110,7 @@ pub(super) fn plan(found: &Found, places: &Places, wishes: &Wishes, program: &Pa
     let mut plan = Plan::default();
     plan.configuration(places, wishes)?;
     plan.rules(places)?;
-    plan.incoming(found, wishes.incoming, program)?;
+    plan.incoming(found, wishes, program)?;
     Ok(plan)
 }
 
@@ -102,6 +129,10 @@ impl Plan {
                 [] => format!("{shown} is there already, and stays as it is"),
                 new => format!("{shown} is there already; add to its addresses: {}", new.join(", ")),
             });
+            if wishes.has_screener && !places.holds {
+                let table = SCREENED.trim().lines().skip(1).collect::<Vec<_>>().join("; ");
+                self.notes.push(format!("{shown}: add for the screener: {table}"));
+            }
             return Ok(());
         }
         if wanted.is_empty() {
@@ -110,8 +141,9 @@ impl Plan {
         }
         let addresses: Vec<String> = wishes.addresses.iter().map(|text| quoted(text)).collect();
         let text = format!(
-            "# Written by mailstamp setup; mailstamp.toml(5) has all settings.\naddresses = [{}]\n",
-            addresses.join(", ")
+            "# Written by mailstamp setup; mailstamp.toml(5) has all settings.\naddresses = [{}]\n{}",
+            addresses.join(", "),
+            if wishes.has_screener { SCREENED } else { "" }
         );
         Config::parse(&text, &User::default()).map_err(|error| Failure::new(USAGE, error))?;
         self.add(UserFile::read(&places.config)?, text.into_bytes(), 0o644, None);
@@ -130,11 +162,13 @@ impl Plan {
         Ok(())
     }
 
-    fn incoming(&mut self, found: &Found, incoming: Incoming, program: &Path) -> Result<(), Failure> {
-        match incoming {
-            Incoming::Procmail => self.recipe(Kind::Procmail, &found.home.join(".procmailrc"), "", program)?,
-            Incoming::Maildrop => self.recipe(Kind::Maildrop, &found.home.join(".mailfilter"), "", program)?,
-            Incoming::Forward => self.forward(found, program)?,
+    fn incoming(&mut self, found: &Found, wishes: &Wishes, program: &Path) -> Result<(), Failure> {
+        let recipe =
+            |kind, name: &str| Recipe { kind, path: found.home.join(name), program, has_screener: wishes.has_screener };
+        match wishes.incoming {
+            Incoming::Procmail => self.recipe(&recipe(Kind::Procmail, ".procmailrc"), "")?,
+            Incoming::Maildrop => self.recipe(&recipe(Kind::Maildrop, ".mailfilter"), "")?,
+            Incoming::Forward => self.forward(found, &recipe(Kind::Procmail, ".procmailrc"))?,
             Incoming::Sieve => self.notes.push(
                 "Sieve: only scripts of the administrator may run programs; rules/dovecot-sieve.conf and \
                  rules/sieve-filter.sieve are for them, and your own script may then look at the field \
@@ -154,14 +188,16 @@ impl Plan {
     }
 
     /// Adds the change of a recipe. A new file has the lines of `more` behind the block.
-    fn recipe(&mut self, kind: Kind, path: &Path, more: &str, program: &Path) -> Result<(), Failure> {
+    fn recipe(&mut self, recipe: &Recipe<'_>, more: &str) -> Result<(), Failure> {
+        let Recipe { kind, ref path, program, has_screener } = *recipe;
         let named = block::can_name(program).ok_or_else(|| {
             Failure::new(DATA, format!("{}: a recipe cannot name this path", program.display()))
                 .hint("install both programs into a folder whose path has only letters, digits and ./_+-")
         })?;
         let file = UserFile::read(path)?;
-        let text = block::text(kind, named);
         let now = file.bytes.clone().unwrap_or_default();
+        // Another setup does not switch the screener off; the undo does.
+        let text = block::text(kind, named, has_screener || block::has_screener(&String::from_utf8_lossy(&now)));
         if !marked_block::is_in(&now)
             && without_comments(&String::from_utf8_lossy(&now)).to_lowercase().contains("mailstamp")
         {
@@ -180,7 +216,7 @@ impl Plan {
     }
 
     /// Has Postfix call procmail, which goes on to deliver where Postfix did.
-    fn forward(&mut self, found: &Found, program: &Path) -> Result<(), Failure> {
+    fn forward(&mut self, found: &Found, recipe: &Recipe<'_>) -> Result<(), Failure> {
         if !found.can_forward() {
             return Err(Failure::new(
                 DATA,
@@ -207,7 +243,7 @@ impl Plan {
             )
             .hint(format!("mkdir -p ~/{folder}new ~/{folder}cur ~/{folder}tmp")));
         }
-        self.recipe(Kind::Procmail, &found.home.join(".procmailrc"), &more, program)?;
+        self.recipe(recipe, &more)?;
         let procmail = found::program("procmail").unwrap_or_default();
         let text = block::forward(&procmail.to_string_lossy());
         self.add(UserFile::read(&found.home.join(".forward"))?, text.into_bytes(), 0o644, None);
