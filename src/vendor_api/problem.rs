@@ -27,7 +27,7 @@ pub struct ProblemDetails {
 }
 
 /// Every code with its status and meaning.
-pub const CODES: [(&str, u16, &str); 40] = [
+pub const CODES: [(&str, u16, &str); 43] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
     ("account-exists", 409, "An account with this name already exists."),
     (
@@ -74,8 +74,10 @@ pub const CODES: [(&str, u16, &str); 40] = [
     ("order", 422, "An order is outside the caps; which order and which cap is said."),
     ("other-recipient", 422, "The vendor sells stamps for one recipient, and the order names another."),
     ("paid-otherwise", 402, "The payment is less than the price."),
+    ("provider", 503, "The payment provider does not answer. Try again later; nothing is charged twice."),
     ("range", 422, "An amount is out of range."),
     ("rate", 429, "Too many requests; wait for as many seconds as Retry-After says."),
+    ("refunded", 409, "The stamp that was paid for cannot be sold, and the payment is refunded."),
     ("revoked-full", 403, "The vendor cannot publish more revoked stamps. Try again in some days."),
     ("signing-key", 409, "The vendor's signing key cannot do this."),
     ("sold-out", 429, "Sold out for now. Retry-After says when more stamps are given."),
@@ -86,6 +88,7 @@ pub const CODES: [(&str, u16, &str); 40] = [
         503,
         "The vendor has an internal error. Try again: with the same idempotency key nothing is charged twice.",
     ),
+    ("unpaid", 402, "The payment has not arrived yet, was not made in time, or was refunded."),
     ("work", 422, "The proof of work is wrong, too old, or was tried before."),
     ("wrong-code", 422, "Not the code that was mailed."),
 ];

@@ -7,9 +7,12 @@
 //!   crash between completion and sale, the buyer sends the form again.
 //! - Evidence may be a secret. No error and no log contains it.
 //!
-//! [`Vouchers`] need no other party; [`work`] and [`code`] are for stamps without value.
+//! [`Vouchers`] need no other party; [`work`] and [`code`] are for stamps without value. `provider` asks an adapter of a
+//! provider of payments.
 
 pub mod code;
+#[cfg(feature = "sender")]
+pub mod provider;
 pub mod work;
 
 use super::error::LedgerError;
@@ -73,6 +76,8 @@ pub enum Begun {
     Enter,
     /// The buyer's browser works on this challenge.
     Work(Challenge),
+    /// The buyer pays on the page at this address.
+    Pay(String),
 }
 
 /// Challenge for a visitor's browser.
@@ -95,6 +100,10 @@ pub enum Completion {
 /// What became of a payment whose sale was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refund {
+    /// It was returned.
+    Returned,
+    /// The provider did not answer. It is asked again when the buyer sends the form again.
+    Later,
     /// Nothing had been taken: only the sale takes it.
     NothingTaken,
     /// The payment cannot be returned.
@@ -110,6 +119,9 @@ pub enum PaymentError {
     /// Others are served first; try again.
     #[error("the vendor is checking the work of other visitors; try again in some seconds")]
     Busy,
+    /// The provider's adapter did not do its part. For the operator, too.
+    #[error("payment provider {0}")]
+    Provider(String),
     /// The ledger, or the mail server, did not do its part.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -175,6 +175,11 @@ impl LedgerTx<'_> {
             let until = if matches!(payer, Payer::Guest(Paid::Elsewhere { .. })) { None } else { until };
             self.store_idempotency_key(key, digest, days, until)?;
         }
+        if let (Some(name), Payer::Guest(Paid::Elsewhere { .. })) = (idempotency, payer) {
+            // The order code finds the sale, as after any purchase of a guest.
+            let until = now.plus(i64::try_from(REMEMBERED).unwrap_or(0));
+            self.store_idempotency_key(schema::sale_key(None, name), digest, days, Some(until))?;
+        }
         let entry = self.head.number;
         Ok(Sale { entry, at: now, seed: Hash(seed), kid, days, credits, balance, again: false })
     }

@@ -114,6 +114,14 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new("rate", "too many requests; wait a moment") }
     }
 
+    /// Creates the problem of a provider of payments. `what` goes to the operator only.
+    #[must_use]
+    pub fn provider(what: &str) -> Self {
+        warn_stderr(what);
+        let detail = "the payment provider does not answer; whatever you paid is not lost: try again later";
+        Self { retry_after: Some(60), ..Self::new("provider", detail) }
+    }
+
     /// Creates the problem of a full queue.
     #[must_use]
     pub fn busy(detail: &str) -> Self {

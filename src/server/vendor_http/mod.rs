@@ -29,8 +29,10 @@ use crate::ledger::address_proof::MailServer;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 use crate::ledger::payment::code::MailedCodes;
+#[cfg(feature = "sender")]
+use crate::ledger::payment::provider::Provider;
 use crate::ledger::payment::work::{Work, WorkPayment};
-use crate::ledger::payment::{Begun, Completion, Due, Payment, PaymentError, Vouchers};
+use crate::ledger::payment::{Begun, Completion, Due, Payment, PaymentError, Refund, Vouchers};
 use crate::ledger::trade::IssuedStamps;
 use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
@@ -65,6 +67,9 @@ pub struct Settings {
     pub seller: Option<String>,
     /// Web address where vouchers are sold, for the page.
     pub voucher_url: Option<String>,
+    /// Adapter of a provider of payments.
+    #[cfg(feature = "sender")]
+    pub provider: Option<Provider>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
     /// Address of the metrics endpoint; there is none if absent.
@@ -157,6 +162,8 @@ struct Inner {
     edition: DirectoryCache,
     /// Permits to wait for the mail server.
     mailing: Arc<Semaphore>,
+    /// Permits to wait for the provider of payments.
+    paying: Arc<Semaphore>,
 }
 
 /// Way in which a visitor without an account pays.
@@ -168,6 +175,9 @@ pub enum Way {
     Work(u32),
     /// With a code that was mailed.
     Code,
+    /// With a provider of payments.
+    #[cfg(feature = "sender")]
+    Provider,
 }
 
 impl Inner {
@@ -180,12 +190,19 @@ impl Inner {
                 let Self { ledger, secret, settings, .. } = self;
                 step(&MailedCodes { ledger, server: &settings.mail_server, secret })
             }
+            #[cfg(feature = "sender")]
+            Way::Provider => match &self.settings.provider {
+                Some(provider) => step(provider),
+                None => step(&Vouchers),
+            },
         }
     }
 }
 
 /// Most codes under way to the mail server at once.
 const MAILS: usize = 8;
+/// Most requests to a provider of payments at once.
+const PAYMENTS: usize = 8;
 /// Most requests of the ledger at once.
 const ASKING: usize = 128;
 
@@ -222,6 +239,7 @@ impl Service {
             metrics: Metrics::new(),
             edition: DirectoryCache::default(),
             mailing: Arc::new(Semaphore::new(MAILS)),
+            paying: Arc::new(Semaphore::new(PAYMENTS)),
             settings,
         })))
     }
@@ -297,6 +315,7 @@ impl Service {
             Ok(Err(PaymentError::Ledger(error))) => Err(Problem::of(&error, now)),
             Ok(Err(PaymentError::Evidence(word, text))) => Err(Problem::new(word, text)),
             Ok(Err(error @ PaymentError::Busy)) => Err(Problem::busy(&error.to_string())),
+            Ok(Err(error @ PaymentError::Provider(_))) => Err(Problem::provider(&error.to_string())),
             Err(_) => Err(Problem::trouble("a payment panicked")),
         }
     }
@@ -308,7 +327,7 @@ impl Service {
     pub async fn begin(&self, way: Way, due: Due, contact: Option<String>) -> Result<Begun, Problem> {
         let place = match way {
             Way::Code => Some(self.mailing()?),
-            _ => None,
+            way => self.paying(way)?,
         };
         self.payment(move |inner, now| {
             // Held until the server has answered, even if the client is gone.
@@ -324,18 +343,41 @@ impl Service {
     /// Those of the payment and of the ledger.
     pub async fn sell_for(&self, way: Way, due: Due, evidence: String) -> Result<IssuedStamps, Problem> {
         let evidence = Zeroizing::new(evidence);
+        let place = self.paying(way)?;
         self.payment(move |inner, now| {
+            let _place = place;
             let Completion::Paid(paid) = inner.pay(way, |payment| payment.complete(&due, &evidence, now))? else {
-                return Err(PaymentError::Evidence("paid-otherwise", "The payment is still on its way.".to_owned()));
+                let text = "The payment has not arrived yet. Try again in a moment.";
+                return Err(PaymentError::Evidence("unpaid", text.to_owned()));
             };
             let orders = std::slice::from_ref(&due.order);
             let sold = inner.ledger.issue_for(paid.clone(), orders, Some(&due.purchase), now);
-            if let Err(LedgerError::Refused(_)) = &sold {
-                inner.pay(way, |payment| payment.refund(&due, &paid));
+            let Err(LedgerError::Refused(rejection)) = &sold else { return Ok(sold?) };
+            match inner.pay(way, |payment| payment.refund(&due, &paid)) {
+                Refund::NothingTaken | Refund::Never => Ok(sold?),
+                Refund::Returned => {
+                    let text = format!("The payment was refunded, since the stamp cannot be sold: {rejection}.");
+                    Err(PaymentError::Evidence("refunded", text))
+                }
+                Refund::Later => {
+                    let text = format!("The stamp cannot be sold: {rejection}. Try again later for your refund.");
+                    Err(PaymentError::Evidence("refunded", text))
+                }
             }
-            Ok(sold?)
         })
         .await
+    }
+
+    /// Takes a permit to wait for a provider of payments, so that a slow one leaves the threads of other requests alone.
+    fn paying(&self, way: Way) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        match way {
+            Way::Voucher | Way::Work(_) | Way::Code => Ok(None),
+            #[cfg(feature = "sender")]
+            Way::Provider => {
+                let place = Arc::clone(&self.0.paying).try_acquire_owned();
+                place.map(Some).map_err(|_| Problem::rate(Duration::from_secs(5)))
+            }
+        }
     }
 
     fn mailing(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -373,7 +415,7 @@ pub fn run(ledger: Ledger, settings: Settings, listening: impl FnOnce(&str)) -> 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Each thread waits for a group commit.
-        .max_blocking_threads(ASKING + MAILS)
+        .max_blocking_threads(ASKING + MAILS + PAYMENTS)
         // Answers of the ledger and the service's own structures are small.
         .thread_stack_size(1024 * 1024)
         .build()?;

@@ -10,4 +10,6 @@ mod limits;
 mod meters;
 mod own;
 mod page;
+#[cfg(feature = "sender")]
+mod provider;
 mod storms;

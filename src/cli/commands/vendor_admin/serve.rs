@@ -4,8 +4,14 @@ use super::open_ledger::{Smtp, Which};
 use crate::cli::ui::counts::plural;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
+#[cfg(feature = "sender")]
+use crate::config::file;
 use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
+#[cfg(feature = "sender")]
+use crate::ledger::payment::provider::Provider;
+#[cfg(feature = "sender")]
+use crate::net::http_client::{Secret, is_allowed};
 use crate::server::tls::Files;
 use crate::server::vendor_http::own_inbox::asked_price;
 use crate::server::vendor_http::{self, Limits, ServeError, Settings};
@@ -45,6 +51,18 @@ pub struct Args {
     /// Where buyers without an account get vouchers, for the page
     #[arg(long, value_name = "URL", value_parser = web_address)]
     voucher_url: Option<String>,
+    /// Where the adapter of a payment provider listens
+    #[cfg(feature = "sender")]
+    #[arg(long, value_name = "URL", value_parser = adapter)]
+    provider: Option<String>,
+    /// The provider's name, for the page and the ledger
+    #[cfg(feature = "sender")]
+    #[arg(long, value_name = "NAME", default_value = "provider", value_parser = provider_name)]
+    provider_name: String,
+    /// The file with the key for the adapter
+    #[cfg(feature = "sender")]
+    #[arg(long, value_name = "FILE", requires = "provider")]
+    provider_key: Option<PathBuf>,
     /// Trust X-Forwarded-For from this proxy
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
@@ -100,6 +118,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         public_url,
         seller: args.seller.clone(),
         voucher_url: args.voucher_url.clone(),
+        #[cfg(feature = "sender")]
+        provider: provider(args, limits.request / 3)?,
         trusted_proxies: args.trusted_proxy.iter().map(IpAddr::to_canonical).collect(),
         metrics: args.metrics,
         mailbox: given.clone(),
@@ -125,6 +145,28 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     vendor_http::run(ledger, settings, |address| drop(output::line(&format!("listening on {address}"))))
         .map_err(failure)?;
     Ok(0)
+}
+
+/// Returns the adapter of the payment provider, and reads its key.
+#[cfg(feature = "sender")]
+fn provider(args: &Args, timeout: Duration) -> Result<Option<Provider>, Failure> {
+    let Some(url) = args.provider.clone() else { return Ok(None) };
+    let key = args.provider_key.as_deref().map(file::read_password).transpose();
+    let key = key.map_err(|error| Failure::new(CONFIG, error))?.map(|key| Secret::new(key.as_str().to_owned()));
+    Ok(Some(Provider { name: args.provider_name.clone(), url, key, timeout }))
+}
+
+#[cfg(feature = "sender")]
+fn adapter(url: &str) -> Result<String, String> {
+    let url = url.trim_end_matches('/');
+    let fits = is_allowed(url) && url.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(url.to_owned()) } else { Err("write https://…, or http:// of this host".to_owned()) }
+}
+
+#[cfg(feature = "sender")]
+fn provider_name(name: &str) -> Result<String, String> {
+    let fits = (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b" .-".contains(&b));
+    if fits { Ok(name.to_owned()) } else { Err("must have 1 to 40 letters, digits, spaces, '.' and '-'".to_owned()) }
 }
 
 /// Checks and normalises an origin: scheme and host, perhaps a port, no path. It is in lower case and without the

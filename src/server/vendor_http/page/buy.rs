@@ -199,6 +199,10 @@ pub async fn buy(
         }
         None => wanted,
     };
+    #[cfg(feature = "sender")]
+    if wanted.pay == "provider" {
+        return super::provider::take(&service, &visitor, wanted).await;
+    }
     let fault = |text: &str| Some((StatusCode::UNPROCESSABLE_ENTITY, text.to_owned()));
     if wanted.pay == "account" && visitor.account.is_none() {
         let text = "You are not signed in any more, and nothing was charged now. If you sent this form before, sign in \
@@ -298,6 +302,13 @@ pub async fn again(
             });
             ask.await?.map(|(sold, payer)| (sold, recipient, payer.is_some(), wanted.code()))
         }
+        None => None,
+    };
+    let found = match found {
+        Some(found) => Some(found),
+        #[cfg(feature = "sender")]
+        None => super::provider::arrived(&service, &code).await?,
+        #[cfg(not(feature = "sender"))]
         None => None,
     };
     let answer = found.ok_or_else(|| Problem::new("wrong-code", "No stamp has this order code."));

@@ -17,6 +17,8 @@ pub mod history;
 pub mod mailto;
 pub mod order_form;
 pub mod own;
+#[cfg(feature = "sender")]
+mod provider;
 mod purchase;
 pub mod session;
 mod sessions;
@@ -47,6 +49,8 @@ pub struct Layout {
     pub seller: Option<String>,
     /// Web address where vouchers are sold.
     pub voucher_url: Option<String>,
+    /// Name of the provider of payments.
+    pub provider: Option<String>,
 }
 
 impl Layout {
@@ -59,6 +63,10 @@ impl Layout {
             token: service.sessions().token(visitor),
             seller: service.settings().seller.clone(),
             voucher_url: service.settings().voucher_url.clone(),
+            #[cfg(feature = "sender")]
+            provider: service.settings().provider.as_ref().map(|provider| provider.name.clone()),
+            #[cfg(not(feature = "sender"))]
+            provider: None,
         })
     }
 }
@@ -193,7 +201,11 @@ const ARGON2: &str = include_str!("hash-wasm/argon2.umd.min.js");
 
 /// Routes of the pages.
 pub fn routes() -> Router<Service> {
-    Router::new()
+    #[cfg(feature = "sender")]
+    let router = Router::new().route("/pay", post(provider::begin));
+    #[cfg(not(feature = "sender"))]
+    let router = Router::new();
+    router
         .route("/", get(buy::form))
         .route("/order", post(buy::order))
         .route("/buy", post(buy::buy))

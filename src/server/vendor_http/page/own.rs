@@ -236,7 +236,7 @@ pub async fn work(
     }
     let challenge = match service.begin(Way::Work(terms.rounds), due(&wanted, &ordered), None).await? {
         Begun::Work(challenge) => challenge,
-        Begun::Enter => return Err(Page::problem(Problem::trouble("work began without a challenge"))),
+        Begun::Enter | Begun::Pay(_) => return Err(Page::problem(Problem::trouble("work began without a challenge"))),
     };
     let page = WorkPage {
         frame: Layout::of(&service, &visitor).await?,

@@ -1,0 +1,125 @@
+//! Payment with a provider: the page that leads to it, and the stamp once the payment has arrived.
+//!
+//! Nothing of a payment is stored here. It is found again by the order, so the buyer can come back later.
+
+use super::csrf::verify_csrf;
+use super::order_form::OrderForm;
+use super::own::Own;
+use super::purchase::{Checked, bought, checked, purchase};
+use super::session::Session;
+use super::{Filled, Layout, Page, show};
+use crate::accounting::money::Money;
+use crate::ledger::payment::{Begun, Due};
+use crate::ledger::trade::IssuedStamps;
+use crate::message::address::Address;
+use crate::server::vendor_http::error::Problem;
+use crate::server::vendor_http::{Service, Way};
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+#[derive(Template)]
+#[template(path = "provider.html")]
+struct ProviderPage {
+    frame: Layout,
+    wanted: OrderForm,
+    fault: Option<String>,
+    name: String,
+    link: String,
+    recipient: String,
+    cost: Money,
+    code: String,
+}
+
+/// `POST /pay`: begins a payment. The same form begins the same payment.
+///
+/// # Errors
+/// A form that fails [`verify_csrf`].
+pub async fn begin(
+    State(service): State<Service>,
+    visitor: Session,
+    headers: HeaderMap,
+    Filled(wanted): Filled<OrderForm>,
+) -> Result<Response, Page> {
+    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
+    let wanted = match Own::of(&service).await? {
+        Some(own) => own.fixed(OrderForm { pay: "provider".to_owned(), ..wanted }),
+        None => wanted,
+    };
+    leads_there(&service, &visitor, wanted.sanitized(purchase), None).await
+}
+
+/// Shows the page that leads to the provider.
+async fn leads_there(
+    service: &Service,
+    visitor: &Session,
+    wanted: OrderForm,
+    fault: Option<(StatusCode, String)>,
+) -> Result<Response, Page> {
+    let frame = Layout::of(service, visitor).await?;
+    let Some(name) = frame.provider.clone() else {
+        return Err(Page::problem(Problem::new("not-found", "This shop has no page at this address.")));
+    };
+    let ordered = checked(service, visitor, &wanted).await;
+    let Ok(Checked { order, recipient, cost, .. }) = ordered else {
+        return Err(Page::problem(Problem::new("form", "This order cannot be sold; go back and change it.")));
+    };
+    let due = Due { purchase: wanted.idempotency(), order, cost };
+    let link = match service.begin(Way::Provider, due, None).await? {
+        Begun::Pay(link) => link,
+        _ => return Err(Page::problem(Problem::trouble("a provider of payments names no page"))),
+    };
+    let (status, fault) = fault.map_or((StatusCode::OK, None), |(status, text)| (status, Some(text)));
+    let (recipient, code) = (recipient.to_string(), wanted.code());
+    let page = ProviderPage { frame, wanted, fault, name, link, recipient, cost, code };
+    Ok(visitor.answer(service, show(status, &page)))
+}
+
+/// The last step: the stamp, if the payment has arrived.
+pub(super) async fn take(service: &Service, visitor: &Session, wanted: OrderForm) -> Result<Response, Page> {
+    if service.settings().provider.is_none() {
+        return Err(Page::problem(Problem::new("not-found", "This shop has no page at this address.")));
+    }
+    let Some((due, recipient)) = due(service, &wanted).await? else {
+        return Err(Page::problem(Problem::new("form", "This is not an order.")));
+    };
+    let (orders, name) = (vec![due.order.clone()], due.purchase.clone());
+    // What was sold is shown even while the provider does not answer.
+    if let Some(sold) = service.ledger(move |ledger, now| ledger.sold(None, &orders, &name, now)).await? {
+        return bought(service, visitor, &sold, &recipient, false, wanted.code()).await;
+    }
+    match service.sell_for(Way::Provider, due, String::new()).await {
+        Ok(sold) => bought(service, visitor, &sold, &recipient, false, wanted.code()).await,
+        Err(problem) if problem.word == "unpaid" => {
+            let fault = Some((problem.status, problem.detail));
+            leads_there(service, visitor, wanted, fault).await
+        }
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+/// Returns the purchase of a form, and its recipient. The caps are not checked: the ledger rejects an order beyond them,
+/// and what was paid for it is refunded.
+async fn due(service: &Service, wanted: &OrderForm) -> Result<Option<(Due, Address)>, Page> {
+    let Ok((order, recipient)) = wanted.order() else { return Ok(None) };
+    let price = service.ledger(|ledger, _| ledger.profile()).await?.terms.price;
+    let cost = price.of(order.value).ok();
+    Ok(cost.map(|cost| (Due { purchase: wanted.idempotency(), order, cost }, recipient)))
+}
+
+/// Returns the stamp of an order whose payment has arrived since.
+pub(super) async fn arrived(
+    service: &Service,
+    code: &str,
+) -> Result<Option<(IssuedStamps, Address, bool, String)>, Page> {
+    let Some(wanted) = OrderForm::from_code(code).filter(|_| service.settings().provider.is_some()) else {
+        return Ok(None);
+    };
+    let Some((due, recipient)) = due(service, &wanted).await? else { return Ok(None) };
+    match service.sell_for(Way::Provider, due, String::new()).await {
+        Ok(sold) => Ok(Some((sold, recipient, false, wanted.code()))),
+        Err(problem) if problem.word == "unpaid" => Ok(None),
+        Err(problem) => Err(problem.into()),
+    }
+}
