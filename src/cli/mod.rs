@@ -120,6 +120,9 @@ enum Command {
     /// Show or set what your mailbox asks of senders
     #[command(subcommand)]
     Price(commands::price::Command),
+    /// Show and revoke stamps in Thunderbird, by an add-on
+    #[command(subcommand)]
+    Thunderbird(commands::thunderbird::Command),
     /// Revoke and unrevoke by moving messages between folders
     Watch(commands::watch::Args),
     /// Run the daemon
@@ -194,6 +197,7 @@ impl Command {
             Self::Serve(_) | Self::OpensmtpdFilter(_) => false,
             #[cfg(all(feature = "daemon", feature = "sender"))]
             Self::Gateway(_) => false,
+            Self::Thunderbird(command) => command.prints(),
             Self::Vendor(args) => args.prints(),
             Self::Held(command) => command.prints(),
             Self::LearnSent(args) => args.prints(),
@@ -297,6 +301,7 @@ impl Cli {
             Command::Unrevoke(args) => commands::grant::unrevoke(&args, &of(args.target.user.clone())),
             Command::Grants(args) => commands::grants::run(&args, &of(args.user.clone())),
             Command::Price(command) => commands::price::run(&command, &given(None)),
+            Command::Thunderbird(command) => commands::thunderbird::run(&command, &given(None)),
             Command::Watch(args) => commands::watch::run(&args, &of(args.user.clone())),
             #[cfg(feature = "daemon")]
             Command::Serve(args) => commands::serve::run(&args, &given(None)),

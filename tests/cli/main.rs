@@ -29,5 +29,6 @@ mod setup;
 mod standard_streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod thunderbird;
 mod two_programs;
 mod watch;

@@ -37,5 +37,6 @@ mod signers;
 mod submission;
 #[path = "../support/mod.rs"]
 mod support;
+mod thunderbird_add_on;
 #[cfg(feature = "vendor")]
 mod vendor_codes;

@@ -11,7 +11,7 @@ use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
-use crate::verdict::finding::{CheckStep, Finding};
+use crate::verdict::finding::{CheckStep, Finding, Verdict};
 use crate::verdict::reason::Reason;
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
@@ -54,7 +54,11 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         engine.judge(&message, &envelope, Mode::DryRun)?
     };
     if args.json {
-        output::line(&output::decision(&decision).to_string())?;
+        let mut object = output::decision(&decision);
+        if let Some(object) = object.as_object_mut() {
+            object.insert("sentence".to_owned(), why(&decision.verdict).into());
+        }
+        output::line(&object.to_string())?;
         return Ok(0);
     }
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
@@ -89,13 +93,17 @@ fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::R
         writeln!(out, "no stamp was found in the header, at the ends of the first text part, or in the subject")?;
     }
     let style = output::style(verdict.class());
-    let deciding = verdict.stamp().filter(|finding| finding.reason == Some(verdict.reason));
-    let why = deciding.map_or_else(|| verdict.reason.sentence(), |finding| sentence(finding, verdict.reason));
-    writeln!(out, "{style}{}{style:#} ({}): {why}", verdict.class(), verdict.reason)?;
+    writeln!(out, "{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, why(verdict))?;
     if let Some(rule) = &decision.rule {
         writeln!(out, "the rule is {}", readable(rule.as_bytes(), 200))?;
     }
     writeln!(out, "the action is {}", decision.action)
+}
+
+/// Returns what the reason of the verdict says.
+fn why(verdict: &Verdict) -> &'static str {
+    let deciding = verdict.stamp().filter(|finding| finding.reason == Some(verdict.reason));
+    deciding.map_or_else(|| verdict.reason.sentence(), |finding| sentence(finding, verdict.reason))
 }
 
 fn describe(finding: &Finding) -> String {

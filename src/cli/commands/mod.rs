@@ -46,6 +46,7 @@ pub(super) mod stats;
 pub(super) mod status;
 pub(super) mod store;
 pub(super) mod strip;
+pub(super) mod thunderbird;
 pub(super) mod trust;
 pub(super) mod vendor_admin;
 #[cfg(feature = "sender")]
