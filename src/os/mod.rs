@@ -14,7 +14,7 @@ pub mod random;
 pub(crate) mod safe_dir;
 pub mod safe_open;
 pub mod standard_streams;
-#[cfg(any(feature = "postgres", feature = "sender"))]
+#[cfg(any(feature = "postgres", feature = "sender", feature = "vendor"))]
 pub(crate) mod tls;
 pub mod unix_socket;
 pub mod user_database;

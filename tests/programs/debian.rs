@@ -154,4 +154,6 @@ fn third_party_licences_cover_every_dependency() {
         assert!(texts.lines().any(named), "{name} has no text");
     }
     assert!(crates.len() > 200, "{} crates", crates.len());
+    // A script of others, which the shop serves.
+    assert!(head.contains("\nhash-wasm 4.13.0\n    MIT\n") && texts.contains("\nOf hash-wasm 4.13.0:\n"), "hash-wasm");
 }

@@ -134,6 +134,7 @@ impl Connection {
     }
 
     /// Changes the timeout of each step.
+    #[cfg(feature = "sender")]
     pub(super) fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;
     }

@@ -163,6 +163,7 @@ struct Inner {
     /// Permits to wait for the mail server.
     mailing: Arc<Semaphore>,
     /// Permits to wait for the provider of payments.
+    #[cfg(feature = "sender")]
     paying: Arc<Semaphore>,
 }
 
@@ -239,6 +240,7 @@ impl Service {
             metrics: Metrics::new(),
             edition: DirectoryCache::default(),
             mailing: Arc::new(Semaphore::new(MAILS)),
+            #[cfg(feature = "sender")]
             paying: Arc::new(Semaphore::new(PAYMENTS)),
             settings,
         })))
