@@ -93,12 +93,29 @@ fn undo_restores_the_bytes_and_two_setups_are_one() {
     undo(&home).exits(0).says("there is nothing to undo: setup changed no file");
     // With the screener, which a setup without the option leaves on.
     setup(&home, &["--yes"]).exits(0);
-    setup(&home, &["--yes", "--screener"]).exits(0);
+    let said = setup(&home, &["--yes", "--screener"]);
+    assert!(said.code == 65 && said.stderr.contains("/Maildir, which is no Maildir\n"), "{}", said.stderr);
+    for folder in ["cur", "new", "tmp"] {
+        fs::create_dir_all(home.file("Maildir").join(folder)).unwrap();
+    }
+    let said = setup(&home, &["--yes", "--screener"]).exits(0).text();
+    assert!(said.contains("/Maildir (deliver.maildir): your mail must arrive there, too\n"), "{said}");
+    // The configuration is the user's by now. What it lacks is TOML.
+    let (_, lacks) = said.split_once("the screener is NOT on; add to ").unwrap();
+    let lines: String =
+        lacks.lines().skip(1).map_while(|line| line.strip_prefix("    ")).map(|it| format!("{it}\n")).collect();
+    let config = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), format!("{config}\n{lines}")).unwrap();
+    let said = setup(&home, &["--yes", "--screener"]).exits(0).text();
+    assert!(!said.contains("NOT on"), "{said}");
+    home.run(["held", "add"], b"Subject: x\n\n").exits(0);
+    fs::write(home.config(), config).unwrap();
     let screened = files(&home);
     assert!(screened != after);
     setup(&home, &["--yes"]).exits(0);
     assert_eq!(files(&home), screened);
-    undo(&home).exits(0);
+    let said = undo(&home).exits(0).text();
+    assert!(said.contains("messages that are still held: 1; mailstamp held list"), "{said}");
     assert_eq!(files(&home), before);
     // And once more from the beginning.
     setup(&home, &["--yes"]).exits(0);
@@ -130,6 +147,10 @@ fn from_an_edited_file_only_the_block_is_taken_out() {
     let edited = [&text[..40], b" mine ", &text[40..]].concat();
     fs::write(&rc, &edited).unwrap();
     let said = undo(&home).exits(65).text();
+    assert!(
+        said.contains(".procmailrc: has a block of setup; remove it, from \"# >>> mailstamp setup >>>\""),
+        "{said}"
+    );
     assert!(said.contains(".procmailrc: edited since, and left as it is"), "{said}");
     assert_eq!(fs::read(&rc).unwrap(), edited);
     // Its user removes it, and then undo is done.
@@ -201,6 +222,10 @@ fn files_that_are_there_are_shown_what_they_lack() {
     let said = setup(&home, &["--yes", "--address", "alice+a@x.example"]).exits(0).text();
     assert!(said.contains("config.toml is there already; add to its addresses: \"alice@x.example\"\n"), "{said}");
     assert!(said.contains("rules.toml is there already, and stays as it is"), "{said}");
+    fs::create_dir_all(home.file("Maildir/new")).unwrap();
+    let screened = setup(&home, &["--screener"]).exits(0).text();
+    assert!(screened.contains("rules.toml: the digest is held, too, unless a rule with reply_to_mine"), "{screened}");
+    fs::remove_dir_all(home.file("Maildir")).unwrap();
     assert!(said.contains(".procmailrc calls mailstamp already, and stays as it is\n"), "{said}");
     assert_eq!(files(&home), before);
 }

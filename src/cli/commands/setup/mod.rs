@@ -11,8 +11,11 @@ mod review;
 use super::{doctor, learn_contacts, learn_sent};
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure};
 use crate::cli::ui::journal::{self, Undone};
+use crate::cli::ui::marked_block;
 use crate::cli::ui::output;
 use crate::config::paths::{self, CliOverrides};
+use crate::engine::judge::Engine;
+use crate::engine::quarantine::Quarantine;
 use crate::message::header::readable;
 use found::{Found, Incoming};
 use plan::{Places, Plan, Wishes};
@@ -65,7 +68,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let home = paths::home().ok_or_else(|| Failure::new(CONFIG, "no home: HOME is not set"))?;
     let places = Places::find(given)?;
     if args.undo {
-        return undo(&places.state);
+        return undo(&places.state, &home, given);
     }
     let asks = !args.yes && io::stdin().is_terminal() && io::stdout().is_terminal();
     let found = Found::look(&home);
@@ -174,6 +177,7 @@ fn show(plan: &Plan, answers: &Answers) -> Result<(), Failure> {
 fn next(wishes: &Wishes, given: &CliOverrides) -> Result<(), Failure> {
     let mut open = doctor::open_points(given);
     if wishes.has_screener {
+        open.extend(Places::find(given)?.screener_lacks());
         open.push("screener: have cron run mailstamp held digest once a day: rules/held-digest.cron".to_owned());
     }
     output::line(if open.is_empty() { "next: nothing; mailstamp doctor found no problem" } else { "next:" })?;
@@ -184,8 +188,10 @@ fn next(wishes: &Wishes, given: &CliOverrides) -> Result<(), Failure> {
     Ok(())
 }
 
-fn undo(state: &Path) -> Result<u8, Failure> {
+fn undo(state: &Path, home: &Path, given: &CliOverrides) -> Result<u8, Failure> {
     let (mut lines, mut left) = (Vec::new(), false);
+    // Before the configuration goes.
+    let held = Engine::load(given, None).ok().and_then(|engine| Quarantine::existing(&engine).ok()??.list().ok());
     let outcome = journal::undo(state, &mut |path, undone| {
         left |= undone == Undone::Left;
         lines.push(format!("{}: {}", shown(path), what_became(undone)));
@@ -193,9 +199,22 @@ fn undo(state: &Path) -> Result<u8, Failure> {
     for line in lines {
         output::line(&line)?;
     }
-    if !outcome? {
+    let is_undone = outcome?;
+    for path in plan::recipes(home) {
+        // Edited, or in the file twice, or the journal is lost.
+        if std::fs::read(&path).is_ok_and(|bytes| marked_block::is_in(&bytes)) {
+            left = true;
+            let [begin, end] = [marked_block::BEGIN, marked_block::END].map(str::trim_end);
+            output::line(&format!("{}: has a block of setup; remove it, from \"{begin}\" to \"{end}\"", shown(&path)))?;
+        }
+    }
+    if let Some(held) = held.filter(|held| !held.is_empty()) {
+        let text = "mailstamp held list shows what is held, and held release delivers it";
+        output::line(&format!("messages that are still held: {}; {text}", held.len()))?;
+    }
+    if !is_undone {
         output::line("there is nothing to undo: setup changed no file")?;
-        return Ok(0);
+        return Ok(if left { DATA } else { 0 });
     }
     output::line("what was learned stays; mailstamp correspondents shows it, and --forget forgets an address")?;
     Ok(if left { DATA } else { 0 })

@@ -23,6 +23,9 @@ pub(super) struct Wishes {
     pub(super) has_screener: bool,
 }
 
+/// Recipes of procmail and maildrop, in the home.
+const RECIPES: [&str; 2] = [".procmailrc", ".mailfilter"];
+
 /// The classes that the screener holds: a bad stamp must not be better than none.
 const SCREENED: &str = "\n# The screener holds strangers; mailstamp held digest lists them.\n[actions]\nunstamped = \"hold\"\n\
     underpaid = \"hold\"\nunverified = \"hold\"\ninvalid = \"hold\"\nused = \"hold\"\nrevoked = \"hold\"\n";
@@ -56,6 +59,8 @@ pub(super) struct Places {
     known: Vec<Pattern>,
     /// Whether unstamped mail is held.
     holds: bool,
+    /// The Maildir into which held mail is released.
+    maildir: Option<PathBuf>,
 }
 
 impl Places {
@@ -77,6 +82,7 @@ impl Places {
                 state,
                 known: Vec::new(),
                 holds: false,
+                maildir: paths::home().map(|home| home.join("Maildir")),
             });
         }
         let (config, places) = Paths::read(given)?;
@@ -87,7 +93,14 @@ impl Places {
         let rules = places.rules.unwrap_or_else(|| path.with_file_name(RULES_FILE));
         let known = config.mailboxes.iter().map(|mailbox| mailbox.pattern.clone()).collect();
         let holds = config.actions.of(Class::Unstamped) == Action::Hold;
-        Ok(Self { config: path, has_config, rules, state, known, holds })
+        Ok(Self { config: path, has_config, rules, state, known, holds, maildir: places.maildir })
+    }
+
+    /// Returns what is still to be written by hand to switch the screener on; `None` if it is on.
+    pub(super) fn screener_lacks(&self) -> Option<String> {
+        let lines = SCREENED.trim().lines().map(|line| format!("\n    {line}"));
+        (!self.holds)
+            .then(|| format!("the screener is NOT on; add to {}:{}", self.config.display(), lines.collect::<String>()))
     }
 
     /// Returns whether the configuration has these addresses.
@@ -111,6 +124,9 @@ pub(super) fn plan(found: &Found, places: &Places, wishes: &Wishes, program: &Pa
     plan.configuration(places, wishes)?;
     plan.rules(places)?;
     plan.incoming(found, wishes, program)?;
+    if wishes.has_screener {
+        plan.screener(places)?;
+    }
     Ok(plan)
 }
 
@@ -129,10 +145,6 @@ impl Plan {
                 [] => format!("{shown} is there already, and stays as it is"),
                 new => format!("{shown} is there already; add to its addresses: {}", new.join(", ")),
             });
-            if wishes.has_screener && !places.holds {
-                let table = SCREENED.trim().lines().skip(1).collect::<Vec<_>>().join("; ");
-                self.notes.push(format!("{shown}: add for the screener: {table}"));
-            }
             return Ok(());
         }
         if wanted.is_empty() {
@@ -159,6 +171,25 @@ impl Plan {
         }
         let file = UserFile::read(&places.rules)?;
         self.add(file, block::RULES.into(), 0o600, None);
+        Ok(())
+    }
+
+    /// Checks that released mail, and the digest, arrive where the user reads.
+    fn screener(&mut self, places: &Places) -> Result<(), Failure> {
+        let maildir = places.maildir.as_deref().unwrap_or(Path::new("Maildir"));
+        let shown = maildir.display();
+        if !maildir.join("new").is_dir() {
+            return Err(Failure::new(DATA, format!("--screener: released mail goes to {shown}, which is no Maildir"))
+                .hint(
+                    "name the Maildir in which your mail arrives as deliver.maildir in config.toml, or make this one",
+                ));
+        }
+        self.notes.push(format!("released mail goes to {shown} (deliver.maildir): your mail must arrive there, too"));
+        let lets_through = |text: String| without_comments(&text).contains("reply_to_mine");
+        if places.rules.exists() && !std::fs::read_to_string(&places.rules).is_ok_and(lets_through) {
+            let text = "the digest is held, too, unless a rule with reply_to_mine = true lets it through";
+            self.notes.push(format!("{}: {text}", places.rules.display()));
+        }
         Ok(())
     }
 
@@ -255,6 +286,11 @@ impl Plan {
             self.changes.push(Change { file, after, new_mode, block });
         }
     }
+}
+
+/// Returns the recipes that may have a block.
+pub(super) fn recipes(home: &Path) -> [PathBuf; 2] {
+    RECIPES.map(|name| home.join(name))
 }
 
 fn quoted(text: &str) -> String {
