@@ -54,7 +54,7 @@ pub(super) fn recipient(owned: &str) -> Result<Address, AddressError> {
 pub(super) fn mailable(owned: &str) -> Result<Address, MailRefused> {
     let to = recipient(owned)?;
     let last = to.domain().rsplit('.').next().unwrap_or_default();
-    if to.domain().starts_with('[') {
+    if to.domain().starts_with('[') || last.bytes().all(|b| b.is_ascii_digit()) {
         Err(MailRefused::Literal)
     } else if !to.domain().contains('.') || LOCAL.contains(&last) {
         Err(MailRefused::Local)
@@ -142,6 +142,14 @@ mod tests {
         assert!(text.contains("\nMessage-ID: <ID@stamps.example>\n"), "{text}");
         assert!(text.contains("\n\n    ABCD-EFGH\n\n"), "{text}");
         assert!(super::verification_mail("stamps.example", "not an address @", "A", "ID", now).is_err());
+    }
+
+    #[test]
+    fn no_code_goes_to_a_host_of_the_local_network() {
+        assert!(mailable("joe@x.example").is_ok() && mailable("joe@127.example").is_ok());
+        for wrong in ["joe@[127.0.0.1]", "joe@127.0.0.1", "joe@10.1", "joe@localhost", "joe@host.local"] {
+            assert!(mailable(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -139,6 +139,21 @@ impl<S: Source> VerifiedLog<S> {
         Ok(entries)
     }
 
+    /// Checks the tile of hashes that belongs to a bundle. Nothing here needs it, but readers of proofs do.
+    ///
+    /// # Errors
+    /// [`LogError`], also when it is missing.
+    pub fn check_leaf_tile(&mut self, index: u64) -> Result<(), LogError> {
+        let hashes: Vec<Node> = self.bundle(index)?.iter().map(|entry| leaf_hash(entry)).collect();
+        let Some(bundle) = self.bundle_tile(index) else { return Ok(()) };
+        let tile = Tile { level: Level::Hashes(0), ..bundle };
+        if read_tile(&self.source, tile)? == hashes {
+            Ok(())
+        } else {
+            Err(LogError::Changed { path: tile.to_string() })
+        }
+    }
+
     /// Returns the root over the first `size` leaves.
     ///
     /// # Errors

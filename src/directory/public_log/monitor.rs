@@ -64,6 +64,7 @@ pub fn read<S: Source>(log: &mut VerifiedLog<S>) -> Result<Totals, LogError> {
     let mut others: HashMap<(LeafKind, [u8; 32]), ()> = HashMap::new();
     for bundle in 0..log.bundles() {
         let entries = log.bundle(bundle)?;
+        log.check_leaf_tile(bundle)?;
         for (number, entry) in (bundle * u64::from(WIDTH)..).zip(&entries) {
             let Some(leaf) = Leaf::from_bytes(entry) else {
                 totals.unknown += 1;
@@ -178,6 +179,33 @@ mod tests {
         ]);
         assert_eq!((totals.wrong, totals.outstanding(), totals.days), (0, 2, Some((1, 3))));
         assert_eq!((totals.of(Issued), totals.of(Cleared)), ((3, 14), (1, 3)));
+    }
+
+    #[test]
+    fn a_changed_tile_of_hashes_is_noticed() {
+        let (mut files, mut tree) = (BTreeMap::new(), Appender::default());
+        let mut write = |tile: Tile, bytes: &[u8]| {
+            files.insert(tile.to_string(), bytes.to_vec());
+            Ok::<(), Infallible>(())
+        };
+        for number in 0..600_u64 {
+            let subject = leaf::stamp("v.example", &number.to_string());
+            let leaf = Leaf { kind: LeafKind::Issued, subject, value: 1, day: 1 };
+            tree.push(&leaf.to_bytes(), &mut write).unwrap();
+        }
+        tree.finish(&mut write).unwrap();
+        let read = |files: BTreeMap<String, Vec<u8>>| {
+            super::read(&mut VerifiedLog::open(Files(files), tree.size(), &tree.root()).unwrap()).map(drop)
+        };
+        read(files.clone()).unwrap();
+        for path in ["tile/0/000", "tile/0/001", "tile/0/002.p/88"] {
+            let mut changed = files.clone();
+            changed.get_mut(path).unwrap()[40] ^= 1;
+            assert!(read(changed).unwrap_err().to_string().contains(path), "{path}");
+            let mut without = files.clone();
+            without.remove(path).unwrap();
+            assert!(read(without).unwrap_err().to_string().contains(path), "{path}");
+        }
     }
 
     #[test]

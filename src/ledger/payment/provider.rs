@@ -88,8 +88,14 @@ impl Payment for Provider {
             let scheme = url.starts_with("https://") || url.starts_with("http://");
             scheme && url.len() <= LONGEST && url.bytes().all(|b| b.is_ascii_graphic() && b != b'"')
         };
-        let pay = answer.and_then(|answer| answer.pay).filter(web);
-        pay.map(Begun::Pay).ok_or_else(|| PaymentError::Provider(format!("{}: it names no page", self.name)))
+        let nowhere = || PaymentError::Provider(format!("{}: it names no page", self.name));
+        let answer = answer.ok_or_else(nowhere)?;
+        match answer.pay.filter(web) {
+            Some(page) => Ok(Begun::Pay(page)),
+            // It was begun before, and needs no page any more.
+            None if answer.state != State::Open => Ok(Begun::Enter),
+            None => Err(nowhere()),
+        }
     }
 
     fn complete(&self, due: &Due, _: &str, _: UnixTime) -> Result<Completion, PaymentError> {

@@ -30,8 +30,6 @@ pub const RESULT: usize = 8;
 pub const PROOF_BITS: u32 = 16;
 /// Lifetime of a challenge, in seconds.
 pub const LIFETIME: i64 = 600;
-/// Rounds that are computed again.
-const CHECKED: usize = 2;
 /// Results that wait for their check, the one that is checked included.
 const QUEUE: usize = 4;
 /// Most challenges that are remembered as tried.
@@ -134,9 +132,12 @@ impl Work {
         self.try_once(salt, issued.plus(LIFETIME), now)?;
         // Given back after the check: most of the time there is none.
         let mut blocks = vec![Block::default(); usize::try_from(MEMORY_KIB).unwrap_or_default()];
-        for _ in 0..CHECKED {
-            let draw = random::<8>()?;
-            let at = u32::try_from(u64::from_be_bytes(*draw) % u64::from(rounds.max(1))).unwrap_or_default();
+        // Different ones, from a random first on.
+        let all = u64::from(rounds.max(1));
+        let draw = |below: u64| random::<8>().map(|draw| u64::from_be_bytes(*draw) % below.max(1));
+        let first = draw(all)?;
+        let second = (first + 1 + draw(all - 1)?) % all;
+        for at in [first, second].map(|at| u32::try_from(at).unwrap_or_default()) {
             let expected = each.chunks(RESULT).nth(usize::try_from(at).unwrap_or_default());
             if expected != round(nonce, &salt, at, &mut blocks).as_ref().map(|result| &result[..]) {
                 return Err(wrong());

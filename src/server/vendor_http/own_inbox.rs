@@ -14,16 +14,30 @@ const DAY: i64 = 86_400;
 /// Most networks that are remembered.
 const MOST: usize = 50_000;
 
-/// Returns the price of the recipient's mailbox, as the configuration says now; `None` where it does not have the
-/// address.
+/// What the user's configuration says of the recipient's mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedPrice {
+    /// The price of a message.
+    Known(u64),
+    /// There is no configuration: the service has a user of its own.
+    NoConfiguration,
+    /// It does not have the address.
+    Foreign,
+}
+
+/// Returns the price of the recipient's mailbox, as the configuration says now.
 ///
 /// # Errors
 /// A configuration that cannot be read.
-pub fn asked_price(given: &CliOverrides, recipient: &str) -> Result<Option<u64>, PathsError> {
-    let (config, _) = Paths::read(given)?;
+pub fn asked_price(given: &CliOverrides, recipient: &str) -> Result<AskedPrice, PathsError> {
+    let (config, places) = Paths::read(given)?;
     let address = Address::parse(recipient).ok();
     let mailbox = config.mailboxes.iter().find(|it| address.as_ref().is_some_and(|its| it.pattern.matches(its)));
-    Ok(mailbox.map(|mailbox| mailbox.price))
+    Ok(match mailbox {
+        Some(mailbox) => AskedPrice::Known(mailbox.price),
+        None if places.config.is_none() => AskedPrice::NoConfiguration,
+        None => AskedPrice::Foreign,
+    })
 }
 
 /// Stamps without value, and codes, that networks got within a day.

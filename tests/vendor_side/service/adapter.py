@@ -18,7 +18,8 @@ class Adapter(BaseHTTPRequestHandler):
 
     def shown(self, payment):
         link = f"http://{self.headers['Host']}/invoice/{payment['reference']}"
-        self.answer(200, state=payment["state"], paid=f"{payment['amount']} {payment['currency']}", pay=link)
+        more = {"pay": link} if payment["state"] == "open" else {}
+        self.answer(200, state=payment["state"], paid=f"{payment['amount']} {payment['currency']}", **more)
 
     def do_GET(self):
         _, kind, reference = self.path.split("/")

@@ -266,6 +266,10 @@ fn nothing_is_given_where_the_mailbox_asks_a_price() {
     let next = Visitor::new(&shop);
     let proof = next.work(&shop);
     next.take(&shop, &proof).is(200);
+    // And where the address is the user's no more, nothing is given.
+    fs::write(&config, "addresses = [{ address = \"bob@x.example\", price = 0 }]").unwrap();
+    let page = Visitor::new(&shop).post(&shop, "/order", &[]).is(200).text();
+    assert!(page.contains("voucher") && !page.contains("action=\"/work\""), "{page}");
     shop.audit();
 }
 
@@ -295,6 +299,7 @@ fn a_vendor_for_me_is_made_and_trusted_in_one_command() {
     for wrong in [
         &["vendor", "init", "--for-me", ALICE][..],
         &["vendor", "init", "--for-me", "alice", "--buy", "https://alice.example"],
+        &["vendor", "init", "--for-me", "*@x.example", "--buy", "https://alice.example"],
         &["vendor", "init", "--for-me", ALICE, "--buy", "http://127.0.0.1:8025"],
         &["vendor", "init", "--for-me", ALICE, "--buy", "https://alice.example/shop"],
         &["vendor", "init", "--price", "1 EUR"],

@@ -128,6 +128,8 @@ fn a_payment_elsewhere_buys_one_stamp() {
     assert_eq!(visitor.begin(&shop), (link.clone(), code.clone()), "the same form begins the same payment");
     assert!(visitor.paid(&shop).is(402).text().contains("has not arrived yet"));
     adapter.pay(&link);
+    let page = visitor.post(shop.address, "/pay", &[]).unwrap().is(200).text();
+    assert!(page.contains("Coins has nothing more to ask") && !page.contains("id=\"link\""), "{page}");
     let stamp = area(&visitor.paid(&shop).is(200), "stamp");
     shop.kill_and_restart();
     assert_eq!(area(&visitor.paid(&shop).is(200), "stamp"), stamp);

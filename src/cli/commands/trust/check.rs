@@ -73,7 +73,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let _lock = state::lock(&logs).map_err(|error| logs::failure(&error))?;
     let vendors = logs::each(&places, &args.vendors, now)?;
     if vendors.is_empty() && !args.quiet && !args.json {
-        output::line("no trusted vendor names a public log")?;
+        let fetched = "a document that was given to \"trust add\" names none, \"directory add\" fetches one that may";
+        output::line(&format!("no directory of a trusted vendor names a public log; {fetched}"))?;
     }
     let accepted = accepted(&VerdictLog::new(places.state()?))?;
     let evidence = args.evidence.clone().unwrap_or_else(|| logs.join("evidence"));

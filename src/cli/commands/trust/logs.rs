@@ -48,7 +48,7 @@ pub fn each(places: &Paths, names: &[String], now: UnixTime) -> Result<Vec<Named
             vendors.push((name.clone(), Err(failure)));
         } else if !names.is_empty() {
             let failure = Failure::new(NO_INPUT, format!("no directory of {name} names a public log"))
-                .hint("`mailstamp directory refresh` fetches the vendors' directories");
+                .hint("`mailstamp directory add` fetches a vendor's directory, and keeps it up to date");
             vendors.push((name.clone(), Err(failure)));
         }
     }

@@ -13,7 +13,7 @@ use crate::ledger::handle::{Ledger, LedgerParams};
 use crate::ledger::ops;
 use crate::message::address::Address;
 use crate::os::clock;
-use crate::server::vendor_http::own_inbox::asked_price;
+use crate::server::vendor_http::own_inbox::{AskedPrice, asked_price};
 use crate::stamp::token::Issuer;
 use std::net::IpAddr;
 
@@ -25,6 +25,9 @@ const KID: &str = "1";
 /// Creates the vendor, pins its document, and prints the link to its page. A run that was interrupted is continued.
 pub(super) fn init(args: &Init, address: &Address, buy: &str, given: &CliOverrides) -> Result<u8, Failure> {
     let buy = page(buy)?;
+    if address.to_string().contains('*') {
+        return Err(Failure::new(USAGE, format!("--for-me {address}: a pattern, not one address")));
+    }
     let vendor = match &args.vendor {
         Some(vendor) => vendor.clone(),
         None => host(&buy),
@@ -88,9 +91,11 @@ fn tell(address: &Address, vendor: &str, buy: &str, given: &CliOverrides) -> Res
     output::line(&format!("for your web site:  <a href=\"{buy}\">To reach my inbox, get a stamp here</a>"))?;
     let entry = format!("{{ address = \"{address}\", price = 0 }}");
     match asked_price(given, &address.canonical())? {
-        None => output::note(&format!("your configuration does not have this address; write: addresses = [{entry}]")),
-        Some(0) => {}
-        Some(price) => output::note(&format!(
+        AskedPrice::NoConfiguration | AskedPrice::Foreign => {
+            output::note(&format!("your configuration does not have this address; write: addresses = [{entry}]"))
+        }
+        AskedPrice::Known(0) => {}
+        AskedPrice::Known(price) => output::note(&format!(
             "no stamps are given for work while the address asks {price}; to accept them, write {entry} in `addresses`"
         )),
     }

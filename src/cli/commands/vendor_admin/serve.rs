@@ -13,7 +13,7 @@ use crate::ledger::payment::provider::Provider;
 #[cfg(feature = "sender")]
 use crate::net::http_client::{Secret, is_allowed};
 use crate::server::tls::Files;
-use crate::server::vendor_http::own_inbox::asked_price;
+use crate::server::vendor_http::own_inbox::{AskedPrice, asked_price};
 use crate::server::vendor_http::{self, Limits, ServeError, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -135,10 +135,13 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if ledger.active_signer()?.is_none() {
         output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
     }
-    if let Some(recipient) = ledger.profile()?.recipient
-        && let Some(price) = asked_price(given, &recipient)?.filter(|price| *price > 0)
-    {
-        output::note(&format!("no stamps are given for work: {recipient} asks {price} credit{}", plural(price)));
+    if let Some(recipient) = ledger.profile()?.recipient {
+        let none = |why: &str| output::note(&format!("no stamps are given for work: {why}"));
+        match asked_price(given, &recipient)? {
+            AskedPrice::Known(0) | AskedPrice::NoConfiguration => {}
+            AskedPrice::Known(price) => none(&format!("{recipient} asks {price} credit{}", plural(price))),
+            AskedPrice::Foreign => none(&format!("your configuration does not have the address {recipient}")),
+        }
     }
     ledger.listen()?;
     // A closed standard output does not stop the service.

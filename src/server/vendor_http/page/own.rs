@@ -20,7 +20,7 @@ use crate::message::address::Address;
 use crate::os::clock;
 use crate::server::vendor_http::auth::record_failed_attempt;
 use crate::server::vendor_http::error::Problem;
-use crate::server::vendor_http::own_inbox::asked_price;
+use crate::server::vendor_http::own_inbox::{AskedPrice, asked_price};
 use crate::server::vendor_http::{Service, Way};
 use crate::time::UnixTime;
 use askama::Template;
@@ -97,13 +97,17 @@ impl Own {
         let looked = service.ledger(move |ledger, _| {
             let Profile { terms, recipient, .. } = ledger.profile()?;
             // Where the price cannot be read, nothing is given.
-            let asked = recipient.as_ref().map(|recipient| asked_price(&mailbox, recipient).map_err(drop));
-            Ok((terms, recipient, asked.unwrap_or(Ok(None))))
+            let asked = recipient.as_ref().map_or(Some(0), |it| match asked_price(&mailbox, it) {
+                Ok(AskedPrice::Known(price)) => Some(price),
+                Ok(AskedPrice::NoConfiguration) => Some(0),
+                Ok(AskedPrice::Foreign) | Err(_) => None,
+            });
+            Ok((terms, recipient, asked))
         });
         let (terms, recipient, asked) = looked.await?;
         let days = terms.days_within(&terms.caps);
-        let work = terms.work.filter(|_| asked.is_ok());
-        let asked = asked.ok().flatten().unwrap_or(0);
+        let work = terms.work.filter(|_| asked.is_some());
+        let asked = asked.unwrap_or(0);
         Ok(recipient.map(|recipient| Self { recipient, asked, work, days, price: terms.price }))
     }
 

@@ -26,7 +26,7 @@ struct ProviderPage {
     wanted: OrderForm,
     fault: Option<String>,
     name: String,
-    link: String,
+    link: Option<String>,
     recipient: String,
     cost: Money,
     code: String,
@@ -67,8 +67,9 @@ async fn leads_there(
     };
     let due = Due { purchase: wanted.idempotency(), order, cost };
     let link = match service.begin(Way::Provider, due, None).await? {
-        Begun::Pay(link) => link,
-        _ => return Err(Page::problem(Problem::trouble("a provider of payments names no page"))),
+        Begun::Pay(link) => Some(link),
+        Begun::Enter => None,
+        Begun::Work(_) => return Err(Page::problem(Problem::trouble("a provider of payments names no page"))),
     };
     let (status, fault) = fault.map_or((StatusCode::OK, None), |(status, text)| (status, Some(text)));
     let (recipient, code) = (recipient.to_string(), wanted.code());
