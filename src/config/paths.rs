@@ -132,6 +132,12 @@ impl CliOverrides {
         Self { named: user.clone(), ..Self::from_environment(config, state, user) }
     }
 
+    /// Returns the options that name these files to another process.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let files = [("--config", &self.config), ("--state", &self.state)];
+        files.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)))
+    }
+
     /// Returns the user of the mailbox. `USER` with a domain is a virtual user, as Dovecot names one. Otherwise the
     /// address of this delivery counts, and a bare login name last.
     ///

@@ -93,31 +93,35 @@ pub(super) fn verification_mail(
     let wrong = |error: AddressError| Rejection::Form { what: "address or domain".into(), wanted: error.to_string() };
     let to = recipient(owned).map_err(wrong)?;
     let owned = subject(owned).map_err(wrong)?;
-    let mut text = String::new();
-    let safe = |value: &str| escape_untrusted(value.as_bytes(), 400);
-    for (name, value) in [
-        ("From", format!("<postmaster@{}>", safe(vendor))),
-        ("To", format!("<{}>", safe(&to.to_string()))),
-        ("Subject", format!("{code} is the code for {}", safe(&owned))),
-        ("Date", now.to_rfc5322()),
-        ("Message-ID", format!("<{id}@{}>", safe(vendor))),
-        ("Auto-Submitted", "auto-generated".to_owned()),
-        ("MIME-Version", "1.0".to_owned()),
-        ("Content-Type", "text/plain; charset=us-ascii".to_owned()),
-    ] {
-        text.push_str(&fold(name, &value, "\n"));
-    }
-    let owned = safe(&owned);
-    text.push_str(&format!(
-        "\nThe holder of an account with {vendor}, a vendor of digital stamps, states\nthat they receive the mail for \
+    let owned = escape_untrusted(owned.as_bytes(), 400);
+    let subject = format!("{code} is the code for {owned}");
+    let body = format!(
+        "The holder of an account with {vendor}, a vendor of digital stamps, states\nthat they receive the mail for \
          {owned}\nand would like to be credited for the stamps on it. If that is you, enter this\ncode in your \
          account within a day:\n\n    {code}\n\nOtherwise, keep the code to yourself. It proves the address for any account.\n"
-    ));
-    Ok(VerificationMail { to, text })
+    );
+    Ok(VerificationMail::new(vendor, to, &subject, &body, id, now))
 }
 
 impl VerificationMail {
-    pub(super) fn of(to: Address, text: String) -> Self {
+    /// Builds a message of this vendor; `subject` and `body` have no text of others that is not escaped.
+    pub(super) fn new(vendor: &str, to: Address, subject: &str, body: &str, id: &str, now: UnixTime) -> Self {
+        let safe = |value: &str| escape_untrusted(value.as_bytes(), 400);
+        let mut text = String::new();
+        for (name, value) in [
+            ("From", format!("<postmaster@{}>", safe(vendor))),
+            ("To", format!("<{}>", safe(&to.to_string()))),
+            ("Subject", subject.to_owned()),
+            ("Date", now.to_rfc5322()),
+            ("Message-ID", format!("<{id}@{}>", safe(vendor))),
+            ("Auto-Submitted", "auto-generated".to_owned()),
+            ("MIME-Version", "1.0".to_owned()),
+            ("Content-Type", "text/plain; charset=us-ascii".to_owned()),
+        ] {
+            text.push_str(&fold(name, &value, "\n"));
+        }
+        text.push('\n');
+        text.push_str(body);
         Self { to, text }
     }
 

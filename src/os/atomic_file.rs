@@ -63,14 +63,18 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
 /// Age of a temporary file at which the process that wrote it is gone.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60 * 60);
 
+/// Returns the name of the file to which [`replace`] moves a temporary file of this name; `None` if it is none.
+#[must_use]
+pub fn replaced_by(temporary: &str) -> Option<&str> {
+    let (name, random) = temporary.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.')?;
+    let is_temporary = !name.is_empty() && random.len() == 16 && HEXLOWER.decode(random.as_bytes()).is_ok();
+    is_temporary.then_some(name)
+}
+
 /// Returns whether a file in a folder is a temporary one that a killed [`replace`] left more than an hour ago.
 #[must_use]
 pub fn is_leftover(entry: &DirEntry) -> bool {
-    let name = entry.file_name();
-    let random = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.'));
-    let is_temporary = random.is_some_and(|(name, random)| {
-        !name.is_empty() && random.len() == 16 && HEXLOWER.decode(random.as_bytes()).is_ok()
-    });
+    let is_temporary = entry.file_name().to_str().and_then(replaced_by).is_some();
     let changed = || entry.metadata().ok().filter(fs::Metadata::is_file)?.modified().ok();
     // A file of the future is left alone.
     is_temporary && changed().and_then(|changed| changed.elapsed().ok()).is_some_and(|age| age > LEFTOVER_AGE)

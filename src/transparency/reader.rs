@@ -64,7 +64,7 @@ pub struct VerifiedLog<S> {
     /// Full tiles that were verified, by level and index.
     tiles: BTreeMap<(u8, u64), Vec<Node>>,
     /// The bundle that was read last.
-    last: Option<(u64, Vec<Vec<u8>>)>,
+    last: Option<Bundle>,
 }
 
 impl<S: Source> VerifiedLog<S> {
@@ -80,9 +80,9 @@ impl<S: Source> VerifiedLog<S> {
         for level in 0..merkle::levels(size) {
             edge.push(match (merkle::edge(size, level), merkle::last_bundle(size)) {
                 (Some(_), Some(tile)) if level == 0 => {
-                    let entries = read_bundle(&source, tile)?;
-                    let hashes = entries.iter().map(|entry| leaf_hash(entry)).collect();
-                    last = Some((tile.index, entries));
+                    let bundle = Bundle::read(&source, tile)?;
+                    let hashes = bundle.hashes.clone();
+                    last = Some(bundle);
                     hashes
                 }
                 (Some(tile), _) => read_tile(&source, tile)?,
@@ -121,22 +121,24 @@ impl<S: Source> VerifiedLog<S> {
     /// # Errors
     /// [`LogError`].
     pub fn bundle(&mut self, index: u64) -> Result<Vec<Vec<u8>>, LogError> {
-        let Some(tile) = self.bundle_tile(index) else { return Ok(Vec::new()) };
-        if let Some((_, entries)) = self.last.as_ref().filter(|(last, _)| *last == index) {
-            return Ok(entries.clone());
+        Ok(self.verified(index)?.map(|bundle| bundle.entries.clone()).unwrap_or_default())
+    }
+
+    /// Reads a bundle, unless it was read last; `None` behind the last one.
+    fn verified(&mut self, index: u64) -> Result<Option<&Bundle>, LogError> {
+        let Some(tile) = self.bundle_tile(index) else { return Ok(None) };
+        if self.last.as_ref().is_none_or(|last| last.index != index) {
+            let bundle = Bundle::read(&self.source, tile)?;
+            let is_whole = match tile.width < WIDTH {
+                true => self.edge.first() == Some(&bundle.hashes),
+                false => self.node(8, index)? == root_of(&bundle.hashes),
+            };
+            if !is_whole {
+                return Err(LogError::Changed { path: tile.to_string() });
+            }
+            self.last = Some(bundle);
         }
-        let entries = read_bundle(&self.source, tile)?;
-        let hashes: Vec<Node> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-        let verified = if tile.width < WIDTH {
-            self.edge.first() == Some(&hashes)
-        } else {
-            self.node(8, index)? == root_of(&hashes)
-        };
-        if !verified {
-            return Err(LogError::Changed { path: tile.to_string() });
-        }
-        self.last = Some((index, entries.clone()));
-        Ok(entries)
+        Ok(self.last.as_ref())
     }
 
     /// Checks the tile of hashes that belongs to a bundle. Nothing here needs it, but readers of proofs do.
@@ -144,14 +146,11 @@ impl<S: Source> VerifiedLog<S> {
     /// # Errors
     /// [`LogError`], also when it is missing.
     pub fn check_leaf_tile(&mut self, index: u64) -> Result<(), LogError> {
-        let hashes: Vec<Node> = self.bundle(index)?.iter().map(|entry| leaf_hash(entry)).collect();
-        let Some(bundle) = self.bundle_tile(index) else { return Ok(()) };
-        let tile = Tile { level: Level::Hashes(0), ..bundle };
-        if read_tile(&self.source, tile)? == hashes {
-            Ok(())
-        } else {
-            Err(LogError::Changed { path: tile.to_string() })
-        }
+        let Some(tile) = self.bundle_tile(index) else { return Ok(()) };
+        let tile = Tile { level: Level::Hashes(0), ..tile };
+        let found = read_tile(&self.source, tile)?;
+        let is_same = self.verified(index)?.is_some_and(|bundle| bundle.hashes == found);
+        if is_same { Ok(()) } else { Err(LogError::Changed { path: tile.to_string() }) }
     }
 
     /// Returns the root over the first `size` leaves.
@@ -260,11 +259,23 @@ fn read_tile(source: &impl Source, tile: Tile) -> Result<Vec<Node>, LogError> {
     Ok(nodes.to_vec())
 }
 
-/// Reads the entries of a bundle, which is not verified yet.
-fn read_bundle(source: &impl Source, tile: Tile) -> Result<Vec<Vec<u8>>, LogError> {
-    let bytes = read(source, tile, BUNDLE)?;
-    let entries = tile::entries(&bytes).filter(|entries| entries.len() == usize::from(tile.width));
-    Ok(entries.ok_or_else(|| cut(tile, "leaves"))?.into_iter().map(<[u8]>::to_vec).collect())
+/// Entries of one file, with their hashes.
+#[derive(Debug)]
+struct Bundle {
+    index: u64,
+    entries: Vec<Vec<u8>>,
+    hashes: Vec<Node>,
+}
+
+impl Bundle {
+    /// Reads a bundle, which is not verified yet.
+    fn read(source: &impl Source, tile: Tile) -> Result<Self, LogError> {
+        let bytes = read(source, tile, BUNDLE)?;
+        let entries = tile::entries(&bytes).filter(|entries| entries.len() == usize::from(tile.width));
+        let entries = entries.ok_or_else(|| cut(tile, "leaves"))?;
+        let hashes = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        Ok(Self { index: tile.index, entries: entries.into_iter().map(<[u8]>::to_vec).collect(), hashes })
+    }
 }
 
 /// Reads a file. One of the right edge may have become full since.

@@ -305,13 +305,8 @@ impl Entry {
 /// Removes what a killed setup left beside a file. The caller has the lock.
 fn sweep(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
-    let is_left = |file: &str| {
-        let middle =
-            file.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp"));
-        middle.is_some_and(|middle| middle.len() == 16 && middle.bytes().all(|b| b.is_ascii_hexdigit()))
-    };
     for entry in fs::read_dir(os::above(path)).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(is_left) {
+        if entry.file_name().to_str().and_then(atomic_file::replaced_by) == Some(name) {
             // It does no harm if it stays.
             let _ = fs::remove_file(entry.path());
         }

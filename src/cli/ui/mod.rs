@@ -4,6 +4,7 @@ pub(super) mod acceptance;
 pub(super) mod counts;
 pub mod exit_status;
 pub(super) mod input;
+pub(super) mod installed;
 pub(super) mod journal;
 pub(super) mod judge;
 pub(super) mod marked_block;

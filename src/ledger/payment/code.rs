@@ -12,7 +12,7 @@ use crate::ledger::handle::Ledger;
 use crate::ledger::ops;
 use crate::ledger::payment;
 use crate::message::address::Address;
-use crate::message::header::{escape_untrusted, fold};
+use crate::message::header::escape_untrusted;
 use crate::net::smtp::HandOverError;
 use crate::time::UnixTime;
 use sha2::{Digest, Sha256};
@@ -38,14 +38,7 @@ impl MailedCodes<'_> {
         let hash = hash.chain_update(due.hash().0).chain_update(day.to_be_bytes());
         let hash = Zeroizing::new(<[u8; 32]>::from(hash.chain_update(Sha256::digest(to.canonical())).finalize()));
         let text = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&hash[..]));
-        let mut code = Zeroizing::new(String::with_capacity(16));
-        for (at, letter) in text.chars().take(LENGTH).enumerate() {
-            if at > 0 && at % 4 == 0 {
-                code.push('-');
-            }
-            code.push(letter);
-        }
-        code
+        payment::in_groups(text.get(..LENGTH).unwrap_or_default())
     }
 }
 
@@ -92,25 +85,12 @@ impl Payment for MailedCodes<'_> {
 
 /// Builds the message with a code.
 fn letter(vendor: &str, to: &Address, recipient: &str, code: &str, id: &str, now: UnixTime) -> VerificationMail {
-    let safe = |value: &str| escape_untrusted(value.as_bytes(), 400);
-    let mut text = String::new();
-    for (name, value) in [
-        ("From", format!("<postmaster@{}>", safe(vendor))),
-        ("To", format!("<{}>", safe(&to.to_string()))),
-        ("Subject", format!("{code} is the code for your stamp")),
-        ("Date", now.to_rfc5322()),
-        ("Message-ID", format!("<{id}@{}>", safe(vendor))),
-        ("Auto-Submitted", "auto-generated".to_owned()),
-        ("MIME-Version", "1.0".to_owned()),
-        ("Content-Type", "text/plain; charset=us-ascii".to_owned()),
-    ] {
-        text.push_str(&fold(name, &value, "\n"));
-    }
-    let recipient = safe(recipient);
-    text.push_str(&format!(
-        "\nA visitor of {vendor} asks for a digital stamp, to write to\n{recipient}. If that is you, enter this code on the \
+    let recipient = escape_untrusted(recipient.as_bytes(), 400);
+    let body = format!(
+        "A visitor of {vendor} asks for a digital stamp, to write to\n{recipient}. If that is you, enter this code on the \
          page that is\nstill open in your browser:\n\n    {code}\n\nOtherwise ignore this message. The next one comes in a \
          day at the earliest.\n"
-    ));
-    VerificationMail::of(to.clone(), text)
+    );
+    let subject = format!("{code} is the code for your stamp");
+    VerificationMail::new(vendor, to.clone(), &subject, &body, id, now)
 }

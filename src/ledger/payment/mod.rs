@@ -179,14 +179,20 @@ pub fn code_hash(code: &str) -> Option<Hash> {
 pub(super) fn new_code() -> Result<(Zeroizing<String>, Hash), LedgerError> {
     let bytes = random::<20>()?;
     let plain = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&bytes[..]));
-    let mut code = Zeroizing::new(String::with_capacity(40));
+    Ok((in_groups(&plain), Hash::of(plain.as_bytes())))
+}
+
+/// Writes a code in groups of four letters, for people.
+fn in_groups(plain: &str) -> Zeroizing<String> {
+    // No growth, which would leave a copy behind.
+    let mut code = Zeroizing::new(String::with_capacity(plain.len() + plain.len() / 4));
     for (at, letter) in plain.chars().enumerate() {
         if at > 0 && at % 4 == 0 {
             code.push('-');
         }
         code.push(letter);
     }
-    Ok((code, Hash::of(plain.as_bytes())))
+    code
 }
 
 /// Creates the text of an API key.

@@ -1,16 +1,9 @@
 //! A publication that is killed before each of its writes, and continued.
 
-use super::{chain, in_python, on, public, sell, shop};
+use super::{chain, copied, in_python, on, public, sell, shop, under};
 use crate::ledger::open;
-use crate::support::{Home, MAILSTAMP, run};
+use crate::support::{Home, run};
 use std::path::Path;
-use std::process::Command;
-
-fn copied(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(status.success());
-}
 
 /// Returns the versions of the editions that are kept in the folder.
 fn editions(public: &Path) -> Vec<u64> {
@@ -31,16 +24,9 @@ fn a_publication_that_was_killed_anywhere_is_continued() {
     home.configure("");
     let work = home.file("work");
     let publish = |strace: &[&str]| {
-        let mut command = match strace {
-            [] => Command::new(MAILSTAMP),
-            options => {
-                let mut strace = Command::new("strace");
-                strace.args(["-f", "-qq", "-o", "/dev/null"]).args(options).arg(MAILSTAMP);
-                strace
-            }
-        };
+        let mut command = under(strace);
         command.args(["vendor", "publish", "--now", &on(2).to_string(), "--ledger"]).arg(&work);
-        run(command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), b"")
+        run(command.env("HOME", home.path()), b"")
     };
     copied(&ledger, &work);
     assert_eq!(publish(&[]).code, 0);

@@ -9,7 +9,7 @@ mod tidy;
 mod witness;
 
 use crate::ledger::{NOW, Shop, handed, orders, texts};
-use crate::support::run;
+use crate::support::{MAILSTAMP, run};
 use mailstamp::directory::document::LogEntry;
 use mailstamp::directory::publish;
 use mailstamp::ledger::public_log::files::LogFolder;
@@ -22,11 +22,32 @@ use mailstamp::transparency::checkpoint::Checkpoint;
 use mailstamp::transparency::leaf::Leaf;
 use mailstamp::transparency::note::{Note, VerifierKey};
 use mailstamp::transparency::reader::VerifiedLog;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const DAY: i64 = 86_400;
 const VENDOR: &str = "stamps.example";
+
+/// Copies a folder to where there may be one.
+fn copied(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+/// mailstamp, under strace with these options if there are any.
+fn under(strace: &[&str]) -> Command {
+    let mut command = match strace {
+        [] => Command::new(MAILSTAMP),
+        options => {
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null"]).args(options).arg(MAILSTAMP);
+            strace
+        }
+    };
+    command.env_clear().env("PATH", "/usr/bin:/bin");
+    command
+}
 
 /// A shop with the accounts `alice` (1), who buys, and `joe` (2), who deposits.
 fn shop() -> Shop {

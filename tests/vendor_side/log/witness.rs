@@ -1,10 +1,10 @@
 //! Witnesses of the public log, in Python: `vendor cosign` and the service ask them, and none of them stops anything.
 
-use super::{deposit, in_python, on, public, publish, sell, shop, sound};
+use super::{copied, deposit, in_python, on, public, publish, sell, shop, sound, under};
 use crate::ledger::{Shop, open};
 use crate::support::programs::eventually;
 use crate::support::witness::Witness;
-use crate::support::{Home, MAILSTAMP, Run, http, run, shop as served};
+use crate::support::{Home, Run, http, run, shop as served};
 use mailstamp::directory::publish as directory;
 use mailstamp::ledger::public_log::cosign::CosignError;
 use mailstamp::ledger::public_log::files::LogFolder;
@@ -13,7 +13,6 @@ use mailstamp::time::UnixTime;
 use mailstamp::transparency::note::Note;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 
 /// Asks the witness. Returns the time of its cosignature.
@@ -33,24 +32,12 @@ fn has(head: &str, witness: &Witness) -> bool {
     head.parse::<Note>().unwrap().cosigned_at(&witness.key().parse().unwrap()).is_some()
 }
 
-fn copied(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
-}
-
 /// Runs `vendor cosign` on this ledger, perhaps under strace.
 fn command(home: &Home, strace: &[&str], ledger: &Path, witnesses: &[&Witness]) -> Run {
-    let mut command = match strace {
-        [] => Command::new(MAILSTAMP),
-        options => {
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null"]).args(options).arg(MAILSTAMP);
-            strace
-        }
-    };
+    let mut command = under(strace);
     command.args(["vendor", "cosign", "--ledger"]).arg(ledger);
     command.args(witnesses.iter().flat_map(|witness| ["--witness", &witness.option]));
-    run(command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), b"")
+    run(command.env("HOME", home.path()), b"")
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod submission;
 
 use crate::cli::mail_path::VERSION;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
+use crate::cli::ui::installed;
 use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::Config;
@@ -162,8 +163,8 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
 /// Checks that the program that judges mail is of the same release as this one.
 fn programs() -> Finding {
     let what = "programs";
-    let filter = match std::env::current_exe() {
-        Ok(own) => own.with_file_name("mailstamp"),
+    let filter = match installed::mailstamp() {
+        Ok(filter) => filter,
         Err(error) => return Finding::error(what, format!("cannot find this program: {error}")),
     };
     let version = match Command::new(&filter).arg("--version").stdin(Stdio::null()).output() {

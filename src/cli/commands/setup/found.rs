@@ -5,6 +5,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Recipes of procmail and maildrop, in the home.
+pub(super) const PROCMAILRC: &str = ".procmailrc";
+pub(super) const MAILFILTER: &str = ".mailfilter";
+
 /// Way in which mail comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Incoming {
@@ -86,8 +90,8 @@ impl Found {
             home: home.to_owned(),
             forward: std::fs::read(home.join(".forward")).ok().map(|it| String::from_utf8_lossy(&it).into_owned()),
             postfix: postfix(),
-            has_procmailrc: is_there(".procmailrc"),
-            has_mailfilter: is_there(".mailfilter"),
+            has_procmailrc: is_there(PROCMAILRC),
+            has_mailfilter: is_there(MAILFILTER),
             has_sieve: SIEVE.iter().any(|name| is_there(name)),
             has_fetch: FETCH.iter().any(|name| is_there(name)),
             has_procmail: program("procmail").is_some(),

@@ -10,6 +10,7 @@ mod review;
 
 use super::{doctor, learn_contacts, learn_sent};
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure};
+use crate::cli::ui::installed;
 use crate::cli::ui::journal::{self, Undone};
 use crate::cli::ui::marked_block;
 use crate::cli::ui::output;
@@ -232,9 +233,8 @@ fn what_became(undone: Undone) -> &'static str {
 
 /// Returns the path of mailstamp, which recipes name.
 fn program() -> Result<PathBuf, Failure> {
-    let own =
-        std::env::current_exe().map_err(|error| Failure::new(DATA, format!("cannot find this program: {error}")))?;
-    let program = own.with_file_name("mailstamp");
+    let program =
+        installed::mailstamp().map_err(|error| Failure::new(DATA, format!("cannot find this program: {error}")))?;
     if program.is_file() {
         return Ok(program);
     }

@@ -1,7 +1,7 @@
 //! The changes that `mailstamp setup` is going to make, computed before the first of them is made.
 
 use super::block::{self, Kind};
-use super::found::{self, Found, Incoming, Postfix, without_comments};
+use super::found::{self, Found, Incoming, MAILFILTER, PROCMAILRC, Postfix, without_comments};
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, USAGE};
 use crate::cli::ui::journal::{Change, UserFile};
 use crate::cli::ui::marked_block;
@@ -22,9 +22,6 @@ pub(super) struct Wishes {
     /// Whether strangers are held.
     pub(super) has_screener: bool,
 }
-
-/// Recipes of procmail and maildrop, in the home.
-const RECIPES: [&str; 2] = [".procmailrc", ".mailfilter"];
 
 /// The classes that the screener holds: a bad stamp must not be better than none.
 const SCREENED: &str = "\n# The screener holds strangers; mailstamp held digest lists them.\n[actions]\nunstamped = \"hold\"\n\
@@ -197,9 +194,9 @@ impl Plan {
         let recipe =
             |kind, name: &str| Recipe { kind, path: found.home.join(name), program, has_screener: wishes.has_screener };
         match wishes.incoming {
-            Incoming::Procmail => self.recipe(&recipe(Kind::Procmail, ".procmailrc"), "")?,
-            Incoming::Maildrop => self.recipe(&recipe(Kind::Maildrop, ".mailfilter"), "")?,
-            Incoming::Forward => self.forward(found, &recipe(Kind::Procmail, ".procmailrc"))?,
+            Incoming::Procmail => self.recipe(&recipe(Kind::Procmail, PROCMAILRC), "")?,
+            Incoming::Maildrop => self.recipe(&recipe(Kind::Maildrop, MAILFILTER), "")?,
+            Incoming::Forward => self.forward(found, &recipe(Kind::Procmail, PROCMAILRC))?,
             Incoming::Sieve => self.notes.push(
                 "Sieve: only scripts of the administrator may run programs; rules/dovecot-sieve.conf and \
                  rules/sieve-filter.sieve are for them, and your own script may then look at the field \
@@ -290,7 +287,7 @@ impl Plan {
 
 /// Returns the recipes that may have a block.
 pub(super) fn recipes(home: &Path) -> [PathBuf; 2] {
-    RECIPES.map(|name| home.join(name))
+    [PROCMAILRC, MAILFILTER].map(|name| home.join(name))
 }
 
 fn quoted(text: &str) -> String {

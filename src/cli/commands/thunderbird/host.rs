@@ -13,7 +13,7 @@ use crate::os::standard_streams;
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -112,11 +112,7 @@ fn perform(action: Action, message: Vec<u8>, given: &CliOverrides) -> Value {
 
 fn output_of(action: Action, message: Vec<u8>, given: &CliOverrides) -> io::Result<std::process::Output> {
     let mut command = Command::new(std::env::current_exe()?);
-    for (option, path) in [("--config", &given.config), ("--state", &given.state)] {
-        if let Some(path) = path {
-            command.arg(option).arg(path);
-        }
-    }
+    command.args(given.files().flat_map(|(option, path)| [OsStr::new(option), path.as_os_str()]));
     command.arg(action.word()).arg("--json");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let stdin = child.stdin.take();

@@ -2,6 +2,7 @@
 
 use super::{ADD_ON, HOST};
 use crate::cli::ui::exit_status::{CANNOT_CREATE, Failure, IO, UNAVAILABLE};
+use crate::cli::ui::installed;
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, home};
 use crate::os::atomic_file::{self, Durability};
@@ -36,7 +37,8 @@ pub(super) fn install(given: &CliOverrides) -> Result<u8, Failure> {
         let path = path.to_owned();
         move |error: io::Error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display()))
     };
-    let program = program().map_err(|error| Failure::new(UNAVAILABLE, format!("cannot find this program: {error}")))?;
+    let program = installed::mailstamp()
+        .map_err(|error| Failure::new(UNAVAILABLE, format!("cannot find this program: {error}")))?;
     let script = script(&program, given).map_err(failed(&files.script))?;
     let text = files.script.to_str().ok_or_else(|| {
         Failure::new(CANNOT_CREATE, format!("{}: Thunderbird takes no path that is not UTF-8", files.script.display()))
@@ -73,22 +75,14 @@ pub(super) fn remove() -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Returns the path of `mailstamp`, which is beside this program.
-fn program() -> io::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("mailstamp"))
-}
-
 /// Returns the script that Thunderbird starts. It names absolute paths, since Thunderbird has a working folder of its
 /// own.
 fn script(program: &Path, given: &CliOverrides) -> io::Result<Vec<u8>> {
     let mut line = b"#!/bin/sh\n# Made by \"mailstamp thunderbird install\".\nexec ".to_vec();
     line.extend(quoted(program.as_os_str()));
-    for (option, path) in [("--config", &given.config), ("--state", &given.state)] {
-        if let Some(path) = path {
-            let path = std::path::absolute(path)?;
-            line.extend_from_slice(format!(" {option} ").as_bytes());
-            line.extend(quoted(path.as_os_str()));
-        }
+    for (option, path) in given.files() {
+        line.extend_from_slice(format!(" {option} ").as_bytes());
+        line.extend(quoted(std::path::absolute(path)?.as_os_str()));
     }
     line.extend_from_slice(b" thunderbird host \"$@\"\n");
     Ok(line)

@@ -3,7 +3,7 @@
 use super::csrf::{SHOWN_EARLIER, verify_csrf};
 use super::history::HistoryRow;
 use super::session::{Session, Shown};
-use super::{Filled, Layout, Page, chart, show};
+use super::{Filled, Layout, Page, chart, sentence, show};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
 use crate::ledger::model::{ApiKey, Day};
@@ -409,10 +409,4 @@ pub async fn confirm_code(
         Err(problem) => return Err(problem.into()),
     };
     account_page(&service, &visitor, None, outcome).await
-}
-
-/// Makes a sentence of the detail of a problem.
-fn sentence(detail: &str) -> String {
-    let mut letters = detail.chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }

@@ -104,6 +104,11 @@ impl Page {
         Self(Box::new(response))
     }
 
+    /// Builds the page of an address without one.
+    fn absent() -> Self {
+        Self::problem(Problem::new("not-found", "This shop has no page at this address."))
+    }
+
     /// Builds the page of a form whose token or origin is wrong.
     #[must_use]
     pub fn csrf_failure() -> Self {
@@ -177,7 +182,13 @@ async fn problems(State(service): State<Service>, visitor: Session) -> Result<Re
 
 /// Answers an address without a page.
 pub async fn nothing(State(_): State<Service>) -> Response {
-    Page::problem(Problem::new("not-found", "This shop has no page at this address.")).into_response()
+    Page::absent().into_response()
+}
+
+/// Makes a sentence of the detail of a problem.
+fn sentence(detail: &str) -> String {
+    let mut letters = detail.trim_end_matches('.').chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// Formats a number with a narrow space between its thousands.

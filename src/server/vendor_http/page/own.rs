@@ -8,7 +8,7 @@ use super::csrf::verify_csrf;
 use super::order_form::{FieldError, OrderForm};
 use super::purchase::{Checked, bought, checked, gift_of, purchase};
 use super::session::Session;
-use super::{Filled, Layout, Page, show};
+use super::{Filled, Layout, Page, sentence, show};
 use crate::accounting::money::Money;
 use crate::accounting::work::{Gift, WorkTerms};
 use crate::ledger::model::{Profile, SoldOut};
@@ -206,11 +206,6 @@ async fn when_given(service: &Service, visitor: &Session, terms: WorkTerms) -> R
     })
 }
 
-/// Returns the answer for a vendor that has no such page.
-fn no_page() -> Page {
-    Page::problem(Problem::new("not-found", "This shop has no page at this address."))
-}
-
 fn due(wanted: &OrderForm, Checked { order, cost, .. }: &Checked) -> Due {
     Due { purchase: wanted.idempotency(), order: order.clone(), cost: *cost }
 }
@@ -226,7 +221,7 @@ pub async fn work(
     Filled(wanted): Filled<OrderForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &wanted.token, &headers)?;
-    let own = Own::of(&service).await?.ok_or_else(no_page)?;
+    let own = Own::of(&service).await?.ok_or_else(Page::absent)?;
     let wanted = own.fixed(OrderForm { pay: "work".to_owned(), ..wanted }).sanitized(purchase);
     let Some(terms) = own.given() else {
         return ways(&service, &visitor, own, wanted, None, false).await;
@@ -268,7 +263,7 @@ pub async fn mail_code(
     Filled(wanted): Filled<OrderForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &wanted.token, &headers)?;
-    let own = Own::of(&service).await?.ok_or_else(no_page)?;
+    let own = Own::of(&service).await?.ok_or_else(Page::absent)?;
     let wanted = own.fixed(OrderForm { pay: "code".to_owned(), ..wanted }).sanitized(purchase);
     let Some(terms) = own.given().filter(|terms| terms.codes_per_day > 0) else {
         return ways(&service, &visitor, own, wanted, None, false).await;
@@ -285,7 +280,7 @@ pub async fn mail_code(
         Ok(_) => ways(&service, &visitor, own, wanted, None, true).await,
         Err(problem) => {
             service.shares().give_back(Gift::Code, visitor.address, now);
-            let fault = (problem.status, sentence(&problem));
+            let fault = (problem.status, sentence(&problem.detail));
             ways(&service, &visitor, own, wanted, Some(fault), false).await
         }
     }
@@ -294,11 +289,6 @@ pub async fn mail_code(
 fn sold_out(after: UnixTime) -> (StatusCode, String) {
     let text = format!("Sold out for now. More are given after {}.", minute(&after));
     (StatusCode::TOO_MANY_REQUESTS, text)
-}
-
-fn sentence(problem: &Problem) -> String {
-    let mut letters = problem.detail.trim_end_matches('.').chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// The last step of a purchase for work or a code.
@@ -347,7 +337,7 @@ pub(super) async fn take(
             bought(service, visitor, &sold, &ordered.recipient, false, wanted.code()).await
         }
         Err(problem) => {
-            let fault = (problem.status, sentence(&problem));
+            let fault = (problem.status, sentence(&problem.detail));
             let again = gift == Gift::Code && problem.word == "wrong-code";
             // Results that were not looked at can be sent again.
             let proof = if problem.word == "busy" { wanted.proof } else { String::new() };

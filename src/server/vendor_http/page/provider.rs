@@ -59,7 +59,7 @@ async fn leads_there(
 ) -> Result<Response, Page> {
     let frame = Layout::of(service, visitor).await?;
     let Some(name) = frame.provider.clone() else {
-        return Err(Page::problem(Problem::new("not-found", "This shop has no page at this address.")));
+        return Err(Page::absent());
     };
     let ordered = checked(service, visitor, &wanted).await;
     let Ok(Checked { order, recipient, cost, .. }) = ordered else {
@@ -80,7 +80,7 @@ async fn leads_there(
 /// The last step: the stamp, if the payment has arrived.
 pub(super) async fn take(service: &Service, visitor: &Session, wanted: OrderForm) -> Result<Response, Page> {
     if service.settings().provider.is_none() {
-        return Err(Page::problem(Problem::new("not-found", "This shop has no page at this address.")));
+        return Err(Page::absent());
     }
     let Some((due, recipient)) = due(service, &wanted).await? else {
         return Err(Page::problem(Problem::new("form", "This is not an order.")));

@@ -3,7 +3,7 @@
 use super::mailto::MailtoLink;
 use super::order_form::{FieldError, OrderForm};
 use super::session::{Session, random};
-use super::{Layout, Page, show};
+use super::{Layout, Page, sentence, show};
 use crate::accounting::event::Terms;
 use crate::accounting::money::Money;
 use crate::accounting::order::Order;
@@ -86,19 +86,14 @@ pub(super) async fn checked(
         Some(_) => terms.caps.check_given(orders, now, terms.days),
         None => terms.caps.check(orders, now, terms.days),
     };
-    within.map_err(|error| whole(sentence(&error)))?;
+    within.map_err(|error| {
+        let text = error.to_string();
+        whole(sentence(text.strip_prefix("order 1: ").unwrap_or(&text)))
+    })?;
     let cost = terms.price.of(order.value).map_err(|error| whole(error.to_string()))?;
     let until = order.until.unwrap_or_else(|| order.not_before.unwrap_or(now).plus(i64::from(terms.days) * 86_400));
     let window = window(order.not_before, until);
     Ok(Checked { order, recipient, window, cost })
-}
-
-/// Formats the error of a single order as a sentence.
-fn sentence(error: &crate::accounting::order::OrderError) -> String {
-    let text = error.to_string();
-    let text = text.strip_prefix("order 1: ").unwrap_or(&text);
-    let mut letters = text.chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 fn window(from: Option<UnixTime>, until: UnixTime) -> String {
