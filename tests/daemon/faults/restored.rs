@@ -3,6 +3,7 @@
 
 use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, letter, run, stamped};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::process::Command;
@@ -61,7 +62,9 @@ fn a_state_that_was_removed_is_begun_anew_with_everybody_else() {
     let home = Home::new();
     let resident = Resident::of(&home);
     home.classify(&message(&home, "first", "first")).exits(0).says("first-class paid");
-    fs::remove_dir_all(home.state()).unwrap();
+    // Renamed first, at once: the process makes a new folder while the old one is emptied.
+    fs::rename(home.state(), home.file("aside")).unwrap();
+    fs::remove_dir_all(home.file("aside")).unwrap();
     is_found_again(&home, &resident, "removed");
     resident.end();
     assert!(!home.state().join("used.redb.journal0").exists(), "the log was not left as it should be");
@@ -73,17 +76,14 @@ fn a_state_that_was_restored_is_the_one_that_the_process_goes_on_with() {
     let home = Home::new();
     let one = message(&home, "one", "one");
     home.classify(&one).exits(0).says("first-class paid");
-    let (aside, backup) = (home.file("aside"), home.file("backup"));
-    let copy = |from: &std::path::Path, to: &std::path::Path| {
-        run(Command::new("cp").arg("-a").arg(from).arg(to), b"").exits(0);
-    };
-    copy(&home.state(), &backup);
+    let restored = home.file("restored");
+    run(Command::new("cp").arg("-a").arg(home.state()).arg(&restored), b"").exits(0);
     let resident = Resident::of(&home);
     home.classify(&message(&home, "two", "two")).exits(0).says("first-class paid");
     // Asked over a connection that was open before: the socket itself cannot be reached any more.
     let mut channel = mailstamp::ipc::connection::Connection::new(resident.connect().unwrap());
-    fs::rename(home.state(), &aside).unwrap();
-    copy(&backup, &home.state());
+    // At once: where the folder is missing for a moment, the process makes another.
+    renameat_with(CWD, &restored, CWD, home.state(), RenameFlags::EXCHANGE).unwrap();
     home.run(["revoke"], &one).exits(0);
     let question = |message: &[u8]| {
         let mut head = serde_json::json!({
