@@ -60,6 +60,11 @@ impl LedgerPaths {
         self.folder.join("ledger.redb")
     }
 
+    /// Returns the folder of the published directory and log.
+    pub(super) fn public(&self) -> PathBuf {
+        self.folder.join("public")
+    }
+
     /// Returns the path of the file while the ledger is created.
     pub(super) fn unfinished(&self) -> PathBuf {
         self.folder.join("ledger.redb.new")

@@ -71,7 +71,8 @@ impl PublishedLog {
 }
 
 impl Ledger {
-    /// Publishes the log below `public`, whose lock the caller holds. Without anything new, nothing is written.
+    /// Publishes the log below `public`, whose lock the caller holds. Without anything new, nothing is written. The log
+    /// in the ledger's own folder must not have more than the ledger knows, wherever it is published.
     ///
     /// With `resume`, it is first taken over from the files there.
     ///
@@ -90,20 +91,13 @@ impl Ledger {
             let found = found.as_ref().map(|(_, checkpoint)| checkpoint);
             state = resume::resume(&Open(self, now), folder, found)?;
         }
-        let path = || folder.path().to_owned();
-        if state.is_unsure {
-            return Err(PublicLogError::Unsure { path: path() }.into());
+        let own = LogFolder::below(&self.place().public());
+        if own.path() != folder.path() {
+            // An older copy of the ledger would sign a second tree elsewhere.
+            self.known(&own, &state, own.checkpoint(&key.verifier())?)?;
         }
-        let (note, tree) = match found {
-            Some((note, checkpoint)) if checkpoint.size > state.size => {
-                let (files, known) = (checkpoint.size, state.size);
-                drop(note);
-                return Err(PublicLogError::Ahead { path: path(), files, known }.into());
-            }
-            Some((note, checkpoint)) => {
-                self.knows(folder, &checkpoint)?;
-                (Some(note), folder.tree(&checkpoint)?)
-            }
+        let (note, tree) = match self.known(folder, &state, found)? {
+            Some((note, checkpoint)) => (Some(note), folder.tree(&checkpoint)?),
             None => (None, Appender::default()),
         };
         let before = tree.size();
@@ -125,6 +119,26 @@ impl Ledger {
         }
         let missing = || PublicLogError::KeyAbsent { path: place.log_key() };
         Ok(note_key::read(place, &origin)?.ok_or_else(missing)?)
+    }
+
+    /// Returns the checkpoint found in a folder, if there is one, after the check that the ledger had a log with it.
+    fn known(
+        &self,
+        folder: &LogFolder,
+        state: &LogState,
+        found: Option<(Note, Checkpoint)>,
+    ) -> Result<Option<(Note, Checkpoint)>, LedgerError> {
+        let path = || folder.path().to_owned();
+        if state.is_unsure {
+            return Err(PublicLogError::Unsure { path: path() }.into());
+        }
+        let Some((note, checkpoint)) = found else { return Ok(None) };
+        if checkpoint.size > state.size {
+            let (files, known) = (checkpoint.size, state.size);
+            return Err(PublicLogError::Ahead { path: path(), files, known }.into());
+        }
+        self.knows(folder, &checkpoint)?;
+        Ok(Some((note, checkpoint)))
     }
 
     /// Checks that the chain had a log with this checkpoint.

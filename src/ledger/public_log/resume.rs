@@ -82,7 +82,7 @@ pub(in crate::ledger) fn restored(
     let key = note_key::read(place, &origin)?.ok_or_else(missing)?;
     let Some((note, checkpoint)) = folder.checkpoint(&key.verifier())? else { return Ok(()) };
     resume(&books, folder, Some(&checkpoint))?;
-    let own = LogFolder::below(&place.folder().join("public"));
+    let own = LogFolder::below(&place.public());
     if own.path() == folder.path() { Ok(()) } else { copy(folder, &checkpoint, &note, &own) }
 }
 

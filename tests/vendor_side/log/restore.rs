@@ -1,6 +1,6 @@
 //! A ledger that was restored from a backup takes its log over, and what the log has as spent stays spent.
 
-use super::{DAY, deposit, in_python, leaves, on, public, publish, sell, serial, shop};
+use super::{DAY, copied, deposit, in_python, leaves, on, public, publish, sell, serial, shop};
 use crate::ledger::meters::{clear, license};
 use crate::ledger::{Shop, handed, sound};
 use crate::support::meters::Meter;
@@ -147,6 +147,8 @@ fn an_older_file_put_in_place_is_refused_and_never_makes_a_second_tree() {
     let stamps = sell(&shop, 5, on(0));
     publish(&shop, on(1));
     let path = shop.path();
+    copied(&path.join("public"), &shop.folder.path().join("shorter"));
+    let five = fs::read(LogFolder::below(&shop.folder.path().join("shorter")).checkpoint_path()).unwrap();
     let file = path.join("ledger.redb");
     let old = shop.folder.path().join("old.redb");
     let ledger = {
@@ -161,8 +163,15 @@ fn an_older_file_put_in_place_is_refused_and_never_makes_a_second_tree() {
     fs::copy(&old, &file).unwrap();
     let ledger = crate::ledger::open(&path);
     ledger.issue(1, &crate::ledger::orders(4), None, on(2).plus(DAY / 2)).unwrap();
-    let problem = ledger.publish_log(&path.join("public"), false, on(4)).unwrap_err().to_string();
-    assert!(problem.contains("7 leaves, and this ledger made 5 of them"), "{problem}");
+    // Neither in its own folder nor elsewhere, where the log may be as old as the ledger.
+    let other = shop.folder.path().join("other");
+    let shorter = shop.folder.path().join("shorter");
+    for (public, takes_over) in [(&path.join("public"), false), (&other, false), (&shorter, false), (&shorter, true)] {
+        let problem = ledger.publish_log(public, takes_over, on(4)).unwrap_err().to_string();
+        assert!(problem.contains("7 leaves, and this ledger made 5 of them"), "{problem}");
+    }
+    assert!(!LogFolder::below(&other).checkpoint_path().exists());
+    assert_eq!(fs::read(LogFolder::below(&shorter).checkpoint_path()).unwrap(), five);
     let next = ledger.publish_log(&path.join("public"), true, on(4)).unwrap();
     assert_eq!((next.size, next.appended), (log.size + 4, 4));
     refused(&ledger, &stamps[0], StampProblem::Deposited);
