@@ -7,7 +7,7 @@
 //! Fetched documents (`cache.rs`) are added to these.
 
 use super::cache::{self, CacheError, Record};
-use super::document::Document;
+use super::document::{Document, DocumentError};
 use super::key_directory::{Directory, IgnoredReason, LONGEST, LONGEST_FILE, Statement, Trust};
 use crate::config::file::{self, FileError, FileErrorKind};
 use crate::stamp::token::{Issuer, Token};
@@ -35,6 +35,9 @@ pub enum FolderError {
     /// A file in it cannot be read, or has unsafe permissions.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The directory from which a vendor came to be trusted has another form.
+    #[error("{}: {source}", path.display())]
+    Origin { path: PathBuf, source: DocumentError },
     /// The cache cannot be read.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -43,6 +46,7 @@ pub enum FolderError {
 /// Documents in the user's folder.
 #[derive(Debug, Default)]
 pub struct PinnedDocuments {
+    folder: PathBuf,
     pub pinned: Directory,
     /// Signed directories, each with its file, as tokens of several keys.
     pub(super) signed: Vec<(PathBuf, Vec<String>)>,
@@ -85,7 +89,7 @@ pub fn read(folder: &Path, cache: Option<&Path>, now: UnixTime) -> Result<Folder
 /// # Errors
 /// [`FolderError`], which names the file.
 pub fn placed(folder: &Path) -> Result<PinnedDocuments, FolderError> {
-    let mut placed = PinnedDocuments::default();
+    let mut placed = PinnedDocuments { folder: folder.to_owned(), ..PinnedDocuments::default() };
     for path in documents(folder)? {
         let malformed = |path: PathBuf, text: &str, problem: String| Malformed {
             vendors: stem(&path).into_iter().chain(named(text)).collect(),
@@ -108,7 +112,7 @@ pub fn placed(folder: &Path) -> Result<PinnedDocuments, FolderError> {
             }
             Ok(Document::Signed { directory, also }) => placed.signed.push((path, [vec![directory], also].concat())),
             Err(error) => {
-                let error = super::document::DocumentError::from(error);
+                let error = DocumentError::from(error);
                 placed.malformed.push(malformed(path, &text, error.to_string()));
             }
         }
@@ -116,7 +120,32 @@ pub fn placed(folder: &Path) -> Result<PinnedDocuments, FolderError> {
     Ok(placed)
 }
 
+/// Returns the file with the signed directory from which a vendor came to be trusted. It is kept for the public log that
+/// it names; the judgement of mail does not read it.
+#[must_use]
+pub fn origin_of(folder: &Path, vendor: &str) -> PathBuf {
+    folder.join(format!("{vendor}.directory"))
+}
+
 impl PinnedDocuments {
+    /// Reads the tokens of the signed directory from which a vendor came to be trusted, and returns them with its file;
+    /// `None` if there was none.
+    ///
+    /// # Errors
+    /// [`FolderError`] when the file cannot be read or has another form.
+    pub(super) fn origin(&self, vendor: &str) -> Result<Option<(PathBuf, Vec<String>)>, FolderError> {
+        let path = origin_of(&self.folder, vendor);
+        let text = match file::read_up_to(&path, LONGEST_FILE) {
+            Err(error) if error.is_absent() => return Ok(None),
+            text => text?,
+        };
+        match serde_json::from_str(&text) {
+            Ok(Document::Signed { directory, also }) => Ok(Some((path, [vec![directory], also].concat()))),
+            Ok(Document::Pinned(_)) => Ok(None),
+            Err(error) => Err(FolderError::Origin { path, source: error.into() }),
+        }
+    }
+
     /// Returns whether a malformed file is about this vendor, so that nothing of it is known for certain.
     #[must_use]
     pub fn is_unusable(&self, vendor: &str) -> bool {

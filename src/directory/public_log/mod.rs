@@ -15,9 +15,9 @@ pub mod place;
 pub mod problem;
 pub mod state;
 
-use super::cache::{self, Accepted, CacheError};
+use super::cache::{self, Accepted};
 use super::document::{LogEntry, VendorEntry};
-use super::pinned::PinnedDocuments;
+use super::pinned::{FolderError, PinnedDocuments};
 use crate::time::UnixTime;
 use crate::transparency::checkpoint::{Checkpoint, CheckpointError};
 use crate::transparency::leaf::DAY;
@@ -55,42 +55,63 @@ impl Head {
 }
 
 /// Returns the logs that the directories of this vendor name: those that the user placed, and the newest of each
-/// source.
+/// source. Without any of these, the log of the directory from which the vendor came to be trusted.
 ///
 /// # Errors
-/// [`CacheError`] when the cache cannot be read.
+/// [`FolderError`] when the cache, or that directory, cannot be read.
 pub fn named(
     vendor: &str,
     placed: &PinnedDocuments,
     directories: Option<&Path>,
     now: UnixTime,
-) -> Result<Vec<NamedLog>, CacheError> {
-    let mut logs: Vec<NamedLog> = Vec::new();
-    let mut add = |from: String, vendors: Vec<VendorEntry>, directory: &str| {
-        let own = vendors.into_iter().find(|entry| entry.vendor == vendor);
-        if let Some(log) = own.and_then(|own| own.log).filter(|_| logs.iter().all(|log| log.from != from)) {
-            logs.push(NamedLog { from, log: *log, directory: directory.to_owned() });
-        }
-    };
-    for (path, tokens) in &placed.signed {
-        for token in tokens {
-            // A directory whose key is not pinned, or that is malformed, counts nowhere.
-            let Ok(Ok(opened)) = placed.pinned.open(token, now) else { continue };
-            if opened.publisher == vendor {
-                add(path.display().to_string(), opened.content.vendors, token);
-            }
-        }
-    }
+) -> Result<Vec<NamedLog>, FolderError> {
+    let mut found = Naming { vendor, placed, is_known: false, logs: Vec::new() };
+    placed.signed.iter().for_each(|(path, tokens)| found.add_file(path, tokens, now));
     let records = directories.map(cache::read).transpose()?.unwrap_or_default();
     for record in records.iter().filter(|record| record.publisher == vendor && record.is_current(&placed.pinned)) {
         for source in &record.sources {
             let Some(accepted @ Accepted::Signed { directory, .. }) = &source.accepted else { continue };
             if let Ok(statement) = accepted.statement(vendor) {
-                add(source.from.clone(), statement.vendors, directory);
+                found.add(source.from.clone(), statement.vendors, directory);
             }
         }
     }
-    Ok(logs)
+    if !found.is_known
+        && let Some((path, tokens)) = placed.origin(vendor)?
+    {
+        // A key that signed it may have ended since.
+        found.add_file(&path, &tokens, UnixTime(i64::MIN));
+    }
+    Ok(found.logs)
+}
+
+/// The directories of a vendor, while they are read.
+struct Naming<'a> {
+    vendor: &'a str,
+    placed: &'a PinnedDocuments,
+    /// Whether there is a directory of the vendor.
+    is_known: bool,
+    logs: Vec<NamedLog>,
+}
+
+impl Naming<'_> {
+    fn add_file(&mut self, path: &Path, tokens: &[String], now: UnixTime) {
+        for token in tokens {
+            // A directory whose key is not pinned, or that is malformed, counts nowhere.
+            let Ok(Ok(opened)) = self.placed.pinned.open(token, now) else { continue };
+            if opened.publisher == self.vendor {
+                self.add(path.display().to_string(), opened.content.vendors, token);
+            }
+        }
+    }
+
+    fn add(&mut self, from: String, vendors: Vec<VendorEntry>, directory: &str) {
+        self.is_known = true;
+        let own = vendors.into_iter().find(|entry| entry.vendor == self.vendor);
+        if let Some(log) = own.and_then(|own| own.log).filter(|_| self.logs.iter().all(|log| log.from != from)) {
+            self.logs.push(NamedLog { from, log: *log, directory: directory.to_owned() });
+        }
+    }
 }
 
 /// Returns the date of a day (RFC 3339).

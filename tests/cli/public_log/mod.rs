@@ -352,10 +352,10 @@ fn the_monitor_finds_what_was_taken_back_twice_or_never_sold() {
 fn what_cannot_be_checked_says_so() {
     let home = Home::new();
     let none = home.run(["trust", "check"], b"").exits(0).text();
-    assert!(
-        none.starts_with("no directory of a trusted vendor names a public log; ") && none.contains("directory add"),
-        "{none}"
-    );
+    assert_eq!(none, format!("{VENDOR}: not checked, no directory names a public log\n"));
+    let none = home.run(["trust", "check", "--json"], b"").exits(0);
+    let none: Value = serde_json::from_slice(&none.stdout).unwrap();
+    assert_eq!(none["logs"], serde_json::json!([{ "vendor": VENDOR, "status": "unnamed", "problems": [] }]));
     home.run(["trust", "check", VENDOR], b"").exits(66);
     home.run(["trust", "check", "other.example"], b"").exits(66);
     home.run(["trust", "head"], b"").exits(0);
@@ -502,7 +502,9 @@ fn a_vendor_who_stops_to_name_a_log_is_found_and_stops_no_other() {
     let sentence = format!("{VENDOR}: no directory names its public log any more, and there was one");
     assert!(found.stderr.contains(&sentence), "{}", found.stderr);
     let report: Value = serde_json::from_slice(&found.stdout).unwrap();
-    assert_eq!(report["logs"][0]["status"], "alarm");
+    let logs = report["logs"].as_array().unwrap();
+    let statuses: Vec<_> = logs.iter().map(|log| log["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["unnamed", "alarm", "unnamed"]);
     publish(&home, &log);
     check(&home, log.path(), &[]).exits(0);
     // A state that was changed by hand is no first check.
@@ -510,6 +512,48 @@ fn a_vendor_who_stops_to_name_a_log_is_found_and_stops_no_other() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"checkpoint\": \"", "\"checkpoint\": \"x")).unwrap();
     check(&home, log.path(), &[]).exits(78);
+}
+
+#[test]
+fn a_vendor_who_was_trusted_by_a_signed_directory_is_checked() {
+    let serials = serials(2);
+    let home = recipient(&serials);
+    let log = honest(&serials[..1]);
+    let text = directory(&home.key(VENDOR, "2026q4"), &log, None, "https://v.example/");
+    fs::write(home.file("signed.json"), text).unwrap();
+    let add = |file: &str| home.run(["trust", "add", "--replace", file], b"").exits(0);
+    add("signed.json");
+    let kept = home.file(&format!(".config/mailstamp/vendors/{VENDOR}.directory"));
+    assert!(kept.exists());
+    let found = check(&home, log.path(), &["--mail", "mail"]).exits(65);
+    assert!(found.stderr.contains("is not in the log"), "{}", found.stderr);
+    let proven = verify(&home, &evidence(&home, &format!("{VENDOR}-not-logged-{}", serials[1]))).exits(0).text();
+    assert!(proven.contains("and did not log it"), "{proven}");
+    // A directory that is known counts, not the first one.
+    let mut later = honest(&serials);
+    later.add_day(day(0), [(LeafKind::Issued, "late".to_owned(), 1)]);
+    later.write();
+    publish(&home, &later);
+    check(&home, later.path(), &[]).exits(65).says("");
+    fs::remove_file(home.file(".config/mailstamp/vendors/log.json")).unwrap();
+    // The key of the directory has ended since, which is no fault of the log.
+    let pinned = home.file(&format!(".config/mailstamp/vendors/{VENDOR}.json"));
+    let text = fs::read_to_string(&pinned).unwrap();
+    let mut ended: Value = serde_json::from_str(&text).unwrap();
+    ended["keys"][0]["not_after"] = "2020-01-01T00:00:00Z".into();
+    fs::write(&pinned, ended.to_string()).unwrap();
+    assert!(!check(&home, log.path(), &[]).stderr.contains("no directory names"));
+    // A file of another form is no log that was given up.
+    fs::write(&kept, "{").unwrap();
+    let found = home.run(["trust", "check"], b"").exits(78);
+    assert!(found.stderr.contains(&format!("{VENDOR}.directory: ")), "{}", found.stderr);
+    // It goes with the trust that it belongs to.
+    fs::write(home.file("plain.json"), text).unwrap();
+    add("plain.json");
+    assert!(!kept.exists());
+    add("signed.json");
+    home.run(["trust", "remove", VENDOR], b"").exits(0);
+    assert!(!kept.exists());
 }
 
 #[test]

@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
     mailstamp trust check --quiet --mail ~/Maildir\n  \
     mailstamp trust check stamps.example --from /mnt/copy")]
 pub struct Args {
-    /// The vendors; all whose directories name a log, if none is given
+    /// The vendors; all that are trusted, if none is given
     #[arg(value_name = "VENDOR")]
     vendors: Vec<String>,
     /// Read the log from a mirror, or a folder with a copy [default: the address in its name]
@@ -73,14 +73,20 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let _lock = state::lock(&logs).map_err(|error| logs::failure(&error))?;
     let vendors = logs::each(&places, &args.vendors, now)?;
     if vendors.is_empty() && !args.quiet && !args.json {
-        let fetched = "a document that was given to \"trust add\" names none, \"directory add\" fetches one that may";
-        output::line(&format!("no directory of a trusted vendor names a public log; {fetched}"))?;
+        output::line("no vendor is trusted yet")?;
     }
     let accepted = accepted(&VerdictLog::new(places.state()?))?;
     let evidence = args.evidence.clone().unwrap_or_else(|| logs.join("evidence"));
     let mut codes = BTreeSet::new();
     let mut reports = Vec::new();
     for (name, vendor) in vendors {
+        let Some(vendor) = vendor.transpose() else {
+            if !args.quiet && !args.json {
+                output::line(&format!("{name}: not checked, no directory names a public log"))?;
+            }
+            reports.push(json!({ "vendor": name, "status": "unnamed", "problems": [] }));
+            continue;
+        };
         // The failure of one vendor's log affects only that one.
         let checked = vendor.and_then(|vendor| {
             let place = args.from.clone().unwrap_or_else(|| Place::of(&vendor.key));

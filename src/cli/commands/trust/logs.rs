@@ -21,10 +21,10 @@ pub struct Vendor {
     pub logs: Vec<NamedLog>,
 }
 
-/// A vendor by its name, or why its log cannot be checked.
-pub type Named = (String, Result<Vendor, Failure>);
+/// A vendor by its name, or why its log cannot be checked; `None` if no directory names one.
+pub type Named = (String, Result<Option<Vendor>, Failure>);
 
-/// Returns these vendors, or all trusted ones whose directories name a log; for each that cannot be used, why not.
+/// Returns these vendors, or all trusted ones; for each whose log cannot be checked, why not.
 ///
 /// # Errors
 /// A failure for a vendor who is not trusted, or where the documents cannot be read.
@@ -40,13 +40,15 @@ pub fn each(places: &Paths, names: &[String], now: UnixTime) -> Result<Vec<Named
     for name in if names.is_empty() { &trusted } else { names } {
         let logs = named(name, &placed, places.directories.as_deref(), now).map_err(|error| wrong(&error))?;
         if !logs.is_empty() {
-            vendors.push((name.clone(), vendor(name, logs)));
+            vendors.push((name.clone(), vendor(name, logs).map(Some)));
         } else if was_checked(places, name)? {
             // Otherwise a vendor who does not log any more would only have to say so.
             let text = format!("{name}: no directory names its public log any more, and there was one");
             let failure = Failure::new(DATA, text).hint("ask the vendor why, or stop trusting them");
             vendors.push((name.clone(), Err(failure)));
-        } else if !names.is_empty() {
+        } else if names.is_empty() {
+            vendors.push((name.clone(), Ok(None)));
+        } else {
             let failure = Failure::new(NO_INPUT, format!("no directory of {name} names a public log"))
                 .hint("`mailstamp directory add` fetches a vendor's directory, and keeps it up to date");
             vendors.push((name.clone(), Err(failure)));
@@ -55,12 +57,12 @@ pub fn each(places: &Paths, names: &[String], now: UnixTime) -> Result<Vec<Named
     Ok(vendors)
 }
 
-/// As [`each`], for commands that stop at the first problem.
+/// As [`each`], without the vendors that have no log, for commands that stop at the first problem.
 ///
 /// # Errors
 /// Also those of each vendor.
 pub fn vendors(places: &Paths, names: &[String], now: UnixTime) -> Result<Vec<Vendor>, Failure> {
-    each(places, names, now)?.into_iter().map(|(_, vendor)| vendor).collect()
+    each(places, names, now)?.into_iter().filter_map(|(_, vendor)| vendor.transpose()).collect()
 }
 
 /// Returns the folder of what is known of the logs.

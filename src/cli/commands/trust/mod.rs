@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::slice;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -104,10 +105,12 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
     }
     let unlisted = value.get("directory").is_none() && value.get("keys").is_none();
     let document: Document = serde_json::from_value(value).map_err(|error| not_a_document(&problem(&error)))?;
-    let entry = match document {
-        Document::Pinned(entry) => entry,
-        Document::Signed { directory, also } => trust_policy::first_contact(&[vec![directory], also].concat())
-            .map_err(|error| not_a_document(&format!("signed directory: {error}")))?,
+    let entry = match &document {
+        Document::Pinned(entry) => entry.clone(),
+        Document::Signed { directory, also } => {
+            trust_policy::first_contact(&[slice::from_ref(directory), also].concat())
+                .map_err(|error| not_a_document(&format!("signed directory: {error}")))?
+        }
     };
     // The name becomes a part of a path, and the names of the keys go to the terminal.
     entry.check().map_err(|error| not_a_document(&error))?;
@@ -121,6 +124,8 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
         return Err(Failure::new(CANNOT_CREATE, format!("{} is trusted already", entry.vendor))
             .hint("replace the other document with --replace"));
     }
+    let signed = matches!(document, Document::Signed { .. }).then_some(&document);
+    keep_origin(folder, &entry.vendor, signed)?;
     pin(folder, &entry)?;
     output::line(&format!("{} is trusted now, with {}", entry.vendor, counted(entry.keys.len() as u64, "key")))?;
     Ok(0)
@@ -151,6 +156,7 @@ fn remove(args: &Remove, given: &CliOverrides) -> Result<u8, Failure> {
         };
         Failure::new(NO_INPUT, what).hint("`mailstamp trust list` lists the trusted vendors")
     })?;
+    keep_origin(folder, &args.vendor, None)?;
     let left = pinned::placed(folder).map_err(|error| Failure::new(CONFIG, error))?;
     if left.pinned.trusts(&args.vendor) {
         let message = format!("another file in {} trusts {} too", folder.display(), args.vendor);
@@ -168,6 +174,21 @@ pub fn pin(folder: &Path, entry: &VendorEntry) -> Result<(), Failure> {
     let path = folder.join(format!("{}.json", entry.vendor));
     let text = serde_json::to_string_pretty(entry).map_err(io::Error::from)? + "\n";
     file::replace(&path, &text).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
+}
+
+/// Keeps the signed directory from which a vendor came to be trusted, if there is one, and removes an older one.
+fn keep_origin(folder: &Path, vendor: &str, signed: Option<&Document>) -> Result<(), Failure> {
+    let path = pinned::origin_of(folder, vendor);
+    let written = match signed {
+        Some(document) => {
+            serde_json::to_string(document).map_err(Into::into).and_then(|text| file::replace(&path, &(text + "\n")))
+        }
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    };
+    written.map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
 }
 
 fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
