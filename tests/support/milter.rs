@@ -21,8 +21,6 @@ pub struct Answer {
     pub recipients: Vec<String>,
     /// The new body, if there is one.
     pub body: Option<Vec<u8>>,
-    /// How often it said that it takes longer.
-    pub progress: usize,
 }
 
 impl Answer {
@@ -71,6 +69,11 @@ impl MailSystem {
         Some((frame[0], frame[1..].to_vec()))
     }
 
+    /// The next answer that is more than a word of patience, which comes after each second of work.
+    pub fn receive_next(&mut self) -> Option<(u8, Vec<u8>)> {
+        std::iter::repeat_with(|| self.receive()).find(|answer| !matches!(answer, Some((b'p', _))))?
+    }
+
     /// Sends a message up to its end, but not that.
     pub fn begin(&mut self, recipients: &[&str], message: &[u8]) {
         self.begin_from("<bob@y.example>", recipients, message);
@@ -113,12 +116,11 @@ impl MailSystem {
     pub fn answer(&mut self) -> Option<Answer> {
         let mut answer = Answer::default();
         loop {
-            let (letter, data) = self.receive()?;
+            let (letter, data) = self.receive_next()?;
             let texts = |data: &[u8]| -> Vec<String> {
                 data.split(|&byte| byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
             };
             match letter {
-                b'p' => answer.progress += 1,
                 b'm' => {
                     let (number, parts) = (u32::from_be_bytes(data[..4].try_into().unwrap()), texts(&data[4..]));
                     answer.fields.push(format!("m{number} {}:{}", parts[0], parts[1]));

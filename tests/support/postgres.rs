@@ -285,9 +285,11 @@ impl Cluster {
         format!("/proc/{}/root{}/{name}", self.pid().as_raw_nonzero(), self.data().display()).into()
     }
 
-    /// The postmaster and its children.
-    pub fn processes(&self) -> Vec<Pid> {
+    /// The postmaster, stopped, and its children. It neither starts another nor waits for one that has ended, so the
+    /// numbers stay theirs.
+    fn processes(&self) -> Vec<Pid> {
         let postmaster = self.pid();
+        super::programs::stop(postmaster);
         let mut found = vec![postmaster];
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {

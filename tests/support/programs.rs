@@ -109,6 +109,16 @@ pub fn eventually_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, otherwis
     }
 }
 
+/// Waits until a process listens at this Unix socket. Its file is there before that, and a connection may start a service.
+#[track_caller]
+pub fn until_listening(socket: &Path) {
+    let name = format!(" {}", socket.display());
+    // The fourth column of proc(5) is the flags; this is __SO_ACCEPTCON.
+    let listens = |line: &str| line.ends_with(&name) && line.split(' ').nth(3) == Some("00010000");
+    let sockets = || fs::read_to_string("/proc/net/unix").unwrap();
+    eventually("a listener", || sockets().lines().any(listens).then_some(()));
+}
+
 /// A TCP port of the loopback interface, reserved until the value is dropped: its socket is bound and does not listen.
 /// The system gives the port to no other program that asks for any free one. A server that names the port gets it all
 /// the same, because both sockets have SO_REUSEADDR (socket(7)).

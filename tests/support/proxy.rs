@@ -186,7 +186,8 @@ impl Shared {
     }
 
     fn forward(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction) {
-        let mut buffer = [0; 16 * 1024];
+        // Longer than what either side writes at once, so that it stays one piece.
+        let mut buffer = vec![0; 256 * 1024];
         // The last of what came through.
         let mut before = Vec::new();
         while let Ok(read @ 1..) = from.read(&mut buffer) {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::programs::{PATIENCE, chmod, eventually_or, program};
-use super::{Home, run};
+use super::{Home, faketime, run};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -76,8 +76,8 @@ impl Certificates {
         let mut command = match at {
             "" => Command::new(openssl),
             at => {
-                let mut command = Command::new(program("faketime", "faketime"));
-                command.args(["-f", at]).arg(openssl);
+                let mut command = faketime(at);
+                command.arg(openssl);
                 command
             }
         };
@@ -207,10 +207,10 @@ impl Client {
         self
     }
 
-    /// Sends bytes.
+    /// Sends bytes. A server that is gone shows in what it replies.
     pub fn write(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).unwrap();
-        self.0.get_mut().flush().unwrap();
+        let stream = self.0.get_mut();
+        let _ = stream.write_all(bytes).and_then(|()| stream.flush());
     }
 
     /// Returns the next reply with all its lines; empty when the server closed the connection.

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// A witness that runs. It ends with this value.
@@ -17,6 +18,8 @@ pub struct Witness {
     name: String,
     seed: u8,
     log: String,
+    /// How many bytes of the file with its requests were returned.
+    told: AtomicUsize,
     /// Its key, a space, and its address: a value of `--witness`.
     pub option: String,
 }
@@ -26,7 +29,7 @@ impl Witness {
     pub fn start(seed: u8, log: &str) -> Self {
         let (folder, name) = (tempfile::tempdir().unwrap(), format!("w{seed}.example/1"));
         let (child, option) = serve(folder.path(), &name, seed, log);
-        Self { folder, child, name, seed, log: log.to_owned(), option }
+        Self { folder, child, name, seed, log: log.to_owned(), told: AtomicUsize::new(0), option }
     }
 
     /// Starts it again, at another port, after it has ended.
@@ -58,14 +61,14 @@ impl Witness {
 
     /// Each request since the last call: the size that it assumed, and the status of the answer.
     pub fn requests(&self) -> Vec<(u64, u16)> {
-        let path = self.folder.path().join("requests");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let _ = fs::remove_file(path);
+        let text = fs::read_to_string(self.folder.path().join("requests")).unwrap_or_default();
+        // The file stays, since the witness may write to it now.
+        let new = &text[self.told.swap(text.len(), Ordering::Relaxed)..];
         let line = |line: &str| {
             let (old, status) = line.strip_prefix("old ").unwrap().split_once(' ').unwrap();
             (old.parse().unwrap(), status.parse().unwrap())
         };
-        text.lines().map(line).collect()
+        new.lines().map(line).collect()
     }
 
     /// Has it forget what it saw, or takes it back to an earlier state.
