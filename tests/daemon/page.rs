@@ -262,9 +262,10 @@ fn the_example_is_what_the_program_answers() {
 
     // By a program that shares nothing with this one.
     let script = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n\
-                  s.sendall(bytes.fromhex(sys.argv[2])); print(s.recv(65536).hex(), end='')";
+                  s.sendall(bytes.fromhex(sys.argv[2])); print(s.recv(int(sys.argv[3]), socket.MSG_WAITALL).hex(), end='')";
     let mut python = Command::new(program("python3", "python3"));
     python.args(["-c", script]).arg(&socket).arg(HEXLOWER.encode(&bytes_of(&question)));
+    python.arg(example()[1].len().to_string());
     assert_eq!(run(&mut python, b"").exits(0).text(), HEXLOWER.encode(&example()[1]));
 }
 

@@ -3,9 +3,8 @@
 
 use super::{Contest, Dice};
 use crate::support::resident::Resident;
-use crate::support::{ALICE, Home, Run, follow_clock, letter, stamped};
+use crate::support::{ALICE, Home, Run, follow_clock, letter, set_clock, stamped};
 use mailstamp::time::UnixTime;
-use std::fs;
 
 /// A home that takes stamps of any length.
 fn home() -> Home {
@@ -16,7 +15,7 @@ fn home() -> Home {
 
 /// Starts the daemon with a clock that follows the file `clock`.
 fn with_clock(home: &Home, says: &str) -> Resident {
-    fs::write(home.file("clock"), says).unwrap();
+    set_clock(&home.file("clock"), says);
     let mut command = home.command();
     follow_clock(&mut command, &home.file("clock"));
     Resident::begin(&mut command, home)
@@ -69,7 +68,7 @@ fn a_clock_that_jumps_while_the_process_runs_makes_nothing_fresh_twice() {
     let (mut dice, mut deferred, mut expired) = (Dice(3), 0, 0);
     for turn in 0..80 {
         let offset = ["+0", "-1d", "+365d", "-20y", "+1h"][dice.below(5) as usize];
-        fs::write(&clock, offset).unwrap();
+        set_clock(&clock, offset);
         let (stamp, which) = (dice.below(12) as usize, dice.below(2) as usize);
         let said: Run = home.classify(&contest.messages[stamp][which]);
         if said.code == 20 {
@@ -87,7 +86,7 @@ fn a_clock_that_jumps_while_the_process_runs_makes_nothing_fresh_twice() {
     }
     assert!(deferred > 0 && expired > 0, "{deferred} {expired}");
     assert_eq!(resident.judged(), 80);
-    fs::write(&clock, "+0").unwrap();
+    set_clock(&clock, "+0");
     contest.settle(&home);
     resident.kill();
     contest.settle(&home);

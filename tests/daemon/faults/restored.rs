@@ -4,6 +4,7 @@
 use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, letter, run, stamped};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::process::Command;
@@ -39,6 +40,8 @@ fn sockets_that_were_removed_are_made_anew() {
     let home = Home::new();
     let resident = Resident::of(&home);
     home.classify(&message(&home, "first", "first")).exits(0).says("first-class paid");
+    // Stopped, or it may make one of them again before the others are gone.
+    resident.stop();
     for entry in fs::read_dir(home.state()).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_socket() {
@@ -46,6 +49,7 @@ fn sockets_that_were_removed_are_made_anew() {
         }
     }
     assert!(resident.connect().is_none());
+    resident.signal(Signal::CONT);
     let began = Instant::now();
     while resident.connect().is_none() {
         assert!(began.elapsed() < PATIENCE, "it is not found");

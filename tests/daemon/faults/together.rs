@@ -55,14 +55,17 @@ fn who_is_killed_while_many_combine_defers_nobody_and_spoils_nothing() {
     }
 }
 
-/// Returns the process that has the lock of this log, from /proc/locks.
+/// Returns the process that has the lock of this log, from /proc/locks. A number of an inode may be that of another file
+/// on another disk, but the commands of this home run in it.
 fn holder(home: &Home) -> Option<Pid> {
     let inode = fs::metadata(home.state().join("used.redb.lock")).ok()?.ino();
     let locks = fs::read_to_string("/proc/locks").unwrap();
     let held = locks
         .lines()
         .find(|line| line.contains("FLOCK") && !line.contains("->") && line.contains(&format!(":{inode} ")))?;
-    Pid::from_raw(held.split_whitespace().nth(4)?.parse().ok()?)
+    let (pid, name) = (held.split_whitespace().nth(4)?, home.path().file_name()?);
+    let runs_here = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder.ends_with(name));
+    Pid::from_raw(pid.parse().ok()?).filter(|_| runs_here)
 }
 
 /// Stops a process that has the lock while others wait for it, until all others are through; whether one was caught at

@@ -27,7 +27,7 @@ fn named(text: &str) -> BTreeSet<String> {
 /// Returns the names of all metrics of a daemon that also has a directory to report.
 fn exposed() -> BTreeSet<String> {
     let home = home_with_directory();
-    let numbers = Process::begin(&home).numbers();
+    let numbers = Process::begin(&home).measured();
     let of = |name: &str| format!("{name}{{vendor=\"stamps.example\",source=\"https://stamps.example/directory\"}}");
     assert!(numbers[&of("mailstamp_directory_age_seconds")] > 0.0);
     assert_eq!(numbers[&of("mailstamp_directory_ok")], 0.0, "it was not asked for long");

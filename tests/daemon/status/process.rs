@@ -2,6 +2,7 @@
 
 use crate::support::Home;
 use crate::support::http::{self, Answer};
+use crate::support::programs::eventually;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -45,6 +46,19 @@ impl Process {
     /// Asks over HTTP.
     pub fn get(&self, path: &str) -> Answer {
         http::ask(self.metrics.unwrap(), "GET", path, &[], b"").unwrap()
+    }
+
+    /// Waits until it is healthy, and returns its answer. A log that takes longer than a second counts as ill, as on a
+    /// machine whose disk is busy.
+    #[track_caller]
+    pub fn healthy(&self) -> Answer {
+        eventually("health", || Some(self.get("/healthz")).filter(|answer| answer.status == 200))
+    }
+
+    /// Returns all metrics once the log was measured.
+    #[track_caller]
+    pub fn measured(&self) -> BTreeMap<String, f64> {
+        eventually("a measured log", || Some(self.numbers()).filter(|numbers| numbers["mailstamp_log_up"] == 1.0))
     }
 
     /// Returns all metrics, each by its name with its labels.

@@ -2,7 +2,7 @@
 //! sd_notify(3).
 
 use super::{PATIENCE, Service, judged};
-use crate::support::programs::{chmod, program};
+use crate::support::programs::{chmod, program, until_listening};
 use crate::support::resident::Resident;
 use crate::support::{Home, MAILSTAMP, letter, stamped};
 use mailstamp::ipc::connection::Connection;
@@ -46,7 +46,9 @@ fn activated(home: &Home, environment: &[&str]) -> Service {
     let mut command = Command::new("sh");
     command.args(["-c", &line, "sh"]).arg(home.state().join("socket")).arg(MAILSTAMP);
     command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin");
-    Service::begin(command.stderr(fs::File::create(home.file("serve.log")).unwrap()))
+    let service = Service::begin(command.stderr(fs::File::create(home.file("serve.log")).unwrap()));
+    until_listening(&home.state().join("socket"));
+    service
 }
 
 #[test]
@@ -56,7 +58,6 @@ fn the_first_message_starts_it_and_the_manager_hears_how_it_is() {
     let notify = format!("NOTIFY_SOCKET={}", home.file("notify").display());
     let mut service = activated(&home, &[&notify, "WATCHDOG_USEC=400000"]);
     let socket = home.state().join("socket");
-    super::eventually("the socket", || socket.exists().then_some(()));
     manager.0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(manager.0.recv(&mut [0; 100]).is_err(), "a notification came before a request");
     manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -95,7 +96,6 @@ fn a_process_that_has_lent_its_log_is_well_and_ends_when_it_is_told() {
     let manager = Manager::at(&home);
     let notify = format!("NOTIFY_SOCKET={}", home.file("notify").display());
     let mut service = activated(&home, &[&notify, "WATCHDOG_USEC=400000"]);
-    super::eventually("the socket", || home.state().join("socket").exists().then_some(()));
     home.classify(&letter("first")).exits(11);
     assert_eq!(manager.hears_next(), "READY=1\n");
     let mut borrower = Connection::new(unix_socket::connect(&home.state().join("used.redb.socket")).unwrap());
@@ -119,7 +119,6 @@ fn the_watchdog_is_told_while_reloads_come() {
     let manager = Manager::at(&home);
     let notify = format!("NOTIFY_SOCKET={}", home.file("notify").display());
     let service = activated(&home, &[&notify, "WATCHDOG_USEC=60000000"]);
-    super::eventually("the socket", || home.state().join("socket").exists().then_some(()));
     home.classify(&letter("first")).exits(11);
     assert_eq!(manager.hears(), "READY=1\n");
     for _ in 0..3 {

@@ -2,7 +2,7 @@
 //! Needs root, since only root can run them.
 
 use super::{Service, ask, judged, question};
-use crate::support::programs::{chmod, eventually, give, install, program};
+use crate::support::programs::{chmod, eventually, give, install, program, until_listening};
 use crate::support::{Home, Run, letter, run, stamped};
 use mailstamp::engine::remote::protocol::{FileSet, JudgeRequest, MailboxNames};
 use mailstamp::ipc::connection::Connection;
@@ -74,7 +74,7 @@ impl System {
         command.arg("-l").arg(self.socket()).arg(served.get_program()).args(served.get_args());
         command.env_clear().env("HOME", self.home.file(home)).env("PATH", "/usr/bin:/bin");
         let service = Service::begin(command.stderr(fs::File::create(self.home.file("serve.log")).unwrap()));
-        eventually("the socket", || self.socket().exists().then_some(()));
+        until_listening(&self.socket());
         chmod(&self.socket(), 0o666);
         service
     }
@@ -275,7 +275,7 @@ fn a_socket_of_another_user_is_not_asked() {
     command.args(["--reuid", "5", "--regid", "5", "--clear-groups"]);
     command.arg(program("python3", "python3")).args(["-c", script]).arg(&socket);
     let mut forger = Service::begin(&mut command);
-    eventually("the socket", || socket.exists().then_some(()));
+    until_listening(&socket);
     chmod(&socket, 0o666);
     symlink(&socket, state.join("socket")).unwrap();
     system.classify(NEWS.0, &[], &letter("plain")).exits(11).says("unstamped no-stamp");
