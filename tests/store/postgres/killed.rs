@@ -11,9 +11,10 @@ use crate::support::proxy::{Direction, Fault, Proxy};
 use mailstamp::store::postgres::Postgres;
 use mailstamp::store::{StoreError, UsedLog};
 use mailstamp::verdict::spend::SpendResult;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -50,16 +51,21 @@ fn a_session_killed_at_any_message_of_a_spend_loses_nothing() {
             log.would_spend(&ask(0, 1)).unwrap();
             proxy.plan(direction, after, Fault::Hold);
             let mut told = Told::default();
+            let mut killed = Vec::new();
             let answer = thread::scope(|scope| {
                 let spend = scope.spawn(|| log.spend(&ask(serial, 1)));
                 eventually("the spend is held", || (proxy.is_broken() || spend.is_finished()).then_some(()));
                 for backend in site.cluster.backends(&site.database) {
                     let _ = kill_process(backend, Signal::KILL);
+                    killed.push(backend);
                 }
                 proxy.mend();
                 spend.join().unwrap()
             });
             told.note(1, &answer);
+            // Before the server has noticed, another of its sessions may answer, which it ends next.
+            let is_there = |pid: &Pid| Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists();
+            eventually("the server has noticed", || (!killed.iter().any(is_there)).then_some(()));
             recovers(&log, serial);
             settles(&log, &mut told, serial, 1);
         }
