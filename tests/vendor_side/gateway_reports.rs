@@ -3,12 +3,12 @@
 
 use crate::bank::{Gateway, sides};
 use crate::gateway_out::Outgoing;
-use crate::support::follow_clock;
 use crate::support::postfix::Postfix;
 use crate::support::programs::{PATIENCE, Port, eventually_or};
 use crate::support::shop::Shop;
 use crate::support::smtp::{self, Protocol};
 use crate::support::smtp_server::{Mode, SmtpServer};
+use crate::support::{follow_clock, set_clock};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -166,20 +166,20 @@ fn a_bounce_of_a_message_that_is_long_gone_is_refused() {
     let mut hosts = Hosts::new();
     drop(hosts.gateway.take());
     let clock = hosts.own.home.file("clock");
-    fs::write(&clock, "+0").unwrap();
+    set_clock(&clock, "+0");
     let mut command = hosts.own.home.command();
     follow_clock(&mut command, &clock);
     hosts.gateway = Some(Outgoing::start_as(&hosts.own, command));
     let report = hosts.bounced("gone@y.example", 1);
     let late = |name: &str| report.replace("gone@y.example", &format!("{name}@y.example"));
-    fs::write(&clock, "+29d").unwrap();
+    set_clock(&clock, "+29d");
     let reply = hosts.says(ANN, &late("a"));
     assert!(reply.starts_with("250 "), "{reply}");
-    fs::write(&clock, "+31d").unwrap();
+    set_clock(&clock, "+31d");
     let reply = hosts.says(ANN, &late("b"));
     assert!(reply.contains("550-5.7.1 this report is about a message of more than 30 days ago\r\n"), "{reply}");
     // The keys are forgotten.
-    fs::write(&clock, "+60d").unwrap();
+    set_clock(&clock, "+60d");
     let reply = hosts.says(ANN, &late("c"));
     assert!(reply.contains("this report names no message that the mailbox sent from here"), "{reply}");
 }

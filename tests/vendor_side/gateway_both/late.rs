@@ -5,10 +5,10 @@ use super::steps::TAKEN;
 use super::{Hosts, More, PRICE};
 use crate::bank::{Gateway, RATES, sides_of};
 use crate::gateway_out::Outgoing;
-use crate::support::programs::{chmod, eventually_or};
+use crate::support::programs::{eventually_or, stand_in};
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::shop::Shop;
-use crate::support::{MAILSTAMP, follow_clock, run};
+use crate::support::{MAILSTAMP, follow_clock, run, set_clock};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
@@ -24,9 +24,8 @@ fn agency(folder: &Path, clock: &Path) -> Shop {
     let settings = command.get_envs().map(|(name, value)| format!("{}={}", name.to_str().unwrap(), quoted(value)));
     let settings = settings.collect::<Vec<_>>().join(" ");
     let program = folder.join("agency");
-    fs::write(&program, format!("#!/bin/sh\n{settings} exec {} \"$@\"\n", quoted(Some(OsStr::new(MAILSTAMP)))))
-        .unwrap();
-    chmod(&program, 0o755);
+    let quoted_program = quoted(Some(OsStr::new(MAILSTAMP)));
+    stand_in(&program, &format!("#!/bin/sh\n{settings} exec {quoted_program} \"$@\"\n"));
     Shop::of(&program, 10_000, &RATES)
 }
 
@@ -86,7 +85,7 @@ impl Hosts {
 fn a_late_retry_is_paid_once_and_delivered_once() {
     let folder = tempfile::tempdir().unwrap();
     let clock = folder.path().join("clock");
-    let at = |text: &str| fs::write(&clock, text).unwrap();
+    let at = |text: &str| set_clock(&clock, text);
     at("+0");
     // The first Postfix tries again only when it is told to.
     let slow = ["queue_run_delay", "minimal_backoff_time", "maximal_backoff_time", "transport_retry_time"];

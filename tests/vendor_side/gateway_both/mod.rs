@@ -64,6 +64,13 @@ struct More {
     clock: Option<PathBuf>,
 }
 
+/// Writes an agency's directory where a gateway finds it, at once.
+fn put_directory(side: &Gateway, text: &str) {
+    let new = side.home.file("directory.new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, side.home.config().with_file_name("vendors").join("directory.json")).unwrap();
+}
+
 impl Hosts {
     /// Hosts whose gateways run. The payer may spend so many credits.
     fn new(limit: u64) -> Self {
@@ -138,7 +145,7 @@ impl Hosts {
     /// Tells the payee what the agency's directory says now.
     fn learn(&self) {
         let directory = self.shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
-        fs::write(self.payee.home.config().with_file_name("vendors").join("directory.json"), directory).unwrap();
+        put_directory(&self.payee, &directory);
     }
 
     /// Starts both gateways.

@@ -58,7 +58,7 @@ fn message(id: &str) -> String {
 /// Writes the agency's signed directory where a gateway finds it.
 fn publish(shop: &Shop, side: &Gateway) {
     let directory = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
-    fs::write(side.home.config().with_file_name("vendors").join("directory.json"), directory).unwrap();
+    super::put_directory(side, &directory);
 }
 
 // E1, E2, E4, E12, E14: the client in Python pays the real gateway

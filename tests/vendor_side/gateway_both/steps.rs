@@ -7,6 +7,7 @@ use crate::support::is_soak;
 use crate::support::programs::{eventually_or, program};
 use crate::support::proxy::{Direction, Fault, Proxy};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 /// A step: where messages are held, and how each gateway is killed then.
@@ -120,8 +121,14 @@ impl Hosts {
 fn attach(gateway: &Outgoing, inject: &str) -> Child {
     let (call, _) = inject.split_once(':').unwrap();
     let mut strace = Command::new(program("strace", "strace"));
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={inject}")]);
-    let child = strace.args(["-p", &gateway.pid().to_string()]).stdin(Stdio::null()).spawn().unwrap();
+    strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={inject}")]);
+    strace.args(["-p", &gateway.pid().to_string()]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut child = strace.spawn().unwrap();
+    // Once it says so, it has stopped all threads. Its output has to be read.
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = told.next().expect("it says something").unwrap();
+    assert!(first.contains("attached"), "{first}");
+    std::thread::spawn(move || told.count());
     let tasks = format!("/proc/{}/task", gateway.pid());
     let is_traced = |task: fs::DirEntry| {
         let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();

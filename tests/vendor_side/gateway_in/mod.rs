@@ -70,7 +70,10 @@ impl Host {
     /// Learns what the agency's signed directory says.
     fn learn(&self, shop: &Shop) {
         let text = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
-        fs::write(self.directory(), text).unwrap();
+        // At once: a gateway may read it.
+        let new = self.home.file("directory.new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.directory()).unwrap();
     }
 
     /// The line EMST that pays an offer for a message, as a client makes it from the page.

@@ -76,8 +76,15 @@ fn a_code_that_was_not_sent_does_not_count() {
     shop.ledger.confirm_code(joe.number, "a@far.example", &smtp.code(), NOW).unwrap();
 
     smtp.set(Mode::SilentAfterMessage);
-    let error = send(&short, "b@far.example").unwrap_err();
-    assert!(matches!(error, LedgerError::Mail { unknown: true, .. }), "{error}");
+    // Longer where a busy machine gets no message to the server in the time.
+    let mut patient = short;
+    loop {
+        match send(&patient, "b@far.example").unwrap_err() {
+            LedgerError::Mail { unknown: true, .. } => break,
+            LedgerError::Mail { .. } if patient.timeout < server.timeout => patient.timeout *= 2,
+            error => panic!("{error}"),
+        }
+    }
     assert_eq!(refused(send(&server, "b@far.example")).code(), "code-waiting");
 }
 

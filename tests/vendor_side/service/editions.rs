@@ -132,11 +132,16 @@ fn what_the_ledger_knows_is_published_and_no_edition_goes_back() {
     let second = town.refresh();
     assert!(second.version > first.version, "{} after {}", second.version, first.version);
     // The command continues the chain of the shop, which serves every edition.
-    let previous = second.previous.unwrap();
-    assert_eq!(previous.version, first.version);
-    let path = format!("/.well-known/digital-stamp-editions/{}.json", first.version);
-    let kept = town.shop.ask("GET", &path, &Value::Null).is(200).text();
-    assert_eq!(publish::read(&kept).unwrap(), publish::Edition { content: first, hash: previous.hash });
+    let kept = |version: u64| {
+        let path = format!("/.well-known/digital-stamp-editions/{version}.json");
+        publish::read(&town.shop.ask("GET", &path, &Value::Null).is(200).text()).unwrap()
+    };
+    let mut previous = second.previous.unwrap();
+    // On a slow machine, the shop has published the price itself before.
+    while previous.version > first.version {
+        previous = kept(previous.version).content.previous.unwrap();
+    }
+    assert_eq!(kept(previous.version), publish::Edition { content: first, hash: previous.hash });
     for other in ["1.json", "00.json", "x.json", "..%2fdigital-stamp"] {
         town.shop.ask("GET", &format!("/.well-known/digital-stamp-editions/{other}"), &Value::Null).is(404);
     }
