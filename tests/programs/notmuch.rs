@@ -1,6 +1,6 @@
 //! The hook `rules/notmuch-post-new`, run by notmuch itself.
 
-use crate::support::programs::{chmod, install, program, recipe};
+use crate::support::programs::{install, program, recipe, stand_in};
 use crate::support::{ALICE, Home, Run, letter, run};
 use std::fs;
 use std::process::Command;
@@ -19,12 +19,8 @@ fn a_message_tagged_as_spam_has_its_stamp_revoked_until_the_tag_is_gone() {
     );
     fs::write(home.file("notmuch-config"), config).unwrap();
     let hook = home.file("Mail/.notmuch/hooks/post-new");
-    fs::write(
-        &hook,
-        recipe("notmuch-post-new", &[("/usr/local/bin/mailstamp", bin.join("mailstamp").to_str().unwrap())]),
-    )
-    .unwrap();
-    chmod(&hook, 0o755);
+    let own = bin.join("mailstamp").display().to_string();
+    stand_in(&hook, &recipe("notmuch-post-new", &[("/usr/local/bin/mailstamp", &own)]));
     let notmuch = |args: &[&str]| -> Run {
         let mut command = Command::new(program("notmuch", "notmuch"));
         command.args(args).env_clear().env("HOME", home.path()).env("NOTMUCH_CONFIG", home.file("notmuch-config"));

@@ -45,11 +45,13 @@ impl Sendmail {
         let address = behind.address();
         let behind = address.rsplit(':').next().unwrap();
         let folder = apart.file("").display().to_string();
+        // On a busy machine it would queue mail, and refuse connections.
         let mc = format!(
             "divert(0)dnl\nOSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME', `mx.x.example')dnl\n\
              define(`QUEUE_DIR', `{folder}queue')dnl\ndefine(`confPID_FILE', `{folder}pid')dnl\n\
              define(`STATUS_FILE', `{folder}status')dnl\ndefine(`ALIAS_FILE', `')dnl\ndefine(`confTO_IDENT', `0')dnl\n\
              define(`confDEF_USER_ID', `alice:alice')dnl\ndefine(`SMART_HOST', `esmtp:[127.0.0.1]')dnl\n\
+             define(`confQUEUE_LA', `1000')dnl\ndefine(`confREFUSE_LA', `1000')dnl\n\
              define(`ESMTP_MAILER_ARGS', `TCP $h {behind}')dnl\nFEATURE(`nocanonify')dnl\nFEATURE(`no_default_msa')dnl\n\
              FEATURE(`accept_unresolvable_domains')dnl\nRELAY_DOMAIN(`x.example')dnl\n\
              DAEMON_OPTIONS(`Name=MTA, Port={}, Addr=127.0.0.1')dnl\n{}MAILER(`smtp')dnl\n",
