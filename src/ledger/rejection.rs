@@ -1,6 +1,7 @@
 //! Rejections of the ledger: the caller can correct the request, and nothing was changed. Internal errors are in
 //! `error.rs`.
 
+use crate::accounting::money::Money;
 use crate::accounting::order::OrderError;
 use crate::accounting::redemption::StampProblem;
 use crate::time::UnixTime;
@@ -175,14 +176,9 @@ pub enum Rejection {
     CodeGiven { after: UnixTime },
     #[error("amount out of range (at most 9,223,372,036,854,775,807)")]
     Range,
-    /// The payment of the provider was for something else.
-    #[error("the payment covers {paid} credits, and this costs {needed}")]
-    PaidOtherwise {
-        /// Credits paid for.
-        paid: u64,
-        /// Credits needed.
-        needed: u64,
-    },
+    /// A provider received less than the price, or another currency.
+    #[error("the payment is {paid}, and this costs {price}")]
+    PaidOtherwise { paid: Money, price: Money },
 }
 
 impl Rejection {

@@ -73,7 +73,7 @@ pub const CODES: [(&str, u16, &str); 43] = [
     ("not-found", 404, "There is nothing at this address."),
     ("order", 422, "An order is outside the caps; which order and which cap is said."),
     ("other-recipient", 422, "The vendor sells stamps for one recipient, and the order names another."),
-    ("paid-otherwise", 402, "The payment is less than the price."),
+    ("paid-otherwise", 402, "The payment is less than the price, or in another currency."),
     ("provider", 503, "The payment provider does not answer. Try again later; nothing is charged twice."),
     ("range", 422, "An amount is out of range."),
     ("rate", 429, "Too many requests; wait for as many seconds as Retry-After says."),

@@ -34,13 +34,11 @@ use zeroize::Zeroizing;
 pub enum Paid {
     /// A voucher, by the hash of its code; value beyond the stamps stays on it.
     Voucher(Hash),
-    /// Money that a provider received for exactly these stamps.
+    /// Money that a provider received for these stamps.
     Elsewhere {
         /// `provider:reference`; each is accepted once.
         reference: String,
-        /// Credits that were paid for.
-        credits: u64,
-        /// The amount.
+        /// The amount; at least the price.
         cost: Money,
     },
     /// Work or a code, for a stamp without value.

@@ -4,7 +4,7 @@
 //! - A payment is named by a hash of its purchase and order, so the adapter makes it once however often it begins, and it
 //!   can be asked for later with the order code alone.
 //! - The ledger accepts the name of a payment once, for ever.
-//! - The credits that were paid for are those of the order. The sum is the one that the adapter received.
+//! - The ledger compares the sum that was received with the price. A price that has risen since is a reason to refund.
 
 use super::{Begun, Completion, Due, Paid, Payment, PaymentError, Refund};
 use crate::accounting::money::Money;
@@ -112,7 +112,7 @@ impl Payment for Provider {
                 let wrong = || PaymentError::Provider(format!("{}: it does not say which sum was paid", self.name));
                 let cost = cost.ok_or_else(wrong)?;
                 let reference = format!("{}:{name}", self.name);
-                Ok(Completion::Paid(Paid::Elsewhere { reference, credits: due.order.value, cost }))
+                Ok(Completion::Paid(Paid::Elsewhere { reference, cost }))
             }
         }
     }

@@ -233,12 +233,13 @@ impl LedgerTx<'_> {
                 self.enough(credits, worth)?;
                 Ok(Buyer::Voucher(*voucher))
             }
-            Payer::Guest(Paid::Elsewhere { reference, credits: paid, cost }) => {
+            Payer::Guest(Paid::Elsewhere { reference, cost: paid }) => {
                 printable("reference", reference, 256)?;
-                if *paid != credits {
-                    return Err(TxError::Refused(Rejection::PaidOtherwise { paid: *paid, needed: credits }));
+                let price = self.cost(credits, None)?;
+                if paid.currency != price.currency || paid.micros < price.micros {
+                    return Err(TxError::Refused(Rejection::PaidOtherwise { paid: *paid, price }));
                 }
-                let cost = self.cost(credits, Some(*cost))?;
+                let cost = *paid;
                 // The same payment, under another idempotency key or none.
                 if self.idempotency.get(&done_key("paid", b"", reference))?.is_some() {
                     return Err(TxError::Refused(Rejection::KeyReused { key: reference.clone() }));

@@ -174,6 +174,7 @@ fn seconds(from: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounting::money::Money;
     use crate::accounting::order::OrderError;
     use crate::accounting::redemption::StampProblem;
     use crate::vendor_api::meters::RequestProblem;
@@ -183,6 +184,7 @@ mod tests {
     #[test]
     fn every_refusal_has_a_status_and_a_sentence() {
         let text = String::new;
+        let sum: Money = "1 EUR".parse().unwrap();
         for refusal in [
             Rejection::NoAccount { account: text() },
             Rejection::AccountExists { name: text() },
@@ -213,7 +215,7 @@ mod tests {
             Rejection::SoldOut { after: NOW },
             Rejection::CodeGiven { after: NOW },
             Rejection::Range,
-            Rejection::PaidOtherwise { paid: 1, needed: 2 },
+            Rejection::PaidOtherwise { paid: sum, price: sum },
         ] {
             let problem = Problem::refused(&refusal, NOW);
             assert!(CODES.iter().any(|(word, ..)| *word == refusal.code()), "{} is not explained", refusal.code());

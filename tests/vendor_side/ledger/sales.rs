@@ -1,7 +1,7 @@
 //! Buying, paying, taking back: each rule with exact figures.
 
 use super::{NOW, Shop, WAIT, handed, order, orders, refused, texts};
-use mailstamp::accounting::event::KeyState;
+use mailstamp::accounting::event::{KeyState, Terms};
 use mailstamp::accounting::order::{Order, OrderError, OwnCaps};
 use mailstamp::accounting::redemption::StampProblem;
 use mailstamp::directory::publish::Changes;
@@ -213,14 +213,23 @@ fn a_voucher_is_spent_once_and_keeps_what_is_left() {
 #[test]
 fn money_paid_elsewhere_buys_its_stamps_once() {
     let shop = Shop::new();
-    let paid = |credits| Paid::Elsewhere { reference: "cards:77".into(), credits, cost: "0.002 EUR".parse().unwrap() };
-    let error = refused(shop.ledger.issue_for(paid(3), &orders(2), None, NOW));
-    assert_eq!(error, Rejection::PaidOtherwise { paid: 3, needed: 2 });
-    let first = shop.ledger.issue_for(paid(2), &orders(2), None, NOW).unwrap();
-    let again = shop.ledger.issue_for(paid(2), &orders(2), Some("another key"), NOW).unwrap();
+    let paid = |cost: &str| Paid::Elsewhere { reference: "cards:77".into(), cost: cost.parse().unwrap() };
+    for less in ["0.001999 EUR", "0 EUR", "2 USD"] {
+        let error = refused(shop.ledger.issue_for(paid(less), &orders(2), None, NOW));
+        let price = "0.002 EUR".parse().unwrap();
+        assert_eq!(error, Rejection::PaidOtherwise { paid: less.parse().unwrap(), price });
+    }
+    let first = shop.ledger.issue_for(paid("0.002 EUR"), &orders(2), None, NOW).unwrap();
+    let again = shop.ledger.issue_for(paid("0.002 EUR"), &orders(2), Some("another key"), NOW).unwrap();
     assert_eq!(texts(&again), texts(&first));
     let other = vec![order("other@far.example"); 2];
-    assert_eq!(refused(shop.ledger.issue_for(paid(2), &other, None, NOW)).code(), "key-reused");
+    assert_eq!(refused(shop.ledger.issue_for(paid("0.002 EUR"), &other, None, NOW)).code(), "key-reused");
+    // A price that has risen since is no reason to ask for more.
+    let terms = shop.ledger.profile().unwrap().terms;
+    let terms = Terms { price: "0.01 EUR".parse().unwrap(), ..terms };
+    shop.ledger.run(ops::SetTerms { terms }, NOW).unwrap();
+    let again = shop.ledger.issue_for(paid("0.002 EUR"), &orders(2), None, NOW).unwrap();
+    assert_eq!(texts(&again), texts(&first));
     shop.sound();
 }
 

@@ -173,6 +173,17 @@ fn what_cannot_be_sold_is_refunded_once() {
     let refused = visitor.paid(&shop).is(402).text();
     assert!(refused.contains("This payment was refunded"), "{refused}");
     visitor.post(shop.address, "/stamp", &[("code", &code)]).unwrap().is(422);
+
+    // The price rose after the payment began.
+    let visitor = Visitor::new(&shop);
+    let (link, _) = visitor.begin(&shop);
+    adapter.pay(&link);
+    let terms = shop.ledger().profile().unwrap().terms;
+    let terms = Terms { price: "1 EUR".parse().unwrap(), ..terms };
+    shop.ledger().run(ops::SetTerms { terms }, clock::now()).unwrap();
+    let page = visitor.paid(&shop).is(409).text();
+    assert!(page.contains("The payment was refunded") && page.contains("and this costs 5.00 EUR"), "{page}");
+    assert_eq!(adapter.state(&link), "refunded");
     assert_eq!(shop.ledger().summary().unwrap().stamps, 0);
     shop.audit();
 }
