@@ -6,7 +6,7 @@ use crate::support::{Home, MAILSTAMP, Run, letter, run};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 const HOST: [&str; 4] = ["thunderbird", "host", "/home/x/mailstamp.json", "mailstamp@mailstamp.example"];
@@ -117,6 +117,32 @@ fn thunderbird_finds_the_program_until_it_is_removed() {
     let mut homeless = Command::new(MAILSTAMP);
     let said = run(homeless.args(["thunderbird", "install"]).env_clear().env("HOME", "relative"), b"").exits(69);
     assert!(said.stderr.contains("HOME"), "{}", said.stderr);
+}
+
+#[test]
+fn files_of_other_programs_stay() {
+    let home = Home::new();
+    let folder = home.file(".mozilla/native-messaging-hosts");
+    fs::create_dir_all(&folder).unwrap();
+    let other = r#"{"name":"mailstamp","path":"/bin/other","type":"stdio","allowed_extensions":["other@x.example"]}"#;
+    let files =
+        [("mailstamp.json", other), ("mailstamp.json", "not JSON"), ("mailstamp-host", "#!/bin/sh\nexec true\n")];
+    for (name, text) in files {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        for command in ["install", "remove"] {
+            let said = home.run(["thunderbird", command], b"").exits(65).stderr;
+            let sentence = format!("/{name}: not written by mailstamp thunderbird install, and left as it is\n");
+            assert!(said.contains(&sentence), "{said}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "{name}");
+        }
+        fs::remove_file(path).unwrap();
+    }
+    symlink("nowhere", folder.join("mailstamp.json")).unwrap();
+    home.run(["thunderbird", "remove"], b"").exits(74);
+    home.run(["thunderbird", "install"], b"").exits(74);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
 }
 
 #[test]

@@ -143,6 +143,11 @@ fn a_header_line_without_a_colon_is_delivered() {
             assert_eq!(deliver(&dovecot, ALICE, message.as_bytes()), 250, "{name}: {}", dovecot.log());
         }
         assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[("", &["1", "2"])]), "{name}: {}", dovecot.log());
+        // A line that continues nothing, and no field.
+        for message in [" x\nSubject: y\n\nbody\n", " x\n\nbody\n", "\nbody\n"] {
+            assert_eq!(deliver(&dovecot, ALICE, message.as_bytes()), 250, "{name}: {}", dovecot.log());
+        }
+        assert_eq!(maildir(&dovecot.inbox(ALICE)).len(), 5, "{name}: {}", dovecot.log());
         let own = usize::from(name == "sieve-filter.sieve");
         assert!(maildir(&dovecot.inbox(ALICE)).iter().all(|message| class_fields(message) == own), "{name}");
         assert!(!dovecot.log().contains("Panic"), "{}", dovecot.log());

@@ -190,6 +190,25 @@ fn a_class_field_below_an_empty_line_with_cr_decides_nothing() {
 }
 
 #[test]
+fn a_message_without_a_field_is_judged_and_arrives() {
+    // Mail systems add fields; a pipe does not. What a recipe takes for a loss would wait for ever.
+    let messages = [" x\n\nbody\n", "\nbody\n", "body\n", " x\nSubject: y\n\nbody\n"];
+    for name in RECIPES {
+        let agent = Agent::new(name, &[]);
+        for message in messages {
+            let run = agent.deliver(message.as_bytes());
+            assert_eq!(run.code, 0, "{name}, {message:?}: {}", run.stderr);
+        }
+        let arrived = maildir(&agent.home.file("Maildir"));
+        assert_eq!(arrived.len(), messages.len(), "{name}");
+        for message in arrived {
+            assert_eq!(class_fields(&message), usize::from(agent.filters()), "{name}");
+            assert!(message.trim_ascii_end().ends_with(b"body"), "{name}: {}", String::from_utf8_lossy(&message));
+        }
+    }
+}
+
+#[test]
 fn a_bad_stamp_makes_a_message_no_worse_than_none() {
     for name in RECIPES.into_iter().filter(|name| !name.ends_with("actions")) {
         let agent = Agent::new(name, &[]);

@@ -2,6 +2,7 @@
 //! user's own rules put them. Without mailstamp, mail still arrives, and undo restores the files.
 
 use crate::support::dovecot::Dovecot;
+use crate::support::faults::class_fields;
 use crate::support::postfix::{Postfix, User};
 use crate::support::programs::{
     chmod, field, ids, install, letter_with_forged_class, maildir, program, recipe, settle, stand_in,
@@ -85,12 +86,17 @@ fn the_class_is_written_and_the_users_rules_still_sort() {
         it.deliver(&[&line[..], &letter("3")].concat()).exits(0);
         let list = String::from_utf8(letter("2")).unwrap().replace("a serious matter", "a list");
         it.deliver(list.as_bytes()).exits(0);
+        let blank = " x\nSubject: a list\nMessage-ID: <0@y.example>\n\nbody\n";
+        it.deliver(blank.as_bytes()).exits(0);
         let unstamped = Some("unstamped; reason=no-stamp; action=deliver".to_owned());
         assert_eq!(classes(&it.inbox()), [unstamped.clone(), unstamped.clone()], "maildrop: {has_maildrop}");
-        assert_eq!(classes(&it.inbox().join(".list")), [unstamped]);
+        assert_eq!(classes(&it.inbox().join(".list")), [unstamped.clone(), unstamped]);
         let mut inbox = ids(&it.inbox());
         inbox.sort();
-        assert_eq!((inbox, ids(&it.inbox().join(".list"))), (vec!["1".into(), "3".into()], vec!["2".into()]));
+        assert_eq!(
+            (inbox, ids(&it.inbox().join(".list"))),
+            (vec!["1".into(), "3".into()], vec!["0".into(), "2".into()])
+        );
         it.home.run(["setup", "--undo"], b"").exits(0);
         assert_eq!(fs::read_to_string(&it.rc).unwrap(), it.own);
     }
@@ -113,11 +119,13 @@ fn mail_arrives_unchanged_when_mailstamp_fails_or_is_gone() {
             if let Some(script) = script {
                 stand_in(&mailstamp, script);
             }
-            it.deliver(&letter_with_forged_class(&n.to_string())).exits(0);
+            let forged = "digital-STAMP-class : first-class;\n\treason=paid\nDigital-Stamp-Class \t: allowed\n";
+            it.deliver(&[forged.as_bytes(), &letter_with_forged_class(&n.to_string())].concat()).exits(0);
         }
-        // Without a class, and without the sender's.
+        // Without a class, and without the sender's, however that was written.
         assert_eq!(classes(&it.inbox()), vec![None; scripts.len()], "maildrop: {has_maildrop}");
         for message in maildir(&it.inbox()) {
+            assert_eq!(class_fields(&message), 0, "{}", String::from_utf8_lossy(&message));
             let text = String::from_utf8(message).unwrap();
             let id = text.split("Message-ID: <").nth(1).unwrap().split('@').next().unwrap();
             assert!(text.trim_end().ends_with(String::from_utf8_lossy(&letter(id)).trim_end()), "{text}");

@@ -4,8 +4,9 @@
 //!   undone.
 //! - A file is replaced whole, with its mode. Only the user's own files are touched.
 //! - A file that was edited since is not restored: only a block that this program wrote is taken out of it.
+//! - One process changes files at a time. What it was going to change is looked at again before the journal is written.
 
-use super::exit_status::{CANNOT_CREATE, DATA, Failure};
+use super::exit_status::{CANNOT_CREATE, DATA, Failure, TEMPFAIL};
 use super::marked_block;
 use crate::os::atomic_file::{self, Durability};
 use crate::os::{self, file_lock, safe_open};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 /// The journal in the folder of the state.
 const NAME: &str = "setup.json";
-/// Held while files are changed.
+/// Held while files are changed; it has the holder's process ID.
 const LOCK: &str = "setup.lock";
 /// Longest file that is changed, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -139,11 +140,15 @@ impl UserFile {
 /// Makes the changes, and notes before how to undo them.
 ///
 /// # Errors
-/// A failure. Some of the changes may be made then; `setup --undo` takes them back, and another setup goes on.
+/// A failure. Some of the changes may be made then; `setup --undo` takes them back, and another setup goes on. None is
+/// made, and the journal stays as it is, if another process has the lock or a file is not as it was planned with.
 pub fn apply(state: &Path, changes: &[Change]) -> Result<(), Failure> {
     os::make_folder(state, 0o700).map_err(|error| cannot(state, &error))?;
     let _lock = lock(state)?;
     sweep(&state.join(NAME));
+    for change in changes {
+        change.check()?;
+    }
     let mut journal = Journal::read(state)?;
     for change in changes {
         journal.add(change);
@@ -152,11 +157,7 @@ pub fn apply(state: &Path, changes: &[Change]) -> Result<(), Failure> {
     journal.write(state)?;
     for change in changes {
         sweep(&change.file.path);
-        let file = UserFile::read(&change.file.path)?;
-        if file.bytes != change.file.bytes {
-            return Err(Failure::new(DATA, format!("{}: was changed meanwhile", file.path.display()))
-                .hint("run mailstamp setup again"));
-        }
+        let file = change.check()?;
         os::make_folder(os::above(&file.path), 0o700).map_err(|error| cannot(os::above(&file.path), &error))?;
         file.write(Some(&change.after), change.new_mode).map_err(|error| cannot(&file.path, &error))?;
     }
@@ -168,10 +169,13 @@ pub fn apply(state: &Path, changes: &[Change]) -> Result<(), Failure> {
 /// # Errors
 /// A failure; another call goes on.
 pub fn undo(state: &Path, told: &mut dyn FnMut(&Path, Undone)) -> Result<bool, Failure> {
-    if !state.join(NAME).exists() {
+    if [LOCK, NAME].iter().all(|name| !state.join(name).exists()) {
         return Ok(false);
     }
     let _lock = lock(state)?;
+    if !state.join(NAME).exists() {
+        return Ok(false);
+    }
     sweep(&state.join(NAME));
     let mut journal = Journal::read(state)?;
     let mut left = Vec::new();
@@ -258,6 +262,16 @@ impl Journal {
 }
 
 impl Change {
+    /// Returns the file as it is now, if that is how the change was planned.
+    fn check(&self) -> Result<UserFile, Failure> {
+        let file = UserFile::read(&self.file.path)?;
+        if file.bytes == self.file.bytes {
+            return Ok(file);
+        }
+        Err(Failure::new(DATA, format!("{}: was changed meanwhile", file.path.display()))
+            .hint("run mailstamp setup again"))
+    }
+
     fn block_is(&self, encoded: &str) -> bool {
         self.block.as_ref().is_some_and(|block| BASE64.encode(block) == encoded)
     }
@@ -317,14 +331,70 @@ fn decoded(text: &str) -> Vec<u8> {
     BASE64.decode(text.as_bytes()).unwrap_or_default()
 }
 
-/// Keeps other setups waiting until the file is dropped.
-fn lock(state: &Path) -> Result<File, Failure> {
+/// The lock. It is free again when this is dropped.
+struct Lock(File);
+
+/// Takes the lock. Waiting would be of no use: what was planned before the wait is out of date after it.
+fn lock(state: &Path) -> Result<Lock, Failure> {
     let path = state.join(LOCK);
-    let file = safe_open::file(&path, OFlags::RDWR | OFlags::CREATE).map_err(|errno| cannot(&path, &errno.into()))?;
-    file_lock::lock(&file).map_err(|error| cannot(&path, &error))?;
-    Ok(file)
+    let failed = |error: io::Error| cannot(&path, &error);
+    let file = safe_open::file(&path, OFlags::RDWR | OFlags::CREATE).map_err(|errno| failed(errno.into()))?;
+    if file_lock::try_lock(&file).map_err(failed)? {
+        let lock = Lock(file);
+        lock.0.set_len(0).and_then(|()| write!(&lock.0, "{}", std::process::id())).map_err(failed)?;
+        return Ok(lock);
+    }
+    let mut text = String::new();
+    // The ID is missing if the holder has just begun or ended.
+    let _ = file.take(20).read_to_string(&mut text);
+    let holder = text.parse::<u32>().map_or("another process".to_owned(), |pid| format!("process {pid}"));
+    Err(Failure::new(TEMPFAIL, format!("{}: held by {holder}, another mailstamp setup", path.display()))
+        .hint("wait for it to end, then run this again; nothing was changed"))
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An ID that stays is read only while the next holder has not written its own.
+        let _ = self.0.set_len(0);
+    }
 }
 
 fn cannot(path: &Path, error: &io::Error) -> Failure {
     Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_setup_spoils_no_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, new, old) = (folder.path().join("s"), folder.path().join("new"), folder.path().join("old"));
+        fs::write(&old, "mine").unwrap();
+        let plan = |text: &str| {
+            [&old, &new].map(|path| Change {
+                file: UserFile::read(path).unwrap(),
+                after: text.into(),
+                new_mode: 0o600,
+                block: None,
+            })
+        };
+        let (first, second) = (plan("first"), plan("second"));
+        apply(&state, &first).unwrap();
+        let journal = fs::read(state.join(NAME)).unwrap();
+        let error = apply(&state, &second).unwrap_err();
+        assert!(error.code == DATA && error.message.ends_with("old: was changed meanwhile"), "{error:?}");
+        // While another one has the lock, neither a setup nor an undo does anything.
+        let held = lock(&state).unwrap();
+        let says = format!("setup.lock: held by process {}, another mailstamp setup", std::process::id());
+        for error in [apply(&state, &plan("third")).unwrap_err(), undo(&state, &mut |_, _| ()).unwrap_err()] {
+            assert!(error.code == TEMPFAIL && error.message.ends_with(&says), "{error:?}");
+        }
+        assert_eq!((fs::read(state.join(NAME)).unwrap(), fs::read_to_string(&new).unwrap()), (journal, "first".into()));
+        drop(held);
+        assert!(undo(&state, &mut |_, _| ()).unwrap());
+        assert!(!new.exists() && fs::read(&old).unwrap() == b"mine");
+        assert!(!undo(&state, &mut |_, _| ()).unwrap());
+    }
 }

@@ -50,34 +50,28 @@ impl NetworkShares {
     /// # Errors
     /// The time from which the network gets more.
     pub fn take(&self, gift: Gift, address: IpAddr, cap: u32, now: UnixTime) -> Result<(), UnixTime> {
-        let most = usize::try_from(share_of_network(cap)).unwrap_or(usize::MAX);
-        let recent = |at: &UnixTime| (0..DAY).contains(&now.since(*at));
         let mut networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (gift == Gift::Work, network(address));
         if networks.len() >= MOST && !networks.contains_key(&key) {
-            networks.retain(|_, times| times.iter().any(recent));
+            networks.retain(|_, times| times.iter().any(|at| counts(*at, now)));
             if networks.len() >= MOST {
                 return Err(now.plus(3_600));
             }
         }
         let times = networks.entry(key).or_default();
-        times.retain(recent);
-        match times.first() {
-            Some(first) if times.len() >= most => Err(first.plus(DAY)),
-            _ => {
-                times.push(now);
-                Ok(())
-            }
+        times.retain(|at| counts(*at, now));
+        if let Some(after) = used_up(times, cap, now) {
+            return Err(after);
         }
+        times.push(now);
+        Ok(())
     }
 
-    /// Returns whether the network has got its part.
+    /// Returns from when the network gets more, if it has got its part.
     #[must_use]
-    pub fn is_used_up(&self, gift: Gift, address: IpAddr, cap: u32, now: UnixTime) -> bool {
-        let most = usize::try_from(share_of_network(cap)).unwrap_or(usize::MAX);
+    pub fn used_up(&self, gift: Gift, address: IpAddr, cap: u32, now: UnixTime) -> Option<UnixTime> {
         let networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = networks.get(&(gift == Gift::Work, network(address)));
-        times.is_some_and(|times| times.iter().filter(|at| (0..DAY).contains(&now.since(**at))).count() >= most)
+        networks.get(&(gift == Gift::Work, network(address))).and_then(|times| used_up(times, cap, now))
     }
 
     /// Takes one back that was counted at this time, and not given.
@@ -89,6 +83,20 @@ impl NetworkShares {
             times.remove(position);
         }
     }
+}
+
+/// Returns whether what was given at `at` counts.
+fn counts(at: UnixTime, now: UnixTime) -> bool {
+    (0..DAY).contains(&now.since(at))
+}
+
+/// Returns from when a network with these times gets more, if it has got its part of the cap of a day.
+fn used_up(times: &[UnixTime], cap: u32, now: UnixTime) -> Option<UnixTime> {
+    let most = usize::try_from(share_of_network(cap)).unwrap_or(usize::MAX);
+    let counted: Vec<UnixTime> = times.iter().copied().filter(|at| counts(*at, now)).collect();
+    // The cap may have been higher: less than the part is left when this one counts no more.
+    let last = counted.len().checked_sub(most)?;
+    counted.get(last).map(|at| at.plus(DAY))
 }
 
 /// Returns the network of an address that has one part: /24 of IPv4, /48 of IPv6.
@@ -118,7 +126,10 @@ mod tests {
         assert_eq!(take("192.0.2.1", 0), Ok(()));
         assert_eq!(take("192.0.2.200", 5), Ok(()));
         assert_eq!(take("192.0.2.3", 10), Err(NOW.plus(DAY)));
-        assert!(shares.is_used_up(Gift::Work, "192.0.2.9".parse().unwrap(), 20, NOW.plus(10)));
+        // The first of the two frees a place a day after it was given, whenever that is asked.
+        let used_up = |cap, at| shares.used_up(Gift::Work, "192.0.2.9".parse().unwrap(), cap, NOW.plus(at));
+        assert_eq!([20, 30, 10].map(|cap| used_up(cap, 40)), [Some(NOW.plus(DAY)), None, Some(NOW.plus(DAY + 5))]);
+        assert_eq!((used_up(20, DAY - 1), used_up(20, DAY)), (Some(NOW.plus(DAY)), None));
         assert_eq!(take("192.0.3.1", 10), Ok(()));
         assert_eq!(shares.take(Gift::Code, "192.0.2.1".parse().unwrap(), 20, NOW), Ok(()));
         assert_eq!(take("2001:db8:1:ffff::1", 0), Ok(()));

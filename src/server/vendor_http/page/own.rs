@@ -129,9 +129,9 @@ impl Own {
     }
 }
 
-/// Formats a time to the minute.
+/// Formats a time to the minute that begins then or next.
 pub(super) fn minute(time: &UnixTime) -> String {
-    let text = time.to_string();
+    let text = UnixTime(time.0.saturating_add(59).div_euclid(60) * 60).to_string();
     format!("{} UTC", text.get(..16).unwrap_or(&text).replace('T', " "))
 }
 
@@ -199,10 +199,10 @@ pub(super) async fn ways(
 async fn when_given(service: &Service, visitor: &Session, terms: WorkTerms) -> Result<SoldOut, Page> {
     let sold_out = service.ledger(|ledger, now| ledger.run(ops::WhenGiven {}, now)).await?;
     let now = clock::now();
-    let used_up = |gift, cap| service.shares().is_used_up(gift, visitor.address, cap, now).then(|| now.plus(86_400));
+    let used_up = |gift, cap| service.shares().used_up(gift, visitor.address, cap, now);
     Ok(SoldOut {
-        work: sold_out.work.or(used_up(Gift::Work, terms.per_day)),
-        codes: sold_out.codes.or(used_up(Gift::Code, terms.codes_per_day)),
+        work: sold_out.work.max(used_up(Gift::Work, terms.per_day)),
+        codes: sold_out.codes.max(used_up(Gift::Code, terms.codes_per_day)),
     })
 }
 
@@ -274,6 +274,7 @@ pub async fn mail_code(
     };
     let now = clock::now();
     if let Err(after) = service.shares().take(Gift::Code, visitor.address, terms.codes_per_day, now) {
+        let after = when_given(&service, &visitor, terms).await?.codes.map_or(after, |all| all.max(after));
         return ways(&service, &visitor, own, wanted, Some(sold_out(after)), false).await;
     }
     match service.begin(Way::Code, due(&wanted, &ordered), Some(wanted.mail.clone())).await {
@@ -322,6 +323,7 @@ pub(super) async fn take(
     if gift == Gift::Work
         && let Err(after) = service.shares().take(gift, visitor.address, terms.per_day, now)
     {
+        let after = when_given(service, visitor, terms).await?.work.map_or(after, |all| all.max(after));
         let wanted = OrderForm { proof: String::new(), ..wanted };
         return ways(service, visitor, own, wanted, Some(sold_out(after)), false).await;
     }
@@ -359,7 +361,16 @@ pub(super) async fn worker() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use super::minute;
     use crate::accounting::hash::Hash;
+    use crate::time::UnixTime;
+
+    #[test]
+    fn a_minute_that_is_shown_is_not_too_early() {
+        for (time, shown) in [(1_795_262_400, "12:00"), (1_795_262_401, "12:01"), (1_795_262_459, "12:01")] {
+            assert!(minute(&UnixTime(time)).ends_with(&format!("{shown} UTC")), "{}", minute(&UnixTime(time)));
+        }
+    }
 
     #[test]
     fn the_library_of_others_is_unchanged() {
