@@ -103,6 +103,12 @@ fn verify(home: &Home, evidence: &Path) -> Run {
     run(&mut command, b"")
 }
 
+/// Reads a whole log with the program of a third person, who has its files and its key.
+fn read_in_python(log: &LogFolder) -> Run {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/log_reader.py");
+    run(Command::new("/usr/bin/python3").arg(script).arg(log.path()).arg(log.vkey()), b"")
+}
+
 fn evidence(home: &Home, name: &str) -> PathBuf {
     home.state().join("logs/evidence").join(name)
 }
@@ -199,9 +205,11 @@ fn a_stamp_with_another_value_is_found() {
     log.add_day(day(0), [(LeafKind::Issued, cheap.clone(), 0)]);
     log.write();
     publish(&home, &log);
-    let found = check(&home, log.path(), &[]).exits(65);
+    let found = check(&home, log.path(), &["--mail", "mail"]).exits(65);
     let sentence = format!("stamp {cheap} was accepted for 1 credits, and the log has it with 0");
     assert!(found.stderr.contains(&sentence), "{}", found.stderr);
+    let proven = verify(&home, &evidence(&home, &format!("{VENDOR}-other-value-{cheap}"))).exits(0).text();
+    assert_eq!(proven, format!("{VENDOR} signed a stamp and logged it with another value\n"));
 }
 
 #[test]
@@ -226,10 +234,14 @@ fn a_changed_leaf_and_a_cut_bundle_have_their_sentences() {
         fs::write(&bundle, bytes).unwrap();
         let found = check(&home, log.path(), &[]).exits(65);
         assert!(found.stderr.contains(&format!("alarm: {VENDOR}: {sentence}\n")), "{}", found.stderr);
-        assert!(evidence(&home, &format!("{VENDOR}-{word}")).join("tile/entries/003").exists());
+        let proven = verify(&home, &evidence(&home, &format!("{VENDOR}-{word}"))).exits(0).text();
+        assert_eq!(proven, format!("tile/entries/003 is not the file that {VENDOR} signed\n"));
+        assert_ne!(read_in_python(&log).code, 0);
         let monitored = monitor(&home, log.path(), &[]).exits(65);
         assert!(monitored.stderr.contains(sentence), "{}", monitored.stderr);
     }
+    fs::write(&bundle, &good).unwrap();
+    read_in_python(&log).exits(0);
     // A file may be missing while a copy is made, but not for days.
     fs::remove_file(&bundle).unwrap();
     for (when, word, code) in [("+0d", "warning", 69), ("+1d", "warning", 69), ("+3d", "alarm", 65)] {
@@ -343,6 +355,13 @@ fn the_monitor_finds_what_was_taken_back_twice_or_never_sold() {
     let wrong = monitor(&home, log.path(), &["--key", &log.vkey()]).exits(65);
     assert!(wrong.stderr.contains("a stamp was taken back that was taken back before"), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("a stamp was taken back that was never sold"), "{}", wrong.stderr);
+    // A third person sees it in a copy of the log, without this program.
+    let seen = read_in_python(&log).exits(1);
+    assert!(
+        seen.stderr.contains(" was taken back 2 times\n") && seen.stderr.contains(" was never sold"),
+        "{}",
+        seen.stderr
+    );
     // The key of another log opens nothing.
     let other = LogFolder::with_key(8).vkey();
     monitor(&home, log.path(), &["--key", &other]).exits(65);

@@ -127,7 +127,16 @@ elif problem["problem"] == "directory-forked":
     else:
         assert before != {"version": known_version, "hash": sha(known_payload).hex()}
     print(f"{vendor} signed two directories of which neither continues the other")
-elif problem["problem"] == "not-logged":
+elif problem["problem"] in ("changed", "cut"):
+    name = problem["text"].split()[0]
+    n = int("".join(part.lstrip("x") for part in name.split("/")[2:]))
+    assert name == f"tile/entries/{n:03}" and head_root(size) == head, "the tree has another root"
+    try:
+        tile(0, n, size)
+        raise SystemExit(f"{name} is in the tree")
+    except AssertionError:
+        print(f"{name} is not the file that {vendor} signed")
+elif problem["problem"] in ("not-logged", "other-value"):
     stamp = (folder / "stamp").read_text().strip()
     kid = json.loads(url(stamp.split(".")[3]))["kid"]
     key = next(entry["key"] for entry in own["keys"] if entry["kid"] == kid)
@@ -140,6 +149,10 @@ elif problem["problem"] == "not-logged":
     leaves = [(int.from_bytes(entry[41:], "big"), entry[0], entry[1:33]) for n in runs for entry in entries(n, size)]
     lasts = {n: int.from_bytes(entries(n, size)[-1][41:], "big") for n in runs}
     firsts = {n: int.from_bytes(entries(n, size)[0][41:], "big") for n in runs}
+    if problem["problem"] == "other-value":
+        logged = {int.from_bytes(entry[33:41], "big") for n in runs for entry in entries(n, size) if entry[:33] == b"\1" + subject}
+        assert logged and claims.get("val", 1) not in logged, "the value is the stamp's"
+        raise SystemExit(print(f"{vendor} signed a stamp and logged it with another value"))
     low = max([n + 1 for n in runs if lasts[n] < day], default=0)
     high = min([n for n in runs if firsts[n] > day], default=(size + 255) // 256)
     assert all(n in runs for n in range(low, high)), "leaves of the day are missing in the evidence"

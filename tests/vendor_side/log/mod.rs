@@ -119,7 +119,7 @@ fn leaves(public: &Path, entry: &LogEntry) -> Vec<Leaf> {
 
 /// Reads and verifies the log in Python, without any part of this program. Returns what it says.
 fn in_python(public: &Path, vkey: &str) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/log/reader.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/log_reader.py");
     let mut python = Command::new("/usr/bin/python3");
     python.arg(script).arg(LogFolder::below(public).path()).arg(vkey).env_clear();
     let ran = run(&mut python, b"");

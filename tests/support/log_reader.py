@@ -1,6 +1,7 @@
-"""Reads a vendor's public log from its files, by mailstamp-log(5) alone: python3 reader.py FOLDER VKEY
+"""Reads a vendor's public log from its files, by mailstamp-log(5) alone: python3 log_reader.py FOLDER VKEY
 
-Verifies the checkpoint's signature, every tile and every entry bundle, and the root; prints size and leaves by kind."""
+Verifies the checkpoint's signature, every tile and every entry bundle, and the root; prints size and leaves by kind.
+Fails for a stamp that was taken back twice, or never sold."""
 import base64, hashlib, pathlib, sys
 from collections import Counter
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -57,5 +58,9 @@ while hashes:
     assert b"".join(tiles(str(level), len(hashes))) == b"".join(hashes), f"level {level}"
     hashes = [parent(hashes[at : at + 256]) for at in range(0, len(hashes) // 256 * 256, 256)]
     level += 1
-kinds = {1: "issued", 2: "deposited", 4: "revoked", 5: "cleared", 6: "licensed"}
+kinds = {1: "issued", 2: "deposited", 3: "refunded", 4: "revoked", 5: "cleared", 6: "licensed"}
 print(size, *(f"{kinds[kind]}={count}" for kind, count in sorted(Counter(leaf[0] for leaf in leaves).items())))
+sold = {leaf[1:33] for leaf in leaves if leaf[0] == 1}
+taken = Counter(leaf[1:33] for leaf in leaves if leaf[0] in (2, 3))
+wrong = [f"{stamp.hex()} was taken back {count} times" for stamp, count in taken.items() if count > 1]
+sys.exit("\n".join(wrong + [f"{stamp.hex()} was never sold" for stamp in taken if stamp not in sold]) or None)
