@@ -44,6 +44,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The program under test.
@@ -58,6 +59,16 @@ pub const ALICE: &str = "alice@x.example";
 /// Whether `tests/soak` runs the tests, which then take their full counts and not a sample.
 pub fn is_soak() -> bool {
     std::env::var_os("MAILSTAMP_TEST_SOAK").is_some()
+}
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// So many seconds after the first stamp of this process. A log knows a stamp by its serial and the hour of its end, so
+/// stamps of one serial need one end, also where an hour ends between them.
+fn end_in(seconds: i64) -> UnixTime {
+    static BEGIN: OnceLock<UnixTime> = OnceLock::new();
+    let now = || UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed());
+    BEGIN.get_or_init(now).plus(seconds)
 }
 
 /// A home with a configuration and a trusted vendor.
@@ -154,15 +165,18 @@ impl Home {
     /// A stamp of `stamps.example` for `to`, with more arguments for `vendor issue`.
     pub fn issue<'a>(&self, to: &'a str, more: impl IntoIterator<Item = &'a str>) -> String {
         let key = self.key("stamps.example", "2026q4");
+        let more: Vec<&str> = more.into_iter().collect();
         let mut command = self.command();
-        command.args(["vendor", "issue", "--to", to, "--key"]).arg(key).args(more);
+        command.args(["vendor", "issue", "--to", to, "--key"]).arg(key).args(&more);
+        if !more.iter().any(|word| ["--until", "--days", "--now", "--not-before"].contains(word)) {
+            command.args(["--until", &end_in(30 * DAY).0.to_string()]);
+        }
         run(&mut command, b"").exits(0).text().trim().to_owned()
     }
 
     /// As [`issue`](Self::issue), without a run of the program: for those who need many.
     pub fn mint(&self, to: &str, serial: &str) -> String {
-        let now = UnixTime(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap());
-        self.mint_until(to, serial, now.plus(24 * 60 * 60))
+        self.mint_until(to, serial, end_in(DAY))
     }
 
     /// The same with another end than a day from now.

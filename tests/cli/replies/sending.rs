@@ -27,7 +27,7 @@ impl Sender {
     /// Replaces the configuration.
     pub fn configure(&self, replies: &str) {
         self.home.configure(&format!(
-            "addresses = [\"{ALICE}\"]\n[used_log]\nwait = \"120s\"\n[actions]\nunstamped = \"challenge\"\n\
+            "addresses = [\"{ALICE}\"]\n[used_log]\nwait = \"300s\"\n[actions]\nunstamped = \"challenge\"\n\
              [replies]\nrequire_authentication = false\nsendmail = \"{}\"\n{replies}\n",
             self.path().display()
         ));

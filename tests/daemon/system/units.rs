@@ -229,7 +229,8 @@ fn the_filters_let_through_what_it_does() {
     let first = notes.lines().find(begun).unwrap().split(' ').next().unwrap().to_owned();
     let mut threads = BTreeSet::from([first]);
     let mut used = BTreeSet::new();
-    for line in notes.lines() {
+    // Twice: what a new thread does may stand before the line that names it.
+    for line in notes.lines().chain(notes.lines()) {
         let (number, call) = line.split_once(' ').unwrap();
         let call = call.trim_start();
         if !threads.contains(number) {
