@@ -15,6 +15,17 @@ require ["vnd.dovecot.execute", "vnd.dovecot.filter", "fileinto", "mailbox", "va
 set "version" "";
 set "verdict" "";
 set "class" "";
+set "action" "";
+# (screener: to hold strangers, remove the comment signs up to "end", here and below)
+# An answer to a digest of held mail is carried out. One that is not valid goes on as any mail.
+#if allof (header :matches "Subject" ["allow ?*-?*", "never ?*-?*"],
+#          execute :output "version" "mailstamp" ["--version"],
+#          string :matches "${version}" "mailstamp ?*",
+#          execute :pipe "mailstamp" ["held", "answer"]) {
+#  discard;
+#  stop;
+#}
+# (screener: end)
 if execute :output "version" "mailstamp" ["--version"] {
   if string :matches "${version}" "mailstamp ?*" {
     if execute :pipe :output "verdict" "mailstamp" ["classify", "--exit-zero"] {
@@ -30,6 +41,16 @@ if execute :output "version" "mailstamp" ["--version"] {
     }
   }
 }
+
+# (screener: mail whose action is "hold" is kept aside; "mailstamp held list" shows it. What cannot be held goes on.)
+#if allof (not string :is "${class}" "",
+#          execute :pipe :output "action" "mailstamp" ["classify", "--dry-run", "--action", "--exit-zero"],
+#          string :matches "${action}" ["hold *", "challenge *", "reject *"],
+#          execute :pipe "mailstamp" ["held", "add"]) {
+#  discard;
+#  stop;
+#}
+# (screener: end)
 
 if string :is "${class}" "" {
   # Sieve cannot ask the mail system to try again. What could not be judged (75, killed, not installed) is kept apart,

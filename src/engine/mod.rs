@@ -13,6 +13,7 @@
 pub mod allow_list;
 pub mod auto_reply;
 pub mod delivery;
+pub mod digest_route;
 #[cfg(feature = "directory")]
 pub mod directory_refresh;
 pub mod error;

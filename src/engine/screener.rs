@@ -6,6 +6,7 @@
 //!   it takes the message out of the held mail. A kill in the middle leaves the message held or released twice.
 //! - Answers and digests of one mailbox exclude each other by the lock of the held mail.
 
+use super::digest_route::digest_address;
 use super::judge::Engine;
 use super::quarantine::{HeldError, HeldMessage, Quarantine, Removal};
 use crate::autoreply::digest::{DigestEntry, DigestSettings, compose};
@@ -201,9 +202,7 @@ fn recipient(engine: &Engine, to: Option<Address>) -> Result<Address, DigestErro
     if let Some(to) = to {
         return if context.is_mine(&to) { Ok(to) } else { Err(DigestError::Foreign(to)) };
     }
-    let from = context.config.replies.from.clone().filter(|from| context.is_mine(from));
-    let first = || context.config.mailboxes.iter().find_map(|mailbox| mailbox.pattern.exact().cloned());
-    from.or_else(first).ok_or(DigestError::NoAddress)
+    digest_address(&context.config).ok_or(DigestError::NoAddress)
 }
 
 /// Returns whether the user refused the sender of a message, and did not allow them.

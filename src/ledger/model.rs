@@ -132,8 +132,8 @@ pub struct Sale {
     pub days: u32,
     /// Their price in credits.
     pub credits: u64,
-    /// Remaining balance of the account or voucher.
-    pub balance: u64,
+    /// Remaining balance of the account or voucher; `None` for another buyer, who has none.
+    pub balance: Option<u64>,
     /// Whether an earlier request with the same idempotency key booked it.
     pub again: bool,
 }

@@ -204,10 +204,10 @@ impl ReadTx {
         sale.balance = match &buyer {
             Buyer::Account(account) => {
                 let balance = self.balance(AccountCode::Account(*account), Unit::Credits)?;
-                u64::try_from(balance).unwrap_or(0)
+                Some(u64::try_from(balance).unwrap_or(0))
             }
-            Buyer::Voucher(voucher) => self.voucher(voucher)?,
-            Buyer::Paid { .. } | Buyer::Given(_) => 0,
+            Buyer::Voucher(voucher) => Some(self.voucher(voucher)?),
+            Buyer::Paid { .. } | Buyer::Given(_) => None,
         };
         Ok(Some(sale))
     }

@@ -172,7 +172,7 @@ impl IdempotencyRecord {
             return Err(TxError::Damaged(format!("entry {} is not a sale", self.entry)));
         };
         let (days, credits, seed) = (self.days, event::sum(&values), Hash(seed));
-        Ok((Sale { entry: self.entry, at: entry.at, seed, kid, days, credits, balance: 0, again: true }, buyer))
+        Ok((Sale { entry: self.entry, at: entry.at, seed, kid, days, credits, balance: None, again: true }, buyer))
     }
 
     pub(super) fn from_bytes(bytes: &[u8; 44]) -> Self {

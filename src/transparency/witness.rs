@@ -3,6 +3,7 @@
 
 use super::merkle::Node;
 use super::note::{KeyError, KeyKind, Note, VerifierKey};
+use crate::time::UnixTime;
 use data_encoding::BASE64;
 use std::fmt::Write;
 use std::str::FromStr;
@@ -11,6 +12,8 @@ use std::str::FromStr;
 pub const WITNESSES_MAX: usize = 16;
 /// Media type of an answer that tells a size.
 pub const SIZE_TYPE: &str = "text/x.tlog.size";
+/// How far a witness's clock may be ahead, in seconds.
+const AHEAD: i64 = 3_600;
 /// Path of the request, below the address.
 const PATH: &str = "add-checkpoint";
 
@@ -95,6 +98,15 @@ pub struct Shortfall {
     pub minimum: usize,
 }
 
+/// A cosignature counts, and its time says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OddTime {
+    #[error("witness {0} cosigned the head without a time")]
+    Missing(String),
+    #[error("witness {name} cosigned the head at {time}, which is in the future: its clock or this one is wrong")]
+    Future { name: String, time: UnixTime },
+}
+
 impl Quorum {
     /// Demands this many of these witnesses; all without a number.
     ///
@@ -140,6 +152,17 @@ impl Quorum {
     #[must_use]
     pub fn count(&self, note: &Note) -> usize {
         self.witnesses.iter().filter(|key| note.cosigned_at(key).is_some()).count()
+    }
+
+    /// Returns what is wrong with the times of their cosignatures: zero, or more than an hour after `now`.
+    #[must_use]
+    pub fn odd_times(&self, note: &Note, now: UnixTime) -> Vec<OddTime> {
+        let odd = |key: &VerifierKey| match note.cosigned_at(key)? {
+            time if time.0 <= 0 => Some(OddTime::Missing(key.name().to_owned())),
+            time if time.since(now) > AHEAD => Some(OddTime::Future { name: key.name().to_owned(), time }),
+            _ => None,
+        };
+        self.witnesses.iter().filter_map(odd).collect()
     }
 
     /// Checks that enough of them cosigned the head of a log with `size` leaves.

@@ -98,6 +98,18 @@ fn the_digest_comes_through_the_screener_itself() {
     assert!(!warns());
     fs::write(home.config().with_file_name("rules.toml"), "").unwrap();
     assert!(warns());
+    // A rule for correspondents is not enough, and setup says the same.
+    let rule = "[[rule]]\nname = \"known\"\naction = \"allow\"\ncorrespondent = true\n#reply_to_mine = true\n";
+    fs::write(home.config().with_file_name("rules.toml"), rule).unwrap();
+    assert!(warns());
+    fs::create_dir_all(home.file("Maildir/new")).unwrap();
+    let said = home.run(["setup", "--screener"], b"").exits(0).text();
+    assert!(said.contains("rules.toml: the digest is held, too"), "{said}");
+    let passes = rule.replace("correspondent = true\n#", "");
+    fs::write(home.config().with_file_name("rules.toml"), passes).unwrap();
+    assert!(!warns());
+    let said = home.run(["setup", "--screener"], b"").exits(0).text();
+    assert!(!said.contains("the digest is held, too"), "{said}");
 }
 
 #[test]

@@ -4,9 +4,10 @@
 
 use crate::support::faults::{CLASS_FAULTS, FAULTS, Fault, HANGS, SPELLINGS, class_fields, mend, set_aside};
 use crate::support::programs::{
-    Sample, chmod, contents, expected, install, letter_with_forged_class, maildir, one_of_each, program, recipe,
+    Sample, chmod, contents, expected, ids, install, letter_with_forged_class, maildir, one_of_each, program, recipe,
+    stand_in, with_screener,
 };
-use crate::support::{Home, Run, letter, run};
+use crate::support::{ALICE, Home, Run, letter, run};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -186,6 +187,49 @@ fn a_class_field_below_an_empty_line_with_cr_decides_nothing() {
         let [arrived] = &maildir(&agent.home.file("Maildir"))[..] else { panic!("{name}: {:?}", agent.contents()) };
         let arrived = String::from_utf8_lossy(arrived);
         assert!(!arrived.contains("first-class"), "{name}: {arrived}");
+    }
+}
+
+#[test]
+fn the_screener_takes_answers_in_the_recipes_by_action() {
+    for name in ["procmailrc-actions", "mailfilter-actions"] {
+        let agent = Agent::new(name, &[]);
+        let rc = agent.home.file("rc");
+        fs::write(&rc, with_screener(&fs::read_to_string(&rc).unwrap())).unwrap();
+        let path = agent.home.path().display();
+        agent.home.configure(&format!(
+            "addresses = [\"{ALICE}\"]\n[actions]\nunstamped = \"hold\"\n[replies]\n\
+             sendmail = \"{path}/sendmail\"\n[deliver]\nmaildir = \"{path}/Maildir\"\n"
+        ));
+        fs::write(agent.home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
+        stand_in(&agent.home.file("sendmail"), &format!("#!/bin/sh\ncat > {path}/digest\n"));
+        let held = || ids(&agent.home.state().join("held"));
+        agent.deliver(&letter("1")).exits(0);
+        agent.deliver(&letter("2")).exits(0);
+        assert_eq!((held(), agent.contents()), (vec!["1".into(), "2".into()], vec![]), "{name}");
+        agent.home.run(["held", "digest"], b"").exits(0);
+        let digest = fs::read(agent.home.file("digest")).unwrap();
+        agent.deliver(&digest).exits(0);
+        let inbox = agent.home.file("Maildir");
+        assert_eq!(maildir(&inbox).len(), 1, "{name}");
+        fs::remove_dir_all(&inbox).unwrap();
+        run(Command::new(program("maildirmake.maildrop", "maildrop")).arg(&inbox), b"").exits(0);
+        let text = String::from_utf8(digest).unwrap().replace("=\n", "").replace("=3D", "=").replace("%20", " ");
+        let subjects: Vec<&str> = text.lines().filter_map(|line| line.split_once("?subject=")).map(|it| it.1).collect();
+        let [allow, _, _, never] = subjects[..] else { panic!("{text}") };
+        let answer = |subject: &str, id: &str, end: &str| {
+            let message = format!("From: {ALICE}\nMessage-ID: <{id}@x.example>\nSubject: {subject}\n\n\n");
+            agent.deliver(message.replace('\n', end).as_bytes())
+        };
+        answer(allow, "a", "\r\n").exits(0);
+        answer(never, "n", "\n").exits(0);
+        assert_eq!((held(), agent.contents()), (vec![], expected(&[("", &["1"])])), "{name}");
+        // A second answer is ordinary mail, and so is held.
+        answer(allow, "again", "\n").exits(0);
+        assert_eq!(held(), ["again"], "{name}");
+        fs::remove_file(agent.mailstamp()).unwrap();
+        answer(allow, "gone", "\n").exits(75);
+        assert_eq!((held(), agent.contents()), (vec!["again".into()], expected(&[("", &["1"])])), "{name}");
     }
 }
 

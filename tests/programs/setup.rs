@@ -5,7 +5,7 @@ use crate::support::dovecot::Dovecot;
 use crate::support::faults::class_fields;
 use crate::support::postfix::{Postfix, User};
 use crate::support::programs::{
-    chmod, field, ids, install, letter_with_forged_class, maildir, program, recipe, settle, stand_in,
+    chmod, field, ids, install, letter_with_forged_class, maildir, program, recipe, settle, stand_in, with_screener,
 };
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, Run, letter, run};
@@ -179,55 +179,45 @@ fn the_screener_holds_strangers_and_takes_answers() {
 }
 
 #[test]
-fn the_screener_works_in_a_sieve_script_of_dovecot() {
-    let mut is_inside = false;
-    let script = recipe("sieve-filter.sieve", &[]);
-    let lines = script.lines().map(|line| {
-        if line.starts_with("# (screener: ") {
-            is_inside = !line.ends_with(" end)");
-            return line;
-        }
-        line.strip_prefix('#')
-            .filter(|code| is_inside && (!code.starts_with(' ') || code.starts_with("  ")))
-            .unwrap_or(line)
-    });
-    let script: String = lines.map(|line| format!("{line}\n")).collect();
-    let home = Home::new();
-    let dovecot = Dovecot::start();
-    let sendmail = dovecot.file("sendmail");
-    stand_in(&sendmail, &format!("#!/bin/sh\ncat > {}/digest\n", dovecot.home(ALICE).display()));
-    home.configure(&format!(
-        "addresses = [\"{ALICE}\"]\n[actions]\nunstamped = \"hold\"\n[replies]\nsendmail = {sendmail:?}\n\
-         [deliver]\nmaildir = {:?}\n",
-        dovecot.inbox(ALICE)
-    ));
-    fs::write(home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
-    settle(&home, &dovecot.home(ALICE));
-    dovecot.administrator_script(&script);
-    dovecot.hand_over();
-    let deliver = |message: &[u8]| {
-        let code = send(Protocol::Lmtp, dovecot.port(), "bob@y.example", &[ALICE], message)[0];
-        assert_eq!(code, 250, "{}", dovecot.log());
-    };
-    let held = || ids(&dovecot.home(ALICE).join(".local/state/mailstamp/held"));
-    deliver(&letter("1"));
-    assert_eq!((held(), ids(&dovecot.inbox(ALICE)).len()), (vec!["1".to_owned()], 0), "{}", dovecot.log());
-    // As the mail user, to whom the held mail belongs.
-    let owner = fs::metadata(dovecot.home(ALICE)).unwrap();
-    let mut digest = Command::new("setpriv");
-    digest.args(["--reuid", &owner.uid().to_string(), "--regid", &owner.gid().to_string(), "--clear-groups", "--"]);
-    digest.arg(dovecot.file("bin/mailstamp")).args(["held", "digest"]);
-    digest.env_clear().env("HOME", dovecot.home(ALICE)).env("PATH", "/usr/bin:/bin").current_dir("/");
-    run(&mut digest, b"").exits(0);
-    let text = fs::read_to_string(dovecot.home(ALICE).join("digest")).unwrap();
-    let text = text.replace("=\n", "").replace("=3D", "=").replace("%20", " ");
-    let allow = text.lines().find_map(|line| line.split_once("?subject=allow ")).unwrap().1;
-    deliver(format!("From: {ALICE}\nMessage-ID: <a@x>\nSubject: allow {allow}\n\n").as_bytes());
-    assert_eq!((held(), ids(&dovecot.inbox(ALICE))), (vec![], vec!["1".to_owned()]), "{}", dovecot.log());
-    // The sender is let through, and an answer comes as mail when it is not valid.
-    deliver(&letter("2"));
-    deliver(format!("From: {ALICE}\nMessage-ID: <b@x>\nSubject: allow {allow}\n\n").as_bytes());
-    assert_eq!((held(), ids(&dovecot.inbox(ALICE))), (vec!["b".to_owned()], vec!["1".into(), "2".into()]));
+fn the_screener_works_in_the_sieve_scripts_of_dovecot() {
+    for name in ["sieve-filter.sieve", "sieve-execute.sieve"] {
+        let home = Home::new();
+        let dovecot = Dovecot::start();
+        let sendmail = dovecot.file("sendmail");
+        stand_in(&sendmail, &format!("#!/bin/sh\ncat > {}/digest\n", dovecot.home(ALICE).display()));
+        home.configure(&format!(
+            "addresses = [\"{ALICE}\"]\n[actions]\nunstamped = \"hold\"\n[replies]\nsendmail = {sendmail:?}\n\
+             [deliver]\nmaildir = {:?}\n",
+            dovecot.inbox(ALICE)
+        ));
+        fs::write(home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
+        settle(&home, &dovecot.home(ALICE));
+        dovecot.administrator_script(&with_screener(&recipe(name, &[])));
+        dovecot.hand_over();
+        let deliver = |message: &[u8]| {
+            let code = send(Protocol::Lmtp, dovecot.port(), "bob@y.example", &[ALICE], message)[0];
+            assert_eq!(code, 250, "{}", dovecot.log());
+        };
+        let held = || ids(&dovecot.home(ALICE).join(".local/state/mailstamp/held"));
+        deliver(&letter("1"));
+        assert_eq!((held(), ids(&dovecot.inbox(ALICE)).len()), (vec!["1".to_owned()], 0), "{}", dovecot.log());
+        // As the mail user, to whom the held mail belongs.
+        let owner = fs::metadata(dovecot.home(ALICE)).unwrap();
+        let mut digest = Command::new("setpriv");
+        digest.args(["--reuid", &owner.uid().to_string(), "--regid", &owner.gid().to_string(), "--clear-groups", "--"]);
+        digest.arg(dovecot.file("bin/mailstamp")).args(["held", "digest"]);
+        digest.env_clear().env("HOME", dovecot.home(ALICE)).env("PATH", "/usr/bin:/bin").current_dir("/");
+        run(&mut digest, b"").exits(0);
+        let text = fs::read_to_string(dovecot.home(ALICE).join("digest")).unwrap();
+        let text = text.replace("=\n", "").replace("=3D", "=").replace("%20", " ");
+        let allow = text.lines().find_map(|line| line.split_once("?subject=allow ")).unwrap().1;
+        deliver(format!("From: {ALICE}\nMessage-ID: <a@x>\nSubject: allow {allow}\n\n").as_bytes());
+        assert_eq!((held(), ids(&dovecot.inbox(ALICE))), (vec![], vec!["1".to_owned()]), "{}", dovecot.log());
+        // The sender is let through, and an answer comes as mail when it is not valid.
+        deliver(&letter("2"));
+        deliver(format!("From: {ALICE}\nMessage-ID: <b@x>\nSubject: allow {allow}\n\n").as_bytes());
+        assert_eq!((held(), ids(&dovecot.inbox(ALICE))), (vec!["b".to_owned()], vec!["1".into(), "2".into()]));
+    }
 }
 
 #[test]

@@ -67,6 +67,24 @@ pub fn with_folder_each(text: &str) -> String {
         .collect()
 }
 
+/// Returns the text of a recipe with its lines of the screener switched on.
+#[track_caller]
+pub fn with_screener(text: &str) -> String {
+    let mut is_inside = false;
+    let lines = text.lines().map(|line| {
+        if line.starts_with("# (screener: ") {
+            is_inside = !line.ends_with(" end)");
+            return line;
+        }
+        // A comment has one blank behind its sign.
+        let is_code = |code: &&str| !code.starts_with(' ') || code.starts_with("  ");
+        line.strip_prefix('#').filter(|code| is_inside && is_code(code)).unwrap_or(line)
+    });
+    let switched_on: String = lines.map(|line| format!("{line}\n")).collect();
+    assert_ne!(switched_on, text);
+    switched_on
+}
+
 /// The folder `folder/bin` with both programs under test in it, for recipes that name the path of `mailstamp`.
 pub fn install(folder: &Path) -> PathBuf {
     let bin = folder.join("bin");

@@ -119,6 +119,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             text = cosign(head.replace("\n", "\nmore\n", 1))
         elif status == 200 and mode == "yesterday":
             text = cosign(head, at=int(time.time()) - 86400)
+        elif status == 200 and mode == "epoch":
+            text = cosign(head, at=0)
         elif status == 409 and mode == "wrong-size":
             text = "12 leaves\n"
         elif mode == "redirects":

@@ -13,7 +13,7 @@ use crate::transparency::leaf::{self, DAY, Leaf, LeafKind, day_of};
 use crate::transparency::note::VerifierKey;
 use crate::transparency::reader::{LogError, Source, SourceError, VerifiedLog};
 use crate::transparency::tile::WIDTH;
-use crate::transparency::witness::Quorum;
+use crate::transparency::witness::{OddTime, Quorum};
 use std::collections::BTreeMap;
 
 /// How old an accepted stamp must be before it must be in the log, in seconds: two days.
@@ -34,6 +34,8 @@ pub struct Checked {
     pub heads: u64,
     /// Witnesses of the user that cosigned the largest.
     pub witnesses: u64,
+    /// Those of them whose cosignatures have no likely time.
+    pub odd_times: Vec<OddTime>,
     /// Stamps that were found.
     pub found: u64,
     /// Accepted stamps that are too fresh to be looked up.
@@ -78,7 +80,7 @@ pub fn check<S: Source + Copy>(
     now: UnixTime,
 ) -> Checked {
     let mut checked = Checked::default();
-    match compare(key, (heads, quorum), place, state, &mut checked) {
+    match compare(key, (heads, quorum), place, state, now, &mut checked) {
         Ok(Some(mut log)) => {
             if let Err(error) = look_up(vendor, &mut log, state, stamps, now, &mut checked) {
                 checked.problems.push(Problem::File(error));
@@ -96,6 +98,7 @@ fn compare<S: Source + Copy>(
     (mut heads, quorum): (Vec<Head>, &Quorum),
     (name, place): (&str, S),
     state: &mut LogState,
+    now: UnixTime,
     checked: &mut Checked,
 ) -> Result<Option<VerifiedLog<S>>, LogError> {
     let read = |problem| LogError::Read { path: "checkpoint".to_owned(), problem };
@@ -143,6 +146,7 @@ fn compare<S: Source + Copy>(
     heads.iter().for_each(|head| quorum.collect(&mut note, &head.note));
     state.checkpoint = note.to_string();
     checked.witnesses = quorum.count(&note) as u64;
+    checked.odd_times = quorum.odd_times(&note, now);
     checked.problems.extend(quorum.check(&note, size).err().map(Problem::Unwitnessed));
     Ok(Some(log))
 }

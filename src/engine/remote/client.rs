@@ -1,9 +1,12 @@
 //! Client of the daemon (`mailstamp serve`): has a message judged there. The daemon has read configuration, keys and
 //! rules and has the log open, so the client reads only the message.
 //!
-//! The client falls back to judging locally if there is no daemon, if it is another user's, or if it ends before it
-//! answers. The result is the same: a stamp that the daemon spent by then is recognized by its message. A message
-//! without a stamp needs no log, so a daemon that hangs delays it for a second and does not defer it.
+//! The client falls back to judging locally if there is no daemon, or if it is another user's. The result is the same: a
+//! stamp that a daemon spent before it ended is recognized by its message. A message without a stamp needs no log, so a
+//! daemon that hangs delays it for a second and does not defer it.
+//!
+//! If the daemon ends before it answers, its successor is asked once, where one is there: systemd keeps the socket while
+//! a daemon is restarted. A user without a configuration of their own has a log that only the daemon can open.
 
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
 use crate::boundary::seal::may_be_sealed;
@@ -27,7 +30,7 @@ use std::time::{Duration, Instant};
 pub const SOCKET: &str = "socket";
 /// The socket of the daemon for the whole system.
 pub const SYSTEM_SOCKET: &str = "/run/mailstamp/socket";
-/// Timeout of an answer; the same as for a log that is busy.
+/// Timeout of all answers for a stamped message; the same as for a log that is busy.
 const WAIT: Duration = Duration::from_secs(7);
 /// Timeout of all answers for a message without a stamp, which is judged locally after it.
 const UNSTAMPED_WAIT: Duration = Duration::from_secs(1);
@@ -93,14 +96,21 @@ impl DaemonClient {
             // Without a stamp or a seal, only rules that ask for the text need the body.
             whole: !located.stamps.is_empty() || located.over_limit || may_be_sealed(message),
         };
-        let wait = if question.whole { Wait::for_stamped() } else { Wait::for_unstamped() };
-        let answer = ask(channel, &question, message, &wait).and_then(|answer| match answer {
+        let wait = Wait::new(question.whole);
+        let mut ask_for = |channel: &mut Connection| match ask(channel, &question, message, &wait)? {
             Some(Response::WantBody) => {
                 question.whole = true;
                 ask(channel, &question, message, &wait)
             }
             other => Ok(other),
-        })?;
+        };
+        let mut answer = ask_for(channel)?;
+        if let Some(Response::Ended) = answer
+            && let Some((stream, _)) = connect(&self.file_set)
+        {
+            *channel = Connection::new(stream);
+            answer = ask_for(channel)?;
+        }
         match answer {
             Some(Response::Judged(answer)) => Ok(Some(*answer)),
             _ => {
@@ -115,27 +125,25 @@ impl DaemonClient {
 enum Response {
     Judged(Box<JudgeResponse>),
     WantBody,
+    /// The daemon ended before it answered.
+    Ended,
 }
 
-/// How long the daemon has for its answers to one message.
+/// How long the daemon has for all its answers to one message, and its successor for the rest of that.
 struct Wait {
-    /// The end for a message without a stamp, which can be judged without the daemon's log.
-    until: Option<Instant>,
+    until: Instant,
+    /// Without a stamp, a message can be judged without the daemon's log.
+    has_stamp: bool,
 }
 
 impl Wait {
-    fn for_stamped() -> Self {
-        Self { until: None }
-    }
-
-    fn for_unstamped() -> Self {
-        Self { until: Some(Instant::now() + UNSTAMPED_WAIT) }
+    fn new(has_stamp: bool) -> Self {
+        Self { until: Instant::now() + if has_stamp { WAIT } else { UNSTAMPED_WAIT }, has_stamp }
     }
 
     /// Returns the time that is left; never zero, which the system would take for no limit.
     fn left(&self) -> Duration {
-        let left = |until: Instant| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.until.map_or(WAIT, left)
+        self.until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 }
 
@@ -162,10 +170,12 @@ fn ask(
             _ => Ok(None),
         },
         // The daemon's log is busy or broken. To wait for the file as well would take too long for some callers.
-        Err(ChannelError::Io(error)) if is_timeout(&error) && wait.until.is_none() => {
+        Err(ChannelError::Io(error)) if is_timeout(&error) && wait.has_stamp => {
             Err(Deferral::Remote { what: "the daemon does not answer".into(), hint: None })
         }
-        Ok(None) | Err(_) => Ok(None),
+        Ok(None) => Ok(Some(Response::Ended)),
+        Err(ChannelError::Io(error)) if !is_timeout(&error) => Ok(Some(Response::Ended)),
+        Err(_) => Ok(None),
     }
 }
 

@@ -94,10 +94,7 @@ impl Work {
     /// [`PaymentError::Evidence`]; [`PaymentError::Busy`], after which the same results may be sent again.
     pub fn check(&self, due: &Due, rounds: u32, evidence: &str, now: UnixTime) -> Result<(), PaymentError> {
         let wrong = || PaymentError::Evidence("work", "The proof of work is wrong.".to_owned());
-        let old = || {
-            let text = "The work took longer than ten minutes, or the shop was started again. Please try once more.";
-            PaymentError::Evidence("work", text.to_owned())
-        };
+        let again = |what: &str| PaymentError::Evidence("work", format!("The work {what}. Please try once more."));
         let mut parts = evidence.split('.');
         let (Some(nonce), Some(counter), Some(results), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -110,13 +107,13 @@ impl Work {
         }
         let (random_part, rest) = bytes.split_at(RANDOM);
         let (time, mark) = rest.split_at(TIME);
-        // Comparing hashes leaks nothing about the code through time.
-        if Sha256::digest(mark) != Sha256::digest(self.mark(random_part, time, due, rounds)) {
-            return Err(old());
-        }
         let issued = UnixTime(i64::from_be_bytes(time.try_into().map_err(|_| wrong())?));
         if !(0..=LIFETIME).contains(&now.since(issued)) {
-            return Err(old());
+            return Err(again("took longer than ten minutes"));
+        }
+        // Comparing hashes leaks nothing about the code through time.
+        if Sha256::digest(mark) != Sha256::digest(self.mark(random_part, time, due, rounds)) {
+            return Err(again("was for another order, or from before the shop was started again"));
         }
         let each = BASE64URL_NOPAD.decode(results.as_bytes()).map_err(|_| wrong())?;
         if each.len() != RESULT * usize::try_from(rounds).unwrap_or(usize::MAX) {
@@ -273,15 +270,16 @@ mod tests {
         let evidence = solved(&challenge, ROUNDS);
         let check = |due: &Due, rounds, now| work.check(due, rounds, &evidence, now);
         let other = Due { order: Order { value: 1, ..due("a").order }, ..due("a") };
-        for wrong in [
-            check(&due("b"), ROUNDS, NOW),
-            check(&other, ROUNDS, NOW),
-            check(&due("a"), 3, NOW),
-            check(&due("a"), ROUNDS, NOW.plus(LIFETIME + 1)),
-            check(&due("a"), ROUNDS, NOW.plus(-1)),
-            Work::new().unwrap().check(&due("a"), ROUNDS, &evidence, NOW),
+        for (wrong, why) in [
+            (check(&due("b"), ROUNDS, NOW), "another order"),
+            (check(&other, ROUNDS, NOW), "another order"),
+            (check(&due("a"), 3, NOW), "another order"),
+            (check(&due("a"), ROUNDS, NOW.plus(LIFETIME + 1)), "longer than ten minutes"),
+            (check(&due("a"), ROUNDS, NOW.plus(-1)), "longer than ten minutes"),
+            (Work::new().unwrap().check(&due("a"), ROUNDS, &evidence, NOW), "started again"),
         ] {
-            assert!(refused(wrong).contains("Please try once more"));
+            let said = refused(wrong);
+            assert!(said.contains(why) && said.contains("Please try once more"), "{said}");
         }
         check(&due("a"), ROUNDS, NOW.plus(LIFETIME)).unwrap();
         assert!(refused(check(&due("a"), ROUNDS, NOW)).contains("was sent before"));

@@ -154,17 +154,18 @@ impl LedgerTx<'_> {
         for serial in &serials {
             self.serial.insert(serial, row)?;
         }
-        let mut balance = 0;
+        let mut balance = None;
         match payer {
             Payer::Account(account) => {
                 if let Some(spent) = spent {
                     self.spent.insert(*account, spent)?;
                 }
-                balance = self.has(*account)?;
+                balance = Some(self.has(*account)?);
             }
             Payer::Guest(Paid::Voucher(voucher)) => {
-                balance = self.worth(voucher)? - credits;
-                self.voucher.insert(bytes(voucher), balance)?;
+                let left = self.worth(voucher)? - credits;
+                self.voucher.insert(bytes(voucher), left)?;
+                balance = Some(left);
             }
             Payer::Guest(Paid::Given(Gift::Work)) => self.count_work()?,
             Payer::Guest(Paid::Elsewhere { .. } | Paid::Given(Gift::Code)) => {}
@@ -257,9 +258,9 @@ impl LedgerTx<'_> {
     fn sold_before(&self, done: IdempotencyRecord) -> TxResult<Sale> {
         let (mut sale, buyer) = done.sale(&self.entry)?;
         sale.balance = match &buyer {
-            Buyer::Account(account) => self.has(*account)?,
-            Buyer::Voucher(voucher) => self.worth(voucher)?,
-            Buyer::Paid { .. } | Buyer::Given(_) => 0,
+            Buyer::Account(account) => Some(self.has(*account)?),
+            Buyer::Voucher(voucher) => Some(self.worth(voucher)?),
+            Buyer::Paid { .. } | Buyer::Given(_) => None,
         };
         Ok(sale)
     }

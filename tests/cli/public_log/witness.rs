@@ -76,6 +76,35 @@ fn a_head_needs_as_many_witnesses_as_the_user_demands() {
 }
 
 #[test]
+fn a_cosignature_with_an_unlikely_time_is_a_warning() {
+    let log = honest(&[]);
+    let home = recipient(&[]);
+    publish(&home, &log);
+    let witness = Witness::start(1, &log.vkey());
+    demand(&home, &[&witness], 1);
+    log.cosign(&[witness.cosign(&log.head().to_string())]);
+    assert_eq!(check(&home, log.path(), &[]).exits(0).stderr, "");
+    assert_eq!(check_at(&home, "-30m", log.path()).exits(0).stderr, "");
+    let early = check_at(&home, "-2h", log.path()).exits(0).stderr;
+    assert!(early.starts_with(&format!("mailstamp: warning: {VENDOR}: witness w1.example/1 cosigned the head at 20")));
+    assert!(early.ends_with("Z, which is in the future: its clock or this one is wrong\n"), "{early}");
+    // Without a time. The kept one would be newer.
+    fs::remove_file(home.state().join(format!("logs/{VENDOR}.json"))).unwrap();
+    witness.set_seen(None);
+    witness.mode("epoch");
+    log.cosign(&[witness.cosign(&log.head().to_string())]);
+    let text = "witness w1.example/1 cosigned the head without a time";
+    let said = check(&home, log.path(), &["--json"]).exits(0);
+    let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!((&report["logs"][0]["status"], &report["logs"][0]["odd_times"][0]), (&"good".into(), &text.into()));
+    // One vendor has a log, so its name may be left out.
+    let mut command = home.command();
+    let said = run(command.args(["trust", "check", "--quiet", "--from"]).arg(log.path()), b"").exits(0);
+    assert_eq!(said.stderr, format!("mailstamp: warning: {VENDOR}: {text}\n"));
+    assert!(monitor(&home, log.path(), &[]).exits(0).stderr.contains(text));
+}
+
+#[test]
 fn a_log_without_witnesses_is_an_alarm_after_two_days() {
     let serials = serials(1);
     let home = recipient(&serials);

@@ -1,12 +1,14 @@
 //! Signals while messages are judged: a reload drops no client, and every client gets its verdict before the end.
 
 use super::{Service, ask, judged, question};
+use crate::support::programs::PATIENCE;
 use crate::support::{ALICE, Home, letter, stamped};
 use mailstamp::ipc::connection::Connection;
-use mailstamp::ipc::frame::Kind;
+use mailstamp::ipc::frame::{Kind, Limits};
 use mailstamp::os::unix_socket;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -100,6 +102,33 @@ fn everybody_has_a_verdict_when_it_ends() {
 }
 
 /// Watched folders must not keep the log from being closed in order.
+/// As systemd keeps the socket between two daemons.
+#[test]
+fn a_successor_is_asked_when_the_daemon_ends() {
+    for stamped in [true, false] {
+        let home = Home::new();
+        fs::create_dir_all(home.state()).unwrap();
+        let socket = UnixListener::bind(home.state().join("socket")).unwrap();
+        let message = if stamped { message(&home, "1") } else { letter("1") };
+        let answering = thread::spawn(move || {
+            drop(socket.accept().unwrap());
+            let mut next = Connection::new(socket.accept().unwrap().0);
+            let limits = Limits { body: 1 << 20, ..Limits::HEAD_ONLY };
+            assert_eq!(next.receive(limits, PATIENCE, PATIENCE).unwrap().unwrap().kind, Kind::Judge);
+            let head = br#"{"what":"from the next one","hint":null}"#;
+            next.send(Kind::Defer, head, b"", PATIENCE).unwrap();
+            for _ in 0..2 {
+                drop(socket.accept().unwrap());
+            }
+        });
+        let said = home.run(["classify"], &message).exits(75).stderr;
+        assert!(said.contains("from the next one"), "{said}");
+        // Without a successor that answers, the command judges by itself.
+        home.run(["classify"], &message).exits(if stamped { 0 } else { 11 });
+        answering.join().unwrap();
+    }
+}
+
 #[test]
 fn the_log_is_left_in_order_where_folders_are_watched() {
     let home = Home::new();

@@ -337,6 +337,12 @@ fn a_vendor_for_me_is_made_and_trusted_in_one_command() {
     home.run(other, b"").exits(73);
     let terms = home.run(["vendor", "terms"], b"").exits(0).text();
     assert!(terms.contains("for alice@x.example only\nwork: 16 rounds for a stamp, at most 240 stamps"), "{terms}");
+    // A host in letters, too.
+    let other = Home::bare();
+    let letters = ["vendor", "init", "--for-me", ALICE, "--buy", "https://B\u{fc}cher.example"];
+    let made = other.run(letters, b"").exits(0).text();
+    assert!(made.contains("get a stamp: https://xn--bcher-kva.example/\n"), "{made}");
+    assert!(other.file(".config/mailstamp/vendors/xn--bcher-kva.example.json").exists());
     let set = home.run(["vendor", "terms", "--work", "4", "--max-worked", "10", "--max-codes", "0"], b"").exits(0);
     assert!(set.text().contains("work: 4 rounds for a stamp, at most 10 stamps and 0 mailed codes"), "{}", set.text());
     home.run(["vendor", "terms", "--work", "off"], b"").exits(0);

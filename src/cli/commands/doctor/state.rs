@@ -6,17 +6,16 @@ use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::context::error::Deferral;
 use crate::context::used_log;
+use crate::engine::digest_route::{digest_address, digest_arrives};
 use crate::engine::judge::Engine;
 use crate::engine::quarantine::Quarantine;
 use crate::engine::screener;
 use crate::message::header::escape_untrusted;
 use crate::os::clock;
-use crate::policy::action::Action;
 use crate::policy::rule_set::Rule;
 use crate::server::watcher;
 use crate::store::Summary;
 use crate::time::UnixTime;
-use crate::verdict::class::Class;
 use rustix::fs::{Access, StatVfsMountFlags};
 use std::io;
 use std::ops::ControlFlow;
@@ -201,12 +200,11 @@ pub(super) fn room(folder: &Path) -> Option<Finding> {
 
 /// Checks that digests are not held themselves, if there ever was one.
 pub(super) fn digests(config: &Config, places: &Paths) -> Option<Finding> {
-    let has_digests = places.state().is_ok_and(|state| state.join(screener::KEY).exists());
+    let state = places.state().ok().filter(|state| state.join(screener::KEY).exists())?;
     let rules = rules::in_force(config, places).ok()?;
-    let is_held = config.actions.of(Class::Unstamped) == Action::Hold;
-    let passes = rules.iter().any(Rule::needs_correspondents);
-    (has_digests && is_held && !passes).then(|| {
-        let text = "digests are held, too: no rule has reply_to_mine = true, which lets them through";
+    let to = digest_address(config)?;
+    (!digest_arrives(&to, config, &config.actions, &rules, state)).then(|| {
+        let text = "digests are held, too: no rule lets them through, as one with reply_to_mine = true does";
         Finding::warning("held mail", text)
     })
 }

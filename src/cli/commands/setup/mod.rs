@@ -179,7 +179,8 @@ fn next(wishes: &Wishes, given: &CliOverrides) -> Result<(), Failure> {
     let mut open = doctor::open_points(given);
     if wishes.has_screener {
         open.extend(Places::find(given)?.screener_lacks());
-        open.push("screener: have cron run mailstamp held digest once a day: rules/held-digest.cron".to_owned());
+        let timers = "rules/held-digest.timer with rules/held-digest.service for systemd, or rules/held-digest.cron";
+        open.push(format!("screener: have a timer run mailstamp held digest once a day: {timers}"));
     }
     output::line(if open.is_empty() { "next: nothing; mailstamp doctor found no problem" } else { "next:" })?;
     for point in open {

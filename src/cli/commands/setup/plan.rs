@@ -7,9 +7,12 @@ use crate::cli::ui::journal::{Change, UserFile};
 use crate::cli::ui::marked_block;
 use crate::config::Config;
 use crate::config::paths::{self, CliOverrides, Paths, RULES_FILE};
+use crate::config::rules;
 use crate::config::user::User;
-use crate::message::address::Pattern;
+use crate::engine::digest_route::{digest_address, digest_arrives};
+use crate::message::address::{Address, Pattern};
 use crate::policy::action::Action;
+use crate::policy::rule_set::Rules;
 use crate::verdict::class::Class;
 use std::path::{Path, PathBuf};
 
@@ -52,8 +55,8 @@ pub(super) struct Places {
     pub(super) has_config: bool,
     rules: PathBuf,
     pub(super) state: PathBuf,
-    /// The addresses in force.
-    known: Vec<Pattern>,
+    /// The configuration in force; an empty one if there is none.
+    settings: Config,
     /// Whether unstamped mail is held.
     holds: bool,
     /// The Maildir into which held mail is released.
@@ -72,12 +75,13 @@ impl Places {
         if let Some(config) = missing {
             let state = given.state.clone().or_else(|| own_state.flatten()).ok_or_else(nowhere)?;
             let rules = config.with_file_name(RULES_FILE);
+            let settings = Config::parse("", &User::default()).map_err(|error| Failure::new(CONFIG, error))?;
             return Ok(Self {
                 config: config.clone(),
                 has_config: false,
                 rules,
                 state,
-                known: Vec::new(),
+                settings,
                 holds: false,
                 maildir: paths::home().map(|home| home.join("Maildir")),
             });
@@ -88,9 +92,8 @@ impl Places {
         let has_config = places.config.is_some();
         let path = places.config.unwrap_or_else(|| folder.join("config.toml"));
         let rules = places.rules.unwrap_or_else(|| path.with_file_name(RULES_FILE));
-        let known = config.mailboxes.iter().map(|mailbox| mailbox.pattern.clone()).collect();
         let holds = config.actions.of(Class::Unstamped) == Action::Hold;
-        Ok(Self { config: path, has_config, rules, state, known, holds, maildir: places.maildir })
+        Ok(Self { config: path, has_config, rules, state, settings: config, holds, maildir: places.maildir })
     }
 
     /// Returns what is still to be written by hand to switch the screener on; `None` if it is on.
@@ -103,12 +106,13 @@ impl Places {
     /// Returns whether the configuration has these addresses.
     fn knows(&self, pattern: &Pattern) -> bool {
         let covers = |known: &Pattern| pattern.exact().is_some_and(|address| known.matches(address));
-        self.known.iter().any(|known| known.as_str() == pattern.as_str() || covers(known))
+        let mut known = self.settings.mailboxes.iter().map(|mailbox| &mailbox.pattern);
+        known.any(|known| known.as_str() == pattern.as_str() || covers(known))
     }
 
     /// Returns whether the configuration names an address.
     pub(super) fn has_address(&self) -> bool {
-        !self.known.is_empty()
+        !self.settings.mailboxes.is_empty()
     }
 }
 
@@ -118,17 +122,18 @@ impl Places {
 /// A failure when a file is not to be changed, or a wish cannot be met.
 pub(super) fn plan(found: &Found, places: &Places, wishes: &Wishes, program: &Path) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
-    plan.configuration(places, wishes)?;
+    let settings = plan.configuration(places, wishes)?;
     plan.rules(places)?;
     plan.incoming(found, wishes, program)?;
     if wishes.has_screener {
-        plan.screener(places)?;
+        plan.screener(places, &settings)?;
     }
     Ok(plan)
 }
 
 impl Plan {
-    fn configuration(&mut self, places: &Places, wishes: &Wishes) -> Result<(), Failure> {
+    /// Adds the change of the configuration. Returns the one that is in force then.
+    fn configuration(&mut self, places: &Places, wishes: &Wishes) -> Result<Config, Failure> {
         let parsed = |text: &String| {
             let pattern = Pattern::parse(text);
             pattern.map_err(|error| Failure::new(USAGE, format!("--address {text:?}: {error}")))
@@ -142,7 +147,7 @@ impl Plan {
                 [] => format!("{shown} is there already, and stays as it is"),
                 new => format!("{shown} is there already; add to its addresses: {}", new.join(", ")),
             });
-            return Ok(());
+            return Ok(places.settings.clone());
         }
         if wanted.is_empty() {
             return Err(Failure::new(USAGE, "no address is given, and none is configured")
@@ -154,9 +159,9 @@ impl Plan {
             addresses.join(", "),
             if wishes.has_screener { SCREENED } else { "" }
         );
-        Config::parse(&text, &User::default()).map_err(|error| Failure::new(USAGE, error))?;
+        let settings = Config::parse(&text, &User::default()).map_err(|error| Failure::new(USAGE, error))?;
         self.add(UserFile::read(&places.config)?, text.into_bytes(), 0o644, None);
-        Ok(())
+        Ok(settings)
     }
 
     fn rules(&mut self, places: &Places) -> Result<(), Failure> {
@@ -172,7 +177,7 @@ impl Plan {
     }
 
     /// Checks that released mail, and the digest, arrive where the user reads.
-    fn screener(&mut self, places: &Places) -> Result<(), Failure> {
+    fn screener(&mut self, places: &Places, settings: &Config) -> Result<(), Failure> {
         let maildir = places.maildir.as_deref().unwrap_or(Path::new("Maildir"));
         let shown = maildir.display();
         if !maildir.join("new").is_dir() {
@@ -182,10 +187,22 @@ impl Plan {
                 ));
         }
         self.notes.push(format!("released mail goes to {shown} (deliver.maildir): your mail must arrive there, too"));
-        let lets_through = |text: String| without_comments(&text).contains("reply_to_mine");
-        if places.rules.exists() && !std::fs::read_to_string(&places.rules).is_ok_and(lets_through) {
-            let text = "the digest is held, too, unless a rule with reply_to_mine = true lets it through";
-            self.notes.push(format!("{}: {text}", places.rules.display()));
+        let rules = if places.rules.exists() {
+            rules::read(&places.rules, settings.local_case)
+        } else {
+            rules::parse(block::RULES, &places.rules, settings.local_case)
+        };
+        // As it is when the screener is on.
+        let screened = Config::parse(SCREENED, &User::default()).map_err(|error| Failure::new(CONFIG, error))?;
+        let actions = if places.holds { &settings.actions } else { &screened.actions };
+        let is_held = |to: &Address, rules: &Rules| !digest_arrives(to, settings, actions, rules, &places.state);
+        match (rules, digest_address(settings)) {
+            (Err(error), _) => self.notes.push(error.to_string()),
+            (Ok(rules), Some(to)) if is_held(&to, &rules) => self.notes.push(format!(
+                "{}: the digest is held, too, unless a rule with reply_to_mine = true lets it through",
+                places.rules.display()
+            )),
+            _ => {}
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use super::logs::{self, Vendor};
 use crate::cli::ui::counts::{counted, grouped};
-use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
+use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE, USAGE};
 use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::paths::{CliOverrides, Paths};
@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(value_name = "VENDOR")]
     vendors: Vec<String>,
     /// Read the log from a mirror, or a folder with a copy [default: the address in its name]
-    #[arg(long, value_name = "PLACE", requires = "vendors")]
+    #[arg(long, value_name = "PLACE")]
     from: Option<Place>,
     /// Look in this mail for the stamps that are evidence
     #[arg(long, value_name = "PATH")]
@@ -74,6 +74,11 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let vendors = logs::each(&places, &args.vendors, now)?;
     if vendors.is_empty() && !args.quiet && !args.json {
         output::line("no vendor is trusted yet")?;
+    }
+    if args.from.is_some() && vendors.len() > 1 {
+        let names: Vec<&str> = vendors.iter().map(|(name, _)| name.as_str()).collect();
+        let text = format!("--from is a copy of one log, and {} would be checked: {}", names.len(), names.join(", "));
+        return Err(Failure::new(USAGE, text).hint("name one vendor: mailstamp trust check VENDOR --from PLACE"));
     }
     let accepted = accepted(&VerdictLog::new(places.state()?))?;
     let evidence = args.evidence.clone().unwrap_or_else(|| logs.join("evidence"));
@@ -350,6 +355,9 @@ impl Report {
         if checked.problems.len() > NAMED {
             tell(&format!("alarm: {vendor}: {} problems in all", grouped(checked.problems.len() as u64)));
         }
+        for odd in &checked.odd_times {
+            tell(&format!("warning: {vendor}: {odd}"));
+        }
         if checked.late > 0 {
             let late = counted(checked.late, "stamp");
             tell(&format!("warning: {vendor}: the log at {place} is late: {late} cannot be looked up yet"));
@@ -367,9 +375,11 @@ impl Report {
                 json!({ "problem": problem.word(), "alarm": is_alarm, "text": problem.to_string() })
             })
             .collect();
+        let odd_times: Vec<String> = checked.odd_times.iter().map(ToString::to_string).collect();
         json!({
             "vendor": vendor, "from": place, "status": self.status(), "size": checked.size, "added": checked.added,
-            "heads": checked.heads, "witnesses": checked.witnesses, "found": checked.found, "fresh": checked.fresh, "late": checked.late,
+            "heads": checked.heads, "witnesses": checked.witnesses, "odd_times": odd_times,
+            "found": checked.found, "fresh": checked.fresh, "late": checked.late,
             "problems": problems, "evidence": evidence,
         })
     }

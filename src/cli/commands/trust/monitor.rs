@@ -68,6 +68,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         let _ = writeln!(stderr, "mailstamp: alarm: {} problems in all", totals.wrong);
     }
     let shortfall = config.logs.check(&head.note, head.checkpoint.size).err();
+    for odd in config.logs.odd_times(&head.note, clock::now()) {
+        let _ = writeln!(stderr, "mailstamp: warning: {odd}");
+    }
     if let Some(shortfall) = &shortfall {
         let _ = writeln!(stderr, "mailstamp: warning: {shortfall}");
     }

@@ -23,6 +23,7 @@ mod serve;
 mod stamps;
 #[cfg(feature = "vendor")]
 mod terms;
+mod web_address;
 
 use crate::cli::ui::exit_status::Failure;
 use crate::config::paths::CliOverrides;

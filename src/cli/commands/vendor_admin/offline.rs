@@ -1,5 +1,6 @@
 //! `vendor keygen`, `document` and `issue`: commands that need only a signing key.
 
+use super::web_address::in_ascii;
 use crate::cli::ui::exit_status::{self, CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::directory::document::{KeyEntry, Status, VendorEntry};
@@ -31,7 +32,7 @@ pub struct Keygen {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Where stamps are sold, for the document
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = in_ascii)]
     buy: Option<String>,
 }
 
@@ -43,7 +44,7 @@ pub struct Show {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// Where stamps are sold
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = in_ascii)]
     buy: Option<String>,
 }
 

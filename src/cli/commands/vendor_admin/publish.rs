@@ -5,6 +5,7 @@
 use super::offline;
 #[cfg(feature = "vendor")]
 use super::open_ledger::Which;
+use super::web_address::in_ascii;
 use crate::accounting::money::Price;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     days: u16,
     /// Where stamps are sold
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = in_ascii)]
     buy: Option<String>,
     /// What they cost: '1.00 EUR / 1000' for a thousand credits; replaces the old prices
     #[arg(long, value_name = "PRICE", requires = "key")]

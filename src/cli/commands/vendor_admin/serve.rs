@@ -1,6 +1,7 @@
 //! `mailstamp vendor serve`: translates arguments into settings of the service, and its end into an exit status.
 
 use super::open_ledger::{Smtp, Which};
+use super::web_address::in_ascii;
 use crate::cli::ui::counts::plural;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
@@ -175,7 +176,8 @@ fn provider_name(name: &str) -> Result<String, String> {
 /// Checks and normalises an origin: scheme and host, perhaps a port, no path. It is in lower case and without the
 /// default port of the scheme, as browsers write it (RFC 6454 section 6.2).
 fn origin(url: &str) -> Result<String, Failure> {
-    let lower = url.trim_end_matches('/').to_ascii_lowercase();
+    let ascii = in_ascii(url).map_err(|error| Failure::new(USAGE, format!("--public-url {url}: {error}")))?;
+    let lower = ascii.trim_end_matches('/').to_ascii_lowercase();
     let usual = if lower.starts_with("https:") { ":443" } else { ":80" };
     let plain = lower.strip_suffix(usual).unwrap_or(&lower);
     let host = plain.strip_prefix("https://").or_else(|| plain.strip_prefix("http://"));
@@ -199,6 +201,7 @@ fn seller(text: &str) -> Result<String, String> {
 }
 
 fn web_address(url: &str) -> Result<String, String> {
+    let url = &in_ascii(url)?;
     let web = url.starts_with("https://") || url.starts_with("http://");
     let fits = web && url.len() <= 500 && url.bytes().all(|b| b.is_ascii_graphic());
     if fits { Ok(url.to_owned()) } else { Err("write a web address: https://stamps.example/vouchers".to_owned()) }

@@ -1,6 +1,7 @@
 //! `vendor init`, `price`, `terms`, `rotate`: set the vendor's name, terms and signing keys.
 
 use super::open_ledger::Which;
+use super::web_address::in_ascii;
 use crate::accounting::event::{self, KeyState};
 use crate::accounting::money;
 use crate::accounting::order::{Caps, DAYS_MAX, DAYS_USUAL, OwnCaps};
@@ -38,7 +39,7 @@ pub struct Init {
     #[arg(long, value_name = "PRICE", required_unless_present = "for_me")]
     pub(super) price: Option<money::Price>,
     /// Where stamps are sold, for the document
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = in_ascii)]
     pub(super) buy: Option<String>,
     #[command(flatten)]
     pub(super) which: Which,

@@ -46,7 +46,8 @@ fn answer(IssuedStamps { stamps, sale }: &IssuedStamps, caps: Caps) -> IssueResp
     IssueResponse {
         stamps: stamps.collect(),
         credits: sale.credits,
-        balance: sale.balance,
+        // The buyer is an account.
+        balance: sale.balance.unwrap_or(0),
         entry: sale.entry,
         again: sale.again,
         caps,

@@ -30,7 +30,8 @@ struct BoughtPage {
     sender: Option<String>,
     window: String,
     credits: u64,
-    left: u64,
+    /// Credits left on the account or the voucher.
+    left: Option<u64>,
     from_account: bool,
     field: String,
     mailto: String,
