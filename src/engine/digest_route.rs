@@ -110,7 +110,7 @@ mod tests {
         ] {
             assert_eq!(arrives(held, &rules), result, "{rules}");
         }
-        assert!(arrives("", "") && arrives(&format!("allow = [\"@x.example\"]\n{held}"), ""));
+        assert!(arrives("", "") && arrives(&format!("allow = [\"*@x.example\"]\n{held}"), ""));
         std::fs::write(state.path().join(HELD_ALLOW), "joe@x.example\n").unwrap();
         assert!(arrives(held, ""));
     }

@@ -126,7 +126,7 @@ pub(super) fn plan(found: &Found, places: &Places, wishes: &Wishes, program: &Pa
     plan.rules(places)?;
     plan.incoming(found, wishes, program)?;
     if wishes.has_screener {
-        plan.screener(places, &settings)?;
+        plan.screener(places, &settings, wishes)?;
     }
     Ok(plan)
 }
@@ -177,7 +177,7 @@ impl Plan {
     }
 
     /// Checks that released mail, and the digest, arrive where the user reads.
-    fn screener(&mut self, places: &Places, settings: &Config) -> Result<(), Failure> {
+    fn screener(&mut self, places: &Places, settings: &Config, wishes: &Wishes) -> Result<(), Failure> {
         let maildir = places.maildir.as_deref().unwrap_or(Path::new("Maildir"));
         let shown = maildir.display();
         if !maildir.join("new").is_dir() {
@@ -196,7 +196,9 @@ impl Plan {
         let screened = Config::parse(SCREENED, &User::default()).map_err(|error| Failure::new(CONFIG, error))?;
         let actions = if places.holds { &settings.actions } else { &screened.actions };
         let is_held = |to: &Address, rules: &Rules| !digest_arrives(to, settings, actions, rules, &places.state);
-        match (rules, digest_address(settings)) {
+        // An address that is still to be added to the configuration gets the digest, too.
+        let wished = || wishes.addresses.iter().find_map(|text| Pattern::parse(text).ok()?.exact().cloned());
+        match (rules, digest_address(settings).or_else(wished)) {
             (Err(error), _) => self.notes.push(error.to_string()),
             (Ok(rules), Some(to)) if is_held(&to, &rules) => self.notes.push(format!(
                 "{}: the digest is held, too, unless a rule with reply_to_mine = true lets it through",
