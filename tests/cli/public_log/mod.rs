@@ -526,6 +526,9 @@ fn a_vendor_who_stops_to_name_a_log_is_found_and_stops_no_other() {
     assert_eq!(statuses, ["unnamed", "alarm", "unnamed"]);
     publish(&home, &log);
     check(&home, log.path(), &[]).exits(0);
+    // A copy is of the one log that there is.
+    let all = home.run(["trust", "check", "--from", log.path().to_str().unwrap()], b"").exits(0).text();
+    assert!(all.starts_with("a.example: not checked") && all.contains(&format!("\n{VENDOR}: 1,801 leaves")), "{all}");
     // A state that was changed by hand is no first check.
     let path = home.state().join(format!("logs/{VENDOR}.json"));
     let text = fs::read_to_string(&path).unwrap();

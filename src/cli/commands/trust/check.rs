@@ -75,8 +75,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if vendors.is_empty() && !args.quiet && !args.json {
         output::line("no vendor is trusted yet")?;
     }
-    if args.from.is_some() && vendors.len() > 1 {
-        let names: Vec<&str> = vendors.iter().map(|(name, _)| name.as_str()).collect();
+    let with_log = vendors.iter().filter(|(_, vendor)| !matches!(vendor, Ok(None)));
+    let names: Vec<&str> = with_log.map(|(name, _)| name.as_str()).collect();
+    if args.from.is_some() && names.len() > 1 {
         let text = format!("--from is a copy of one log, and {} would be checked: {}", names.len(), names.join(", "));
         return Err(Failure::new(USAGE, text).hint("name one vendor: mailstamp trust check VENDOR --from PLACE"));
     }
