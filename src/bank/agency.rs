@@ -4,7 +4,6 @@
 use super::error::BankError;
 use super::handle::Bank;
 use super::request::{Journal, Journalled, Outcome};
-use crate::accounting::bank::books::LicenseState;
 use crate::accounting::hash::Hash;
 use crate::accounting::meter;
 use crate::config::paths::PathsError;
@@ -157,7 +156,7 @@ impl Agency<'_> {
         let request = Journalled { kind, key: idempotency_key()?, body: body(&request) };
         // The key is kept before the request is: a licence without its key would be of no use.
         let signer = SigningKey { issuer: named(&agency, &kid)?, key: unnamed.key };
-        if self.bank.journalled()?.is_none() {
+        if !matches!(self.bank.journalled()?, Some(Journalled { kind: Journal::License { .. }, .. })) {
             self.bank.keep_key(&signer)?;
         }
         let pending = self.bank.begin_license(request, now)?;
@@ -300,8 +299,8 @@ impl Agency<'_> {
     /// Returns the key of the licence that lasts longest.
     fn signer(&self, now: UnixTime) -> Result<SigningKey> {
         let licenses = self.bank.balance()?.licenses;
-        let live = licenses.into_iter().map(|it| it.license).filter(|it| it.state == LicenseState::Live);
-        match live.filter(|it| it.until > now).max_by_key(|it| it.until) {
+        let live = licenses.into_iter().map(|it| it.license).filter(|it| it.signs_at(now));
+        match live.max_by_key(|it| it.until) {
             Some(license) => Ok(self.bank.license_key(&license.kid)?),
             None => Err(AgencyError::NoLicense),
         }

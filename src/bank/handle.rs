@@ -184,7 +184,7 @@ impl Bank {
         })
     }
 
-    /// Journals a request for a licence, unless another request is journalled. Returns the one that is.
+    /// Journals a request for a licence, unless another request is journalled that can be sent. Returns the one that is.
     pub fn begin_license(&self, request: Journalled, now: UnixTime) -> Result<Journalled> {
         self.write(now, move |tx| tx.begin_license(request))
     }

@@ -3,6 +3,8 @@
 //! A request that moves credits is journalled, with its idempotency key and its exact body, before it is sent. It is sent
 //! again until it is answered, and the answer is booked in the transaction that removes it from the journal. Checkpoints
 //! move nothing, so they are not journalled.
+//!
+//! A clearing that no licence in force can sign is set aside for a request for a licence, and goes on after it.
 
 use super::error::Refusal;
 use super::schema;
@@ -85,13 +87,28 @@ impl BankTx<'_> {
         self.state("request")?.map(|row| schema::from_json(&row)).transpose()
     }
 
-    /// Journals a request for a licence, unless another request is journalled. Returns the one that is.
+    /// Journals a request for a licence, unless another request is journalled that can be sent. Returns the one that is.
     pub(super) fn begin_license(&mut self, request: Journalled) -> TxResult<Journalled> {
         if let Some(before) = self.journalled()? {
-            return Ok(before);
+            let is_clearing = matches!(before.kind, Journal::Clearing { .. });
+            if !is_clearing || self.licenses()?.iter().any(|(_, license)| license.signs_at(self.now)) {
+                return Ok(before);
+            }
+            self.set_state("aside", &schema::to_json(&before)?)?;
         }
         self.set_state("request", &schema::to_json(&request)?)?;
         Ok(request)
+    }
+
+    /// Removes the journalled request. One that was set aside takes its place.
+    fn end_request(&mut self) -> Result<(), SessionError> {
+        match self.state("aside")? {
+            Some(aside) => {
+                self.set_state("request", &aside)?;
+                self.remove_state("aside")
+            }
+            None => self.remove_state("request"),
+        }
     }
 
     /// Journals the clearing of up to `most` received tokens, unless another request is journalled. Returns the one that
@@ -119,7 +136,7 @@ impl BankTx<'_> {
     pub(super) fn abandon_license(&mut self, key: &str) -> TxResult<()> {
         let license = self.journalled()?.filter(|it| it.key == key && matches!(it.kind, Journal::License { .. }));
         if license.is_some() {
-            self.remove_state("request")?;
+            self.end_request()?;
         }
         Ok(())
     }
@@ -148,7 +165,7 @@ impl BankTx<'_> {
                 self.append(Event::Collected { request: key.to_owned(), taken, refused })?;
             }
         }
-        self.remove_state("request")?;
+        self.end_request()?;
         self.book_account(receipt, text, licensed, &mut outcome)?;
         Ok(Some(outcome))
     }

@@ -4,9 +4,7 @@
 use super::error::Refusal;
 use super::order::{IncomingToken, PaymentOrder, Reservation};
 use super::schema;
-use crate::accounting::bank::books::{
-    self, AgencyState, DaySum, Fault, Incoming, IncomingState, License, LicenseState,
-};
+use crate::accounting::bank::books::{self, AgencyState, DaySum, Fault, Incoming, IncomingState, License};
 use crate::accounting::bank::books::{Payment, PaymentState, Rows};
 use crate::accounting::bank::event::{BankAccount, Entry, Event};
 use crate::accounting::hash::Hash;
@@ -132,7 +130,7 @@ impl<'t> BankTx<'t> {
         max_day: u64,
     ) -> TxResult<Vec<Result<Reservation, Refusal>>> {
         let mut licenses = self.licenses()?;
-        licenses.retain(|(_, license)| license.state == LicenseState::Live && license.until > self.now);
+        licenses.retain(|(_, license)| license.signs_at(self.now));
         orders.iter().map(|order| self.reserve_one(order, &licenses, make, max_day)).collect()
     }
 

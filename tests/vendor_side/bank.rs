@@ -3,6 +3,7 @@
 use crate::support::shop::{Shop, VENDOR, cutting};
 use crate::support::{Home, Run, run};
 use data_encoding::BASE64URL_NOPAD;
+use mailstamp::accounting::bank::event::Event;
 use mailstamp::accounting::hash::Hash;
 use mailstamp::accounting::meter::payment_hash;
 use mailstamp::bank::handle::Bank;
@@ -276,6 +277,34 @@ fn a_request_that_was_not_answered_is_completed_later() {
     shop.audit();
     payer.sound();
     payee.sound();
+}
+
+// A clearing was not answered, and the licence that would sign it again has ended: a new one signs it
+#[test]
+fn a_clearing_without_a_licence_in_force_waits_for_the_next_one() {
+    let (shop, payer, payee) = sides(1_000);
+    payee.tells("license 0");
+    payer.tells("license 100");
+    payee.receive(&payer.pay(1, 10));
+    let (away, there) = ("http://127.0.0.1:9", format!("http://{}", shop.address));
+    payee.asks_at(away);
+    payee.run("clear").exits(75);
+    payee.bank.book(Event::LicenseEnded { license: 1 }, clock::now()).unwrap();
+    payee.asks_at(&there);
+    let none = payee.run("clear").exits(78);
+    assert!(none.stderr.contains("run mailstamp bank license 0"), "{}", none.stderr);
+    // More than the account has, which the agency refuses; then a request whose answer is lost.
+    assert!(payee.run("license 5000").stderr.contains("credits"));
+    payee.asks_at(away);
+    payee.run("license 0").exits(75);
+    payee.run("clear").exits(75);
+    payee.asks_at(&there);
+    payee.tells("license 0");
+    assert_eq!(payee.has(), [0, 0, 0, 0, 10]);
+    assert_eq!(payee.tells("clear")["cleared"]["count"], 1);
+    assert_eq!(payee.has(), [10, 0, 0, 0, 0]);
+    payee.sound();
+    shop.audit();
 }
 
 // E21: an older copy is noticed at the next contact, and not by itself

@@ -21,6 +21,14 @@ pub struct License {
     pub state: LicenseState,
 }
 
+impl License {
+    /// Returns whether its key signs at this time.
+    #[must_use]
+    pub fn signs_at(&self, now: UnixTime) -> bool {
+        self.state == LicenseState::Live && self.until > now
+    }
+}
+
 /// State of a licence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
