@@ -100,6 +100,18 @@ impl Price {
         self.scaled(credits, |product, credits| product / credits)
     }
 
+    /// Returns the least number of units at this price each that is worth a sum; `None` in another currency, and for a
+    /// price of 0.
+    #[must_use]
+    pub fn units_for(&self, sum: Money) -> Option<u64> {
+        let each = u128::from(self.sum.micros.unsigned_abs());
+        if self.currency() != sum.currency || each == 0 || sum.micros < 0 {
+            return None;
+        }
+        let product = u128::from(sum.micros.unsigned_abs()) * u128::from(self.credits);
+        u64::try_from(product.div_ceil(each)).ok()
+    }
+
     /// Compares what one credit costs; `None` where the currencies differ.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Option<Ordering> {
@@ -197,6 +209,19 @@ mod tests {
         assert_eq!(third.payout_of(1).unwrap().micros, 333_333);
         assert_eq!(third.of(3), third.payout_of(3));
         assert_eq!(third.of(3_000_000).unwrap().to_string(), "1000000.00 EUR");
+    }
+
+    #[test]
+    fn units_are_worth_the_sum_at_least() {
+        let rate = price("6 EUR / 10000");
+        for (sum, units) in
+            [("0 EUR", 0), ("0.000001 EUR", 1), ("0.0006 EUR", 1), ("0.000601 EUR", 2), ("6 EUR", 10_000)]
+        {
+            assert_eq!(rate.units_for(sum.parse().unwrap()), Some(units), "{sum}");
+        }
+        assert_eq!(rate.units_for("1 USD".parse().unwrap()), None);
+        assert_eq!(price("0 EUR").units_for("1 EUR".parse().unwrap()), None);
+        assert_eq!(price("1 SAT").units_for("21 SAT".parse().unwrap()), Some(21));
     }
 
     #[test]

@@ -206,6 +206,8 @@ operations! {
     /// Returns a sale of the last 30 days, by its idempotency key. `None` if there is none with these orders.
     Sold { account: Option<u64>, orders: Vec<Order>, idempotency: String } -> Option<Sale> =
         read |tx| tx.sold(account, &idempotency, digest_of(&(account, &orders)));
+    /// Returns whether stamps were sold for the payment of this name.
+    IsPaid { reference: String } -> bool = read |tx| tx.is_paid(&reference);
     Stamp { serial: Serial } -> Option<StampRecord> = read |tx| tx.stamp(&serial);
     /// Returns the licence of this key. Rejected with `NoLicense`.
     LicenseNamed { kid: String } -> LicenseStanding = read |tx| tx.license_named(&kid);

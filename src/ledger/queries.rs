@@ -212,6 +212,10 @@ impl ReadTx {
         Ok(Some(sale))
     }
 
+    pub(super) fn is_paid(&self, reference: &str) -> TxResult<bool> {
+        Ok(self.tx.open_table(schema::DONE)?.get(&schema::done_key("paid", b"", reference))?.is_some())
+    }
+
     /// Returns when stamps for work, and codes, are given again; `None` while they are. Rejected with `NoWork`.
     pub(super) fn sold_out(&self) -> TxResult<SoldOut> {
         let terms = self.terms()?.work.ok_or(TxError::Refused(Rejection::NoWork))?;

@@ -280,7 +280,8 @@ fn some_names_stand_in_one_place_only() {
     for (word, places) in [
         ("ed25519_dalek", &["src/stamp/signing.rs"][..]),
         ("hpke", &["src/peer/sealing.rs"]),
-        ("hmac", &["src/autoreply/held_word.rs", "src/emstamp/id.rs"]),
+        ("hmac", &["src/autoreply/held_word.rs", "src/emstamp/id.rs", "src/ledger/payment/cashu/blind.rs"]),
+        ("k256", &["src/ledger/payment/cashu/blind.rs"]),
         ("SystemTime", &["src/os/clock.rs"]),
         // Locks, safe opens and replacing of files: each mechanism once.
         ("flock", &["src/os/"]),

@@ -8,8 +8,10 @@
 //! - Evidence may be a secret. No error and no log contains it.
 //!
 //! [`Vouchers`] need no other party; [`work`] and [`code`] are for stamps without value. `provider` asks an adapter of a
-//! provider of payments.
+//! provider of payments; `cashu` takes tokens of mints.
 
+#[cfg(feature = "sender")]
+pub mod cashu;
 pub mod code;
 #[cfg(feature = "sender")]
 pub mod provider;
