@@ -27,7 +27,7 @@ pub struct ProblemDetails {
 }
 
 /// Every code with its status and meaning.
-pub const CODES: [(&str, u16, &str); 43] = [
+pub const CODES: [(&str, u16, &str); 44] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
     ("account-exists", 409, "An account with this name already exists."),
     (
@@ -36,10 +36,11 @@ pub const CODES: [(&str, u16, &str); 43] = [
         "The bank's chain is not at the head that the vendor saw last: it was restored from a copy. A checkpoint can accept that.",
     ),
     ("body", 400, "The body of the request is not JSON of the required form."),
-    ("busy", 503, "The vendor is checking the work of other visitors. Try again in some seconds."),
+    ("busy", 503, "The vendor is checking the work of other visitors, or this payment. Try again in some seconds."),
     ("code-given", 429, "A code for a stamp was mailed to this address, or to many at its domain, within a day."),
     ("code-waiting", 429, "A code was recently mailed to this address, or for this account. Look there, or wait."),
     ("daily", 429, "The account's cap of credits for one day is reached. It is reset at midnight, UTC."),
+    ("ecash", 422, "The token of Cashu is not accepted; why is said. Nothing was taken."),
     ("form", 422, "A name, an address or a code does not have its form."),
     ("funds", 402, "There are not enough credits to pay with."),
     (

@@ -65,7 +65,7 @@ pub async fn open(service: &Service, address: IpAddr, key: String) -> Result<Acc
 /// The given one, or that of too many attempts.
 pub fn record_failed_attempt<T>(service: &Service, address: IpAddr, answer: Result<T, Problem>) -> Result<T, Problem> {
     match answer {
-        Err(wrong) if matches!(wrong.word, "no-api-key" | "no-voucher" | "wrong-code" | "no-code") => {
+        Err(wrong) if matches!(wrong.word, "no-api-key" | "no-voucher" | "wrong-code" | "no-code" | "ecash") => {
             service.rates().record_failure(address).map_err(Problem::rate)?;
             Err(wrong)
         }

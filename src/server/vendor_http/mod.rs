@@ -28,11 +28,14 @@ use crate::config::paths::CliOverrides;
 use crate::ledger::address_proof::MailServer;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
+#[cfg(feature = "sender")]
+use crate::ledger::payment::cashu::{Alone, Cashu, CashuPayment};
 use crate::ledger::payment::code::MailedCodes;
 #[cfg(feature = "sender")]
 use crate::ledger::payment::provider::Provider;
 use crate::ledger::payment::work::{Work, WorkPayment};
 use crate::ledger::payment::{Begun, Completion, Due, Payment, PaymentError, Refund, Vouchers};
+use crate::ledger::rejection::Rejection;
 use crate::ledger::trade::IssuedStamps;
 use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
@@ -70,6 +73,9 @@ pub struct Settings {
     /// Adapter of a provider of payments.
     #[cfg(feature = "sender")]
     pub provider: Option<Provider>,
+    /// Payment by tokens of Cashu.
+    #[cfg(feature = "sender")]
+    pub cashu: Option<Cashu>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
     /// Address of the metrics endpoint; there is none if absent.
@@ -165,6 +171,8 @@ struct Inner {
     /// Permits to wait for the provider of payments.
     #[cfg(feature = "sender")]
     paying: Arc<Semaphore>,
+    #[cfg(feature = "sender")]
+    cashu: Option<CashuPayment>,
 }
 
 /// Way in which a visitor without an account pays.
@@ -179,6 +187,9 @@ pub enum Way {
     /// With a provider of payments.
     #[cfg(feature = "sender")]
     Provider,
+    /// With a token of Cashu.
+    #[cfg(feature = "sender")]
+    Cashu,
 }
 
 impl Inner {
@@ -196,7 +207,20 @@ impl Inner {
                 Some(provider) => step(provider),
                 None => step(&Vouchers),
             },
+            #[cfg(feature = "sender")]
+            Way::Cashu => match &self.cashu {
+                Some(cashu) => step(cashu),
+                None => step(&Vouchers),
+            },
         }
+    }
+
+    /// Keeps other requests from a purchase that is paid with Cashu, until its sale or refund.
+    #[cfg(feature = "sender")]
+    fn alone(&self, way: Way, due: &Due) -> Result<Option<Alone<'_>>, PaymentError> {
+        let Some(cashu) = self.cashu.as_ref().filter(|_| way == Way::Cashu) else { return Ok(None) };
+        let text = "This order is being paid at this moment. Send this form again in some seconds.";
+        cashu.alone(due).map(Some).ok_or_else(|| PaymentError::Evidence("busy", text.to_owned()))
     }
 }
 
@@ -242,6 +266,13 @@ impl Service {
             mailing: Arc::new(Semaphore::new(MAILS)),
             #[cfg(feature = "sender")]
             paying: Arc::new(Semaphore::new(PAYMENTS)),
+            #[cfg(feature = "sender")]
+            cashu: settings
+                .cashu
+                .clone()
+                .map(|cashu| CashuPayment::open(cashu, &settings.folder))
+                .transpose()
+                .map_err(io::Error::other)?,
             settings,
         })))
     }
@@ -256,6 +287,13 @@ impl Service {
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.0.origin
+    }
+
+    /// Returns the payments by Cashu, if they are configured.
+    #[cfg(feature = "sender")]
+    #[must_use]
+    pub fn cashu(&self) -> Option<&CashuPayment> {
+        self.0.cashu.as_ref()
     }
 
     /// Returns the parts of the caps that networks got.
@@ -348,6 +386,8 @@ impl Service {
         let place = self.paying(way)?;
         self.payment(move |inner, now| {
             let _place = place;
+            #[cfg(feature = "sender")]
+            let _alone = inner.alone(way, &due)?;
             let Completion::Paid(paid) = inner.pay(way, |payment| payment.complete(&due, &evidence, now))? else {
                 let text = "The payment has not arrived yet. Try again in a moment.";
                 return Err(PaymentError::Evidence("unpaid", text.to_owned()));
@@ -355,6 +395,10 @@ impl Service {
             let orders = std::slice::from_ref(&due.order);
             let sold = inner.ledger.issue_for(paid.clone(), orders, Some(&due.purchase), now);
             let Err(LedgerError::Refused(rejection)) = &sold else { return Ok(sold?) };
+            // Stamps were sold for this payment before.
+            if matches!(rejection, Rejection::KeyReused { .. }) {
+                return Ok(sold?);
+            }
             match inner.pay(way, |payment| payment.refund(&due, &paid)) {
                 Refund::NothingTaken | Refund::Never => Ok(sold?),
                 Refund::Returned => {
@@ -375,7 +419,7 @@ impl Service {
         match way {
             Way::Voucher | Way::Work(_) | Way::Code => Ok(None),
             #[cfg(feature = "sender")]
-            Way::Provider => {
+            Way::Provider | Way::Cashu => {
                 let place = Arc::clone(&self.0.paying).try_acquire_owned();
                 place.map(Some).map_err(|_| Problem::rate(Duration::from_secs(5)))
             }

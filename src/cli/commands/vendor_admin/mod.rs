@@ -3,6 +3,8 @@
 
 #[cfg(feature = "vendor")]
 mod account;
+#[cfg(all(feature = "sender", feature = "vendor"))]
+mod cashu;
 #[cfg(all(feature = "directory", feature = "vendor"))]
 mod cosign;
 #[cfg(feature = "vendor")]
@@ -78,6 +80,9 @@ pub enum Command {
     /// Pay out credits of an account
     #[cfg(feature = "vendor")]
     Payout(payments::Payout),
+    /// Show what the shop has at mints of Cashu, and take it out
+    #[cfg(all(feature = "sender", feature = "vendor"))]
+    Cashu(cashu::Args),
     /// Sell stamps to an account and print them
     #[cfg(feature = "vendor")]
     Sell(stamps::Sell),
@@ -107,7 +112,7 @@ pub enum Command {
     Restore(maintenance::Restore),
     /// Sell stamps over HTTP, to programs and on a page
     #[cfg(feature = "vendor")]
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
 }
 
 impl Args {
@@ -149,6 +154,8 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Voucher(args) => payments::voucher(args, given),
         #[cfg(feature = "vendor")]
         Command::Payout(args) => payments::payout(args, given),
+        #[cfg(all(feature = "sender", feature = "vendor"))]
+        Command::Cashu(args) => cashu::run(args, given),
         #[cfg(feature = "vendor")]
         Command::Sell(args) => stamps::sell(args, given),
         #[cfg(feature = "vendor")]

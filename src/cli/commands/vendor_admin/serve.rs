@@ -2,6 +2,8 @@
 
 use super::open_ledger::{Smtp, Which};
 use super::web_address::in_ascii;
+#[cfg(feature = "sender")]
+use crate::accounting::money::Price;
 use crate::cli::ui::counts::plural;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
@@ -9,6 +11,8 @@ use crate::cli::ui::output;
 use crate::config::file;
 use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
+#[cfg(feature = "sender")]
+use crate::ledger::payment::cashu::Cashu;
 #[cfg(feature = "sender")]
 use crate::ledger::payment::provider::Provider;
 #[cfg(feature = "sender")]
@@ -64,6 +68,18 @@ pub struct Args {
     #[cfg(feature = "sender")]
     #[arg(long, value_name = "FILE", requires = "provider")]
     provider_key: Option<PathBuf>,
+    /// A mint whose Cashu tokens the shop accepts; may be repeated
+    #[cfg(feature = "sender")]
+    #[arg(long, value_name = "URL", value_parser = adapter)]
+    cashu_mint: Vec<String>,
+    /// The unit of the tokens
+    #[cfg(feature = "sender")]
+    #[arg(long, value_name = "UNIT", default_value = "sat", value_parser = unit)]
+    cashu_unit: String,
+    /// What the unit is worth: '0.0006 EUR', or '6 EUR / 10000' for so many [default: 1 SAT for sat]
+    #[cfg(feature = "sender")]
+    #[arg(long, value_name = "PRICE")]
+    cashu_rate: Option<Price>,
     /// Trust X-Forwarded-For from this proxy
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
@@ -121,6 +137,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         voucher_url: args.voucher_url.clone(),
         #[cfg(feature = "sender")]
         provider: provider(args, limits.request / 3)?,
+        #[cfg(feature = "sender")]
+        cashu: cashu(args, limits.request / 6)?,
         trusted_proxies: args.trusted_proxy.iter().map(IpAddr::to_canonical).collect(),
         metrics: args.metrics,
         mailbox: given.clone(),
@@ -132,6 +150,15 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         limits,
     };
     let ledger = Ledger::open(&folder, Duration::from_secs(5))?;
+    #[cfg(feature = "sender")]
+    if let Some(cashu) = &settings.cashu {
+        let (worth, price) = (cashu.rate.currency(), ledger.profile()?.terms.price.currency());
+        if worth != price {
+            let error =
+                Failure::new(USAGE, format!("--cashu-rate is in {worth}, and the price of the shop in {price}"));
+            return Err(error.hint(format!("write what one {} is worth in {price}", cashu.unit)));
+        }
+    }
     // A buyer would pay for stamps that cannot be signed.
     if ledger.active_signer()?.is_none() {
         output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
@@ -158,6 +185,33 @@ fn provider(args: &Args, timeout: Duration) -> Result<Option<Provider>, Failure>
     let key = args.provider_key.as_deref().map(file::read_password).transpose();
     let key = key.map_err(|error| Failure::new(CONFIG, error))?.map(|key| Secret::new(key.as_str().to_owned()));
     Ok(Some(Provider { name: args.provider_name.clone(), url, key, timeout }))
+}
+
+/// Returns the settings of payments by Cashu, if a mint is named.
+#[cfg(feature = "sender")]
+fn cashu(args: &Args, timeout: Duration) -> Result<Option<Cashu>, Failure> {
+    if args.cashu_mint.is_empty() {
+        return match args.cashu_rate {
+            Some(_) => {
+                Err(Failure::new(USAGE, "--cashu-rate is for mints, and none is named").hint("add --cashu-mint"))
+            }
+            None => Ok(None),
+        };
+    }
+    let unit = args.cashu_unit.clone();
+    let rate = match args.cashu_rate {
+        Some(rate) if rate.parts().0.micros > 0 => rate,
+        Some(_) => return Err(Failure::new(USAGE, "--cashu-rate must be more than 0")),
+        None if unit == "sat" => "1 SAT".parse().map_err(|error| Failure::new(USAGE, error))?,
+        None => return Err(Failure::new(USAGE, format!("what is one {unit} worth?")).hint("add --cashu-rate")),
+    };
+    Ok(Some(Cashu { mints: args.cashu_mint.clone(), unit, rate, timeout }))
+}
+
+#[cfg(feature = "sender")]
+fn unit(unit: &str) -> Result<String, String> {
+    let fits = (1..=16).contains(&unit.len()) && unit.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if fits { Ok(unit.to_owned()) } else { Err("must have 1 to 16 small letters and digits".to_owned()) }
 }
 
 #[cfg(feature = "sender")]

@@ -203,6 +203,13 @@ pub async fn buy(
     if wanted.pay == "provider" {
         return super::provider::take(&service, &visitor, wanted).await;
     }
+    #[cfg(feature = "sender")]
+    if wanted.pay == "cashu" {
+        return match super::cashu::take(&service, &visitor, &wanted).await? {
+            super::cashu::Taken::Page(page) => Ok(page),
+            super::cashu::Taken::Not(fault) => pay_page(&service, &visitor, wanted, fault).await,
+        };
+    }
     let fault = |text: &str| Some((StatusCode::UNPROCESSABLE_ENTITY, text.to_owned()));
     if wanted.pay == "account" && visitor.account.is_none() {
         let text = "You are not signed in any more, and nothing was charged now. If you sent this form before, sign in \
@@ -307,7 +314,10 @@ pub async fn again(
     let found = match found {
         Some(found) => Some(found),
         #[cfg(feature = "sender")]
-        None => super::provider::arrived(&service, &code).await?,
+        None => match super::provider::arrived(&service, &code).await? {
+            None => super::cashu::arrived(&service, &visitor, &code).await?,
+            found => found,
+        },
         #[cfg(not(feature = "sender"))]
         None => None,
     };

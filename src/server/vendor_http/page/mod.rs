@@ -11,8 +11,13 @@
 
 pub mod account;
 pub mod buy;
+#[cfg(feature = "sender")]
+mod cashu;
+mod change;
 pub mod chart;
 pub mod csrf;
+#[cfg(feature = "sender")]
+mod due;
 pub mod history;
 pub mod mailto;
 pub mod order_form;
@@ -25,6 +30,7 @@ mod sessions;
 
 use super::Service;
 use super::error::Problem;
+use crate::accounting::money::{Money, Price};
 use crate::vendor_api::problem::CODES;
 use askama::Template;
 use axum::Router;
@@ -51,6 +57,26 @@ pub struct Layout {
     pub voucher_url: Option<String>,
     /// Name of the provider of payments.
     pub provider: Option<String>,
+    /// Payment by tokens of Cashu.
+    pub cashu: Option<CashuOffer>,
+}
+
+/// Payment by tokens of Cashu, as the page shows it.
+#[derive(Clone, Debug)]
+pub struct CashuOffer {
+    /// Addresses of the mints.
+    pub mints: Vec<String>,
+    pub unit: String,
+    /// What the unit is worth.
+    pub rate: Price,
+}
+
+impl CashuOffer {
+    /// Returns a price in the unit; `None` if it has none.
+    #[must_use]
+    pub fn price(&self, cost: &Money) -> Option<u64> {
+        self.rate.units_for(*cost).filter(|price| *price > 0)
+    }
 }
 
 impl Layout {
@@ -67,6 +93,14 @@ impl Layout {
             provider: service.settings().provider.as_ref().map(|provider| provider.name.clone()),
             #[cfg(not(feature = "sender"))]
             provider: None,
+            #[cfg(feature = "sender")]
+            cashu: service.settings().cashu.as_ref().map(|cashu| CashuOffer {
+                mints: cashu.mints.clone(),
+                unit: cashu.unit.clone(),
+                rate: cashu.rate,
+            }),
+            #[cfg(not(feature = "sender"))]
+            cashu: None,
         })
     }
 }

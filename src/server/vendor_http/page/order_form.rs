@@ -11,6 +11,20 @@ use serde::Deserialize;
 /// Longest text of a field that is shown again, in bytes.
 const LONGEST: usize = 320;
 
+/// Longest token of Cashu that is taken and shown again, in bytes.
+const LONGEST_TOKEN: usize = 65_536;
+
+/// Text that is money, and that no `Debug` shows.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// Fields of the form.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -30,8 +44,10 @@ pub struct OrderForm {
     /// Last day on which it is valid.
     pub until: String,
     pub value: String,
-    /// `account` or `voucher`; of a vendor for one recipient also `work` or `code`.
+    /// `account`, `voucher`, `provider` or `cashu`; of a vendor for one recipient also `work` or `code`.
     pub pay: String,
+    /// A token of Cashu.
+    pub ecash: Secret,
     /// The code of a voucher.
     pub voucher: String,
     /// The result of work.
@@ -152,6 +168,9 @@ impl OrderForm {
             if text.len() > LONGEST {
                 text.clear();
             }
+        }
+        if self.ecash.0.len() > LONGEST_TOKEN {
+            self.ecash = Secret::default();
         }
         let named = (1..=64).contains(&self.purchase.len()) && self.purchase.bytes().all(|b| b.is_ascii_graphic());
         if !named {

@@ -3,6 +3,7 @@
 //! Nothing of a payment is stored here. It is found again by the order, so the buyer can come back later.
 
 use super::csrf::verify_csrf;
+use super::due::due;
 use super::order_form::OrderForm;
 use super::own::Own;
 use super::purchase::{Checked, bought, checked, purchase};
@@ -98,15 +99,6 @@ pub(super) async fn take(service: &Service, visitor: &Session, wanted: OrderForm
         }
         Err(problem) => Err(problem.into()),
     }
-}
-
-/// Returns the purchase of a form, and its recipient. The caps are not checked: the ledger rejects an order beyond them,
-/// and what was paid for it is refunded.
-async fn due(service: &Service, wanted: &OrderForm) -> Result<Option<(Due, Address)>, Page> {
-    let Ok((order, recipient)) = wanted.order() else { return Ok(None) };
-    let price = service.ledger(|ledger, _| ledger.profile()).await?.terms.price;
-    let cost = price.of(order.value).ok();
-    Ok(cost.map(|cost| (Due { purchase: wanted.idempotency(), order, cost }, recipient)))
 }
 
 /// Returns the stamp of an order whose payment has arrived since.

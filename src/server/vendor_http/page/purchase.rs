@@ -1,5 +1,6 @@
 //! Parts of a purchase that all shops share: the order is checked against the terms, and the stamp is shown.
 
+use super::change::Change;
 use super::mailto::MailtoLink;
 use super::order_form::{FieldError, OrderForm};
 use super::session::{Session, random};
@@ -37,6 +38,7 @@ struct BoughtPage {
     mailto: String,
     code: String,
     remembered: u64,
+    change: Option<Change>,
 }
 
 /// Creates a purchase id that cannot be guessed.
@@ -131,6 +133,10 @@ pub(super) async fn bought(
         field: fold(STAMP_FIELD, token.as_str(), "\n").trim_end().to_owned(),
         mailto: letter.mailto(),
         letter,
+        #[cfg(feature = "sender")]
+        change: super::change::change(service, &code).await?,
+        #[cfg(not(feature = "sender"))]
+        change: None,
         code,
         remembered: REMEMBERED / 86_400,
     };
