@@ -1,6 +1,8 @@
 //! The vendor's service, for programs and people: the program under test on loopback, over real connections. The ledger
 //! has its own tests.
 
+#[cfg(feature = "sender")]
+mod cashu;
 mod disk;
 #[cfg(feature = "directory")]
 mod editions;

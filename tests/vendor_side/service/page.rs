@@ -557,7 +557,13 @@ const PICTURES: &str = "MAILSTAMP_TEST_PICTURES";
 #[test]
 fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     let smtp = SmtpServer::start(Mode::Take);
-    let shop = Shop::open(1_000, &["--address-rate", "0", "--smtp", &smtp.address()]);
+    let address = smtp.address();
+    let mut arguments = vec!["--address-rate", "0", "--smtp", &address];
+    if cfg!(feature = "sender") {
+        // One more form on the page of the payment. The mint is not asked.
+        arguments.extend(["--cashu-mint", "http://127.0.0.1:9", "--cashu-rate", "0.001 EUR"]);
+    }
+    let shop = Shop::open(1_000, &arguments);
     let home = trusting();
     home.run(["trust", "add", "-"], &entry(&shop)).exits(0);
     for at in 0..25 {
@@ -600,6 +606,7 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     }
     assert!(pages["wrong-voucher"]["text"].as_str().unwrap().contains("No voucher has this code"));
     assert!(pages["pay"]["text"].as_str().unwrap().contains("0.001 EUR"));
+    assert_eq!(pages["pay"]["text"].as_str().unwrap().contains("Pay with Cashu"), cfg!(feature = "sender"));
     assert!(pages["signin"]["text"].as_str().unwrap().contains("No account is opened by this key"));
     assert!(pages["earlier"]["text"].as_str().unwrap().contains("<b>\"laptop\"</b>"), "shown as it was written");
 
