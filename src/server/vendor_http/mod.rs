@@ -215,12 +215,29 @@ impl Inner {
         }
     }
 
-    /// Keeps other requests from a purchase that is paid with Cashu, until its sale or refund.
+    /// Keeps other requests from a purchase until its sale or refund, where Cashu is accepted. A mint may have taken a
+    /// token for it, so it cannot be paid in another way then, by an account (`payer`) or without.
     #[cfg(feature = "sender")]
-    fn alone(&self, way: Way, due: &Due) -> Result<Option<Alone<'_>>, PaymentError> {
-        let Some(cashu) = self.cashu.as_ref().filter(|_| way == Way::Cashu) else { return Ok(None) };
-        let text = "This order is being paid at this moment. Send this form again in some seconds.";
-        cashu.alone(due).map(Some).ok_or_else(|| PaymentError::Evidence("busy", text.to_owned()))
+    fn alone(
+        &self,
+        is_cashu: bool,
+        payer: Option<u64>,
+        due: &Due,
+        now: UnixTime,
+    ) -> Result<Option<Alone<'_>>, PaymentError> {
+        let Some(cashu) = &self.cashu else { return Ok(None) };
+        let busy = |text: &str| PaymentError::Evidence("busy", text.to_owned());
+        let alone = cashu.alone(due);
+        let alone = alone
+            .ok_or_else(|| busy("This order is being paid at this moment. Send this form again in some seconds."))?;
+        let is_sold = || self.ledger.sold(payer, std::slice::from_ref(&due.order), &due.purchase, now);
+        if !is_cashu && cashu.is_begun(due)? && is_sold()?.is_none() {
+            return Err(busy(
+                "A token of Cashu was sent for this order, and nothing was charged now. Complete that payment with the \
+                 order code, or begin a new order.",
+            ));
+        }
+        Ok(Some(alone))
     }
 }
 
@@ -387,7 +404,7 @@ impl Service {
         self.payment(move |inner, now| {
             let _place = place;
             #[cfg(feature = "sender")]
-            let _alone = inner.alone(way, &due)?;
+            let _alone = inner.alone(way == Way::Cashu, None, &due, now)?;
             let Completion::Paid(paid) = inner.pay(way, |payment| payment.complete(&due, &evidence, now))? else {
                 let text = "The payment has not arrived yet. Try again in a moment.";
                 return Err(PaymentError::Evidence("unpaid", text.to_owned()));
@@ -410,6 +427,20 @@ impl Service {
                     Err(PaymentError::Evidence("refunded", text))
                 }
             }
+        })
+        .await
+    }
+
+    /// Sells the stamp of a purchase to an account.
+    ///
+    /// # Errors
+    /// Those of the ledger, and of a purchase that is paid in another way.
+    pub async fn sell_to(&self, account: u64, due: Due) -> Result<IssuedStamps, Problem> {
+        self.payment(move |inner, now| {
+            #[cfg(feature = "sender")]
+            let _alone = inner.alone(false, Some(account), &due, now)?;
+            let orders = std::slice::from_ref(&due.order);
+            Ok(inner.ledger.issue(account, orders, Some(&due.purchase), now)?)
         })
         .await
     }

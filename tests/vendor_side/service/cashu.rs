@@ -438,6 +438,55 @@ fn after_kill_9_a_token_bought_one_stamp_or_was_not_taken() {
     shop.audit();
 }
 
+// One order, one payment: a token may be with its mint, so nothing else pays for the order meanwhile.
+#[test]
+fn an_order_that_a_token_was_sent_for_is_paid_in_no_other_way() {
+    let mut mint = Mint::lock();
+    let shop = mint.shop();
+    let voucher = shop.ledger().make_voucher(50, None, clock::now()).unwrap().as_str().to_owned();
+    let (visitor, token) = (Visitor::new(&shop), mint.send(9));
+    let code = area(&visitor.order(&shop), "code");
+    let other = || visitor.post(shop.address, "/buy", &[("pay", "voucher"), ("voucher", &voucher)]).unwrap();
+    mint.mode("/swap", "after");
+    thread::scope(|scope| {
+        let pay = scope.spawn(|| visitor.pay(&shop, &token));
+        mint.holds();
+        says(other(), 422, "This order is being paid at this moment");
+        // The answer of the mint is lost.
+        mint.release(false);
+        says(pay.join().unwrap(), 503, "keep the order code");
+    });
+    says(other(), 422, "A token of Cashu was sent for this order, and nothing was charged now");
+    assert_eq!(stamps(&shop), 0);
+    mint.well();
+    let bought = visitor.again(&shop, &code).is(200);
+    assert_eq!(bought.field("cache-control"), Some("no-store"));
+    assert_eq!(mint.receive(&area(&bought, "change")), Ok(2));
+    // It is sold: the form shows that, and charges nothing.
+    assert_eq!(area(&other().is(200), "stamp"), area(&bought, "stamp"));
+    assert_eq!(stamps(&shop), 1);
+
+    // A record that is damaged stops no other, and is told.
+    let folder = shop.folder().join("cashu");
+    let damaged = folder.join(format!("{}.json", "0".repeat(64)));
+    fs::write(&damaged, "").unwrap();
+    let taken = command(&shop, &["--take"]).exits(75);
+    assert!(taken.stderr.contains("not a record of a payment"), "{}", taken.stderr);
+    assert_eq!(mint.receive(taken.text().trim()), Ok(4));
+    command(&shop, &[]).exits(75);
+    fs::remove_file(&damaged).unwrap();
+    // Without its key a lost swap could not be found again: another one is not made.
+    fs::rename(folder.join("secret"), folder.join("kept")).unwrap();
+    let missing = command(&shop, &["--take"]);
+    assert!(
+        missing.code != 0 && missing.stderr.contains("missing, although payments are recorded"),
+        "{}",
+        missing.stderr
+    );
+    assert!(!folder.join("secret").exists());
+    shop.audit();
+}
+
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let mint = ["--cashu-mint", "http://127.0.0.1:1"];

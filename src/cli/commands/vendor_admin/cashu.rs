@@ -26,7 +26,8 @@ pub struct Args {
 pub(super) fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (ledger, folder) = (args.which.reach(given)?, args.which.folder(given)?);
     if !args.take {
-        for ((mint, unit), Sums { sold, waiting, buyers }) in take::sums(&ledger, &folder)? {
+        let (sums, troubles) = take::sums(&ledger, &folder)?;
+        for ((mint, unit), Sums { sold, waiting, buyers }) in sums {
             if args.json {
                 let object = json!({
                     "schema": output::SCHEMA, "mint": mint, "unit": unit, "sold": sold, "waiting": waiting,
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
                 output::line(&format!("{mint}: {sold} {unit} sold, {waiting} waiting, {buyers} of buyers"))?;
             }
         }
-        return Ok(0);
+        return Ok(told(&troubles));
     }
     let taken = take::take(&ledger, &folder)?;
     for token in &taken.tokens {
@@ -51,8 +52,11 @@ pub(super) fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             output::line(token.text.reveal())?;
         }
     }
-    for trouble in &taken.troubles {
-        output::note(trouble);
-    }
-    Ok(if taken.troubles.is_empty() { 0 } else { TEMPFAIL })
+    Ok(told(&taken.troubles))
+}
+
+/// Prints what could not be done. Returns the exit status.
+fn told(troubles: &[String]) -> u8 {
+    troubles.iter().for_each(|trouble| output::note(trouble));
+    if troubles.is_empty() { 0 } else { TEMPFAIL }
 }

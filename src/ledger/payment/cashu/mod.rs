@@ -78,6 +78,8 @@ pub struct Buyers {
     pub token: Secret,
     /// Its amount.
     pub amount: u64,
+    /// The unit of the amount.
+    pub unit: String,
     /// Whether the whole payment was refunded; otherwise it is the change.
     pub refunded: bool,
 }
@@ -134,6 +136,7 @@ impl CashuPayment {
         Ok(token.map(|token| Buyers {
             amount: token.sum().unwrap_or(u64::MAX),
             token: Secret::new(token.text().to_string()),
+            unit: record.unit.clone(),
             refunded,
         }))
     }

@@ -100,11 +100,13 @@ impl Records {
     /// Returns the key from which outputs are derived. Creates the folder and the key if they are missing.
     ///
     /// # Errors
-    /// Those of the system, and a file that is no key.
+    /// Those of the system, a file that is no key, and a key that is missing although payments are recorded.
     pub fn secret(&self) -> Result<Zeroizing<[u8; 32]>, LedgerError> {
         os::make_folder(&self.folder, 0o700).map_err(|source| failed(CREATE, &self.folder, source))?;
         let path = self.folder.join("secret");
         let _lock = self.lock()?;
+        // What killed processes left may have proofs, too.
+        atomic_file::remove_leftovers(&self.folder).map_err(|source| failed("tidy", &self.folder, source))?;
         let mut secret = Zeroizing::new([0; 32]);
         if let Some(bytes) = read(&path)? {
             let wrong = || LedgerError::Unsafe { path: path.clone(), what: "not a key of 32 bytes".to_owned() };
@@ -112,6 +114,10 @@ impl Records {
             return Ok(secret);
         }
         let fail = |source| failed("write", &path, source);
+        if !self.all()?.is_empty() {
+            let what = "missing, although payments are recorded beside it; put it back from a copy".to_owned();
+            return Err(LedgerError::Unsafe { path, what });
+        }
         random::fill(secret.as_mut_slice()).map_err(fail)?;
         atomic_file::replace(&path, 0o600, Durability::Synced, |file| file.write_all(&*secret)).map_err(fail)?;
         Ok(secret)

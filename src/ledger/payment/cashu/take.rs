@@ -57,16 +57,41 @@ fn is_sold(ledger: &Ledger, record: &Record) -> Result<bool, LedgerError> {
     ledger.run(ops::IsPaid { reference: record.reference() }, clock::now())
 }
 
-/// Returns the sums by mint and unit, as the files have them. No mint is asked.
+/// Record of a payment, as a command finds it.
+struct Found {
+    name: Hash,
+    record: Record,
+    age: Duration,
+    /// Whether a stamp was sold for it.
+    sold: bool,
+}
+
+/// Reads all records. What cannot be read is told, and stops no other.
+fn read(ledger: &Ledger, records: &Records, troubles: &mut Vec<String>) -> Result<Vec<Found>, LedgerError> {
+    let mut found = Vec::new();
+    for (name, age) in records.all()? {
+        match records.load(&name) {
+            Ok(Some(record)) => {
+                let sold = record.state == State::Received && is_sold(ledger, &record)?;
+                found.push(Found { name, record, age, sold });
+            }
+            // Another process has just removed it.
+            Ok(None) => {}
+            Err(error) => troubles.push(error.to_string()),
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the sums by mint and unit, as the files have them, and what could not be read. No mint is asked.
 ///
 /// # Errors
 /// Those of the ledger and of the system.
-pub fn sums(ledger: &Ledger, folder: &Path) -> Result<BTreeMap<(String, String), Sums>, LedgerError> {
+#[expect(clippy::type_complexity, reason = "the sums, and what could not be read")]
+pub fn sums(ledger: &Ledger, folder: &Path) -> Result<(BTreeMap<(String, String), Sums>, Vec<String>), LedgerError> {
     let records = Records::of(folder);
-    let mut sums: BTreeMap<_, Sums> = BTreeMap::new();
-    for (name, _) in records.all()? {
-        let Some(record) = records.load(&name)? else { continue };
-        let sold = record.state == State::Received && is_sold(ledger, &record)?;
+    let (mut sums, mut troubles) = (BTreeMap::<_, Sums>::new(), Vec::new());
+    for Found { record, sold, .. } in read(ledger, &records, &mut troubles)? {
         let of = sums.entry((record.mint.clone(), record.unit.clone())).or_default();
         let add = |sum: &mut u64, proofs: &[Proof]| *sum = sum.saturating_add(self::sum(proofs).unwrap_or(u64::MAX));
         add(&mut of.buyers, &record.buyers());
@@ -74,7 +99,7 @@ pub fn sums(ledger: &Ledger, folder: &Path) -> Result<BTreeMap<(String, String),
             add(if sold { &mut of.sold } else { &mut of.waiting }, &record.kept);
         }
     }
-    Ok(sums)
+    Ok((sums, troubles))
 }
 
 /// Settles what was cut off, forgets what is spent, and returns tokens of what was paid for stamps that were sold.
@@ -86,14 +111,17 @@ pub fn take(ledger: &Ledger, folder: &Path) -> Result<Taken, LedgerError> {
     let mut taken = Taken::default();
     let mut tokens: BTreeMap<(String, String), Vec<Proof>> = BTreeMap::new();
     let mut away: HashSet<String> = HashSet::new();
-    let all = records.all()?;
-    let key = if all.is_empty() { None } else { Some(records.secret()?) };
-    for (name, age) in all {
-        let (Some(record), Some(key)) = (records.load(&name)?, &key) else { continue };
-        if away.contains(&record.mint) {
+    let mut all = read(ledger, &records, &mut taken.troubles)?;
+    let Some(key) = (!all.is_empty()).then(|| records.secret()).transpose()? else { return Ok(taken) };
+    // The operator's money first: a mint may answer few questions a minute, and buyers may leave their change for ever.
+    all.sort_by_key(|found| !found.sold || found.record.kept.is_empty());
+    for found in all {
+        if away.contains(&found.record.mint) {
             continue;
         }
-        match settled(ledger, &records, key, &name, &record, age) {
+        let settled = settled(&records, &key, &found);
+        let record = found.record;
+        match settled {
             Ok(kept) => tokens.entry((record.mint, record.unit)).or_default().extend(kept),
             Err(Trouble::Ledger(error)) => return Err(error),
             Err(Trouble::Mint(what)) => {
@@ -125,34 +153,26 @@ impl From<LedgerError> for Trouble {
 }
 
 /// Brings a record up to date with its mint, and returns its proofs that are the operator's.
-fn settled(
-    ledger: &Ledger,
-    records: &Records,
-    key: &[u8; 32],
-    name: &Hash,
-    record: &Record,
-    age: Duration,
-) -> Result<Vec<Proof>, Trouble> {
+fn settled(records: &Records, key: &[u8; 32], found: &Found) -> Result<Vec<Proof>, Trouble> {
+    let Found { name, record, age, sold } = found;
     let mint = Mint { url: &record.mint, timeout: TIMEOUT };
     let failed = |error: MintError| Trouble::Mint(error.to_string());
     if record.state == State::Sent {
         let both = super::outputs(key, name, record).ok_or_else(|| Trouble::Mint("no outputs".to_owned()))?;
-        let found = mint.restore(&both.1).map_err(failed)?;
-        match found {
+        match mint.restore(&both.1).map_err(failed)? {
             Some(signatures) => {
                 let keys = mint.keys(&record.keyset).map_err(failed)?;
                 super::store(records, name, record, &both.0, &signatures, &keys).map_err(|error| {
                     error.map_or(Trouble::Mint("its signatures are wrong".to_owned()), Trouble::Ledger)
                 })?;
             }
-            None if age > FORGOTTEN => {
+            None if *age > FORGOTTEN => {
                 drop(records.change(name, |stored| stored.filter(|stored| stored.state != State::Sent))?)
             }
             None => {}
         }
         return Ok(Vec::new());
     }
-    let sold = record.state == State::Received && is_sold(ledger, record)?;
     if record.state == State::Received && !sold {
         // A buyer may be on the way to the stamp.
         return Ok(Vec::new());
@@ -167,7 +187,7 @@ fn settled(
         proofs.iter().filter(|proof| !spent.contains(proof.secret.as_str())).cloned().collect()
     };
     let (kept, change) = (rest(&record.kept), rest(&record.change));
-    let old = age > Duration::from_secs(REMEMBERED);
+    let old = *age > Duration::from_secs(REMEMBERED);
     if kept.is_empty() && change.is_empty() && old {
         records.change(name, |_| None)?;
     } else if !spent.is_empty() {
@@ -175,5 +195,5 @@ fn settled(
             stored.map(|stored| Record { kept: rest(&stored.kept), change: rest(&stored.change), ..stored })
         })?;
     }
-    Ok(if sold { kept } else { Vec::new() })
+    Ok(if *sold { kept } else { Vec::new() })
 }

@@ -3,7 +3,7 @@
 use super::csrf::{SHOWN_EARLIER, verify_csrf};
 use super::history::HistoryRow;
 use super::session::{Session, Shown};
-use super::{Filled, Layout, Page, chart, sentence, show};
+use super::{Filled, Layout, Page, chart, sentence, show, unstored};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
 use crate::ledger::model::{ApiKey, Day};
@@ -15,8 +15,7 @@ use crate::server::vendor_http::error::Problem;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -318,9 +317,7 @@ pub async fn show_key(State(service): State<Service>, visitor: Session) -> Resul
     }
     let key = service.sessions().show(&visitor).map(|key| key.as_str().to_owned());
     let frame = Layout::of(&service, &visitor).await?;
-    let mut response = show(StatusCode::OK, &KeyPage { frame, key });
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(visitor.answer(&service, response))
+    Ok(visitor.answer(&service, unstored(show(StatusCode::OK, &KeyPage { frame, key }))))
 }
 
 /// `POST /account/keys/revoke`: asks first, then revokes the key.

@@ -223,12 +223,10 @@ pub async fn buy(
         Ok(checked) => checked,
         Err(faults) => return form_page(&service, &visitor, wanted, faults, StatusCode::UNPROCESSABLE_ENTITY).await,
     };
-    let name = wanted.idempotency();
-    let due = Due { purchase: name.clone(), order: order.clone(), cost };
-    let orders = vec![order];
+    let due = Due { purchase: wanted.idempotency(), order, cost };
     let from_account = wanted.pay == "account" && visitor.account.is_some();
     let answer = match visitor.account.as_ref().filter(|_| from_account).map(|account| account.number) {
-        Some(number) => service.ledger(move |ledger, now| ledger.issue(number, &orders, Some(&name), now)).await,
+        Some(number) => service.sell_to(number, due).await,
         None => service.sell_for(Way::Voucher, due, wanted.voucher.trim().to_owned()).await,
     };
     match record_failed_attempt(&service, visitor.address, answer) {
@@ -314,8 +312,8 @@ pub async fn again(
     let found = match found {
         Some(found) => Some(found),
         #[cfg(feature = "sender")]
-        None => match super::provider::arrived(&service, &code).await? {
-            None => super::cashu::arrived(&service, &visitor, &code).await?,
+        None => match super::cashu::arrived(&service, &visitor, &code).await? {
+            None => super::provider::arrived(&service, &code).await?,
             found => found,
         },
         #[cfg(not(feature = "sender"))]

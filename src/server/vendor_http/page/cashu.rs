@@ -8,7 +8,7 @@ use super::due::due;
 use super::order_form::OrderForm;
 use super::purchase::{bought, checked};
 use super::session::Session;
-use super::{Layout, Page, sentence, show};
+use super::{Layout, Page, sentence, show, unstored};
 use crate::ledger::payment::Due;
 use crate::ledger::trade::IssuedStamps;
 use crate::message::address::Address;
@@ -98,7 +98,7 @@ async fn refunded(
         refund,
         code: wanted.code(),
     };
-    Ok(visitor.answer(service, show(StatusCode::CONFLICT, &page)))
+    Ok(visitor.answer(service, unstored(show(StatusCode::CONFLICT, &page))))
 }
 
 /// Returns the stamp of an order whose token its mint has taken; the error page is that of a refund, too.

@@ -23,11 +23,10 @@ pub(super) struct Change {
 pub(super) async fn token(service: &Service, due: Due, refunded: bool) -> Result<Option<Change>, Problem> {
     let cashu = service.clone();
     let buyers = service.ledger(move |_, _| cashu.cashu().map_or(Ok(None), |cashu| cashu.buyers(&due))).await?;
-    let unit = service.settings().cashu.as_ref().map(|cashu| cashu.unit.clone()).unwrap_or_default();
     Ok(buyers.filter(|buyers| buyers.refunded == refunded).map(|buyers| Change {
         token: buyers.token.reveal().to_owned(),
         amount: buyers.amount,
-        unit,
+        unit: buyers.unit,
     }))
 }
 

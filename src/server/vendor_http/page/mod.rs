@@ -201,6 +201,12 @@ pub fn show(status: StatusCode, template: &impl Template) -> Response {
     }
 }
 
+/// Forbids every cache, also that of the browser, to store a page with a secret.
+fn unstored(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 #[derive(Template)]
 #[template(path = "problems.html")]
 struct Problems {

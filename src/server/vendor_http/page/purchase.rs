@@ -4,7 +4,7 @@ use super::change::Change;
 use super::mailto::MailtoLink;
 use super::order_form::{FieldError, OrderForm};
 use super::session::{Session, random};
-use super::{Layout, Page, sentence, show};
+use super::{Layout, Page, sentence, show, unstored};
 use crate::accounting::event::Terms;
 use crate::accounting::money::Money;
 use crate::accounting::order::Order;
@@ -140,5 +140,8 @@ pub(super) async fn bought(
         code,
         remembered: REMEMBERED / 86_400,
     };
-    Ok(visitor.answer(service, show(StatusCode::OK, &page)))
+    let response = show(StatusCode::OK, &page);
+    // The token is money.
+    let response = if page.change.is_some() { unstored(response) } else { response };
+    Ok(visitor.answer(service, response))
 }
