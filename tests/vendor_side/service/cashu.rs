@@ -4,17 +4,17 @@
 //! Needs `python3` with `venv` and `pip`, and fails without them. `MAILSTAMP_TEST_CASHU` may name a virtual environment
 //! with what `cashu-requirements.txt` lists; else one is made in the target folder, which takes a minute and the network.
 
-use crate::support::http::{self, Answer};
+use super::form::{Visitor, area};
+use crate::support::http::Answer;
 use crate::support::python::Python;
 use crate::support::shop::Shop;
-use crate::support::{ALICE, Home, MAILSTAMP, Run, is_soak, run};
+use crate::support::{Home, MAILSTAMP, Run, is_soak, run};
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::Caps;
 use mailstamp::ledger::ops;
 use mailstamp::os::clock;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -110,42 +110,7 @@ impl Mint {
     }
 }
 
-struct Visitor {
-    cookie: String,
-    token: String,
-    purchase: String,
-}
-
-fn attribute(page: &str, before: &str) -> String {
-    let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("{before}: {page}"));
-    rest.split('"').next().unwrap().to_owned()
-}
-
-fn area(answer: &Answer, id: &str) -> String {
-    let page = answer.text();
-    let (_, rest) = page.split_once(&format!("<textarea id=\"{id}\"")).unwrap_or_else(|| panic!("{page}"));
-    rest.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()
-}
-
 impl Visitor {
-    fn new(shop: &Shop) -> Self {
-        let answer = http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200);
-        let page = answer.text();
-        Self {
-            cookie: answer.field("set-cookie").unwrap().split(';').next().unwrap().to_owned(),
-            token: attribute(&page, "name=\"token\" value=\""),
-            purchase: attribute(&page, "name=\"purchase\" value=\""),
-        }
-    }
-
-    fn post(&self, address: SocketAddr, path: &str, more: &[(&str, &str)]) -> std::io::Result<Answer> {
-        let own = [("token", self.token.as_str()), ("purchase", &self.purchase), ("recipient", ALICE), ("value", "5")];
-        let escape = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
-        let pairs: Vec<_> = own.iter().chain(more).map(|(name, text)| format!("{name}={}", escape(text))).collect();
-        let fields = [("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", self.cookie.as_str())];
-        http::ask(address, "POST", path, &fields, pairs.join("&").as_bytes())
-    }
-
     fn order(&self, shop: &Shop) -> Answer {
         self.post(shop.address, "/order", &[]).unwrap().is(200)
     }

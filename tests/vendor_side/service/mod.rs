@@ -6,6 +6,7 @@ mod cashu;
 mod disk;
 #[cfg(feature = "directory")]
 mod editions;
+mod form;
 mod guide;
 mod interface;
 mod limits;

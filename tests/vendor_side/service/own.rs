@@ -1,5 +1,6 @@
 //! A vendor for one recipient: `vendor init --for-me`, and its pages, by hand and with a real browser.
 
+use super::form::{self, area, attribute};
 use crate::support::http::{self, Answer};
 use crate::support::programs::PATIENCE;
 use crate::support::shop::Shop;
@@ -41,46 +42,21 @@ fn set_work(shop: &Shop, work: WorkTerms) {
 /// Enough for a test, and little work. An hour gets two of each.
 const FEW: WorkTerms = WorkTerms { rounds: 1, per_day: 48, codes_per_day: 48 };
 
-fn encoded(fields: &[(&str, &str)]) -> Vec<u8> {
-    let escape = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
-    let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
-    pairs.join("&").into_bytes()
-}
-
-fn attribute(page: &str, before: &str) -> String {
-    let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("{before}: {page}"));
-    rest.split('"').next().unwrap().to_owned()
-}
-
-fn textarea(answer: &Answer, id: &str) -> String {
-    let page = answer.text();
-    let (_, rest) = page.split_once(&format!("<textarea id=\"{id}\"")).unwrap_or_else(|| panic!("{page}"));
-    rest.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()
-}
-
 /// A visitor with a form of the first page.
-struct Visitor {
-    cookie: String,
-    token: String,
-    purchase: String,
-}
+struct Visitor(form::Visitor);
 
 impl Visitor {
     fn new(shop: &Shop) -> Self {
         let answer = http::ask(shop.address, "GET", "/?recipient=other@y.example&value=0", &[], b"").unwrap().is(200);
         let page = answer.text();
         assert!(page.contains(&format!("Get a stamp to write to {ALICE}")) && !page.contains("other@y"), "{page}");
-        Self {
-            cookie: answer.field("set-cookie").unwrap().split(';').next().unwrap().to_owned(),
-            token: attribute(&page, "name=\"token\" value=\""),
-            purchase: attribute(&page, "name=\"purchase\" value=\""),
-        }
+        Self(form::Visitor::of(&answer))
     }
 
     fn post(&self, shop: &Shop, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let all = [("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", &self.cookie)];
-        let own = [("token", self.token.as_str()), ("purchase", &self.purchase), ("recipient", "other@y.example")];
-        http::ask(shop.address, "POST", path, &all, &encoded(&[&own, fields].concat())).unwrap()
+        let form::Visitor { token, purchase, .. } = &self.0;
+        let own = [("token", token.as_str()), ("purchase", purchase), ("recipient", "other@y.example")];
+        self.0.send(shop.address, path, &[&own, fields].concat()).unwrap()
     }
 
     /// The result of the work that the shop asks for.
@@ -138,18 +114,18 @@ fn work_gets_one_stamp_of_no_value_for_the_recipient() {
     assert!(ways.contains("Let your browser work") && ways.contains("Or have a code mailed"), "{ways}");
     let proof = visitor.work(&shop);
     let page = visitor.take(&shop, &proof).is(200);
-    let stamp = textarea(&page, "stamp");
+    let stamp = area(&page, "stamp");
     let read = claims(&stamp);
     assert_eq!((read.value, read.audience.to_string().as_str()), (0, ALICE));
     assert!(!page.text().contains("It cost"), "{}", page.text());
 
     // Sent again, also after a restart, and by its order code: the same stamp.
-    let again = |shop: &Shop| textarea(&visitor.take(shop, &proof).is(200), "stamp");
+    let again = |shop: &Shop| area(&visitor.take(shop, &proof).is(200), "stamp");
     assert_eq!(again(&shop), stamp);
     shop.kill_and_restart();
     assert_eq!(again(&shop), stamp);
-    let code = textarea(&page, "code");
-    assert_eq!(textarea(&visitor.post(&shop, "/stamp", &[("code", &code)]).is(200), "stamp"), stamp);
+    let code = area(&page, "code");
+    assert_eq!(area(&visitor.post(&shop, "/stamp", &[("code", &code)]).is(200), "stamp"), stamp);
     // The same work for another purchase, and a second try, get nothing.
     let other = Visitor::new(&shop);
     let refused = other.take(&shop, &proof).is(422).text();
@@ -221,9 +197,9 @@ fn a_mailed_code_gets_one_stamp_a_day_for_an_address() {
     assert!(enter(&visitor, "AAAA-AAAA-AAAA").is(422).text().contains("Not the code that was mailed"));
     // The code is for one purchase.
     assert!(enter(&Visitor::new(&shop), code).is(422).text().contains("Not the code"));
-    let stamp = textarea(&enter(&visitor, &code.to_lowercase()).is(200), "stamp");
+    let stamp = area(&enter(&visitor, &code.to_lowercase()).is(200), "stamp");
     assert_eq!(claims(&stamp).value, 0);
-    assert_eq!(textarea(&enter(&visitor, code).is(200), "stamp"), stamp);
+    assert_eq!(area(&enter(&visitor, code).is(200), "stamp"), stamp);
     // The same mailbox under other names.
     let count = smtp.count();
     for same in ["joe@z.example", "JOE+y@z.example", "j.o.e@other.z.example"] {
@@ -267,7 +243,7 @@ fn nothing_is_given_where_the_mailbox_asks_a_price() {
     // A voucher pays the price, and for no other recipient.
     let voucher = shop.ledger().make_voucher(9, None, clock::now()).unwrap();
     let paid = visitor.post(&shop, "/buy", &[("pay", "voucher"), ("voucher", &voucher), ("value", "1")]).is(200);
-    let read = claims(&textarea(&paid, "stamp"));
+    let read = claims(&area(&paid, "stamp"));
     assert_eq!((read.value, read.audience.to_string().as_str()), (5, ALICE));
     let refused =
         shop.ask_with("POST", "/v1/stamps", &[("Idempotency-Key", "1")], &json!({"recipient": "b@y.example"}));
@@ -288,11 +264,7 @@ fn nothing_is_given_where_the_mailbox_asks_a_price() {
 fn an_ordinary_shop_has_no_such_pages() {
     let shop = Shop::open(1, &[]);
     let form = http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200);
-    let visitor = Visitor {
-        cookie: form.field("set-cookie").unwrap().split(';').next().unwrap().to_owned(),
-        token: attribute(&form.text(), "name=\"token\" value=\""),
-        purchase: "p".into(),
-    };
+    let visitor = Visitor(form::Visitor { purchase: "p".into(), ..form::Visitor::of(&form) });
     visitor.post(&shop, "/work", &[]).is(404);
     visitor.post(&shop, "/code", &[("mail", "joe@z.example")]).is(404);
     visitor.post(&shop, "/buy", &[("pay", "work"), ("proof", "a.b.c")]).is(422);

@@ -1,5 +1,6 @@
 //! The page: purchases with a real browser, and by hand for requests that no browser would send.
 
+use super::form::encoded;
 use crate::support::http::{self, Answer};
 use crate::support::shop::Shop;
 use crate::support::smtp_server::{Mode, SmtpServer};
@@ -23,12 +24,6 @@ struct Visitor<'a> {
     cookie: String,
     token: String,
     purchase: String,
-}
-
-fn encoded(fields: &[(&str, &str)]) -> Vec<u8> {
-    let escape = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
-    let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
-    pairs.join("&").into_bytes()
 }
 
 fn hidden(page: &str, name: &str) -> String {

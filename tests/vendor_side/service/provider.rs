@@ -1,6 +1,6 @@
 //! A provider of payments, through an adapter that runs as a service of its own.
 
-use crate::support::ALICE;
+use super::form::{Visitor, area, attribute};
 use crate::support::http::{self, Answer};
 use crate::support::shop::Shop;
 use mailstamp::accounting::event::Terms;
@@ -69,42 +69,7 @@ impl Drop for Adapter {
     }
 }
 
-struct Visitor {
-    cookie: String,
-    token: String,
-    purchase: String,
-}
-
-fn attribute(page: &str, before: &str) -> String {
-    let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("{before}: {page}"));
-    rest.split('"').next().unwrap().to_owned()
-}
-
-fn area(answer: &Answer, id: &str) -> String {
-    let page = answer.text();
-    let (_, rest) = page.split_once(&format!("<textarea id=\"{id}\"")).unwrap_or_else(|| panic!("{page}"));
-    rest.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()
-}
-
 impl Visitor {
-    fn new(shop: &Shop) -> Self {
-        let answer = http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200);
-        let page = answer.text();
-        Self {
-            cookie: answer.field("set-cookie").unwrap().split(';').next().unwrap().to_owned(),
-            token: attribute(&page, "name=\"token\" value=\""),
-            purchase: attribute(&page, "name=\"purchase\" value=\""),
-        }
-    }
-
-    fn post(&self, address: SocketAddr, path: &str, more: &[(&str, &str)]) -> std::io::Result<Answer> {
-        let own = [("token", self.token.as_str()), ("purchase", &self.purchase), ("recipient", ALICE), ("value", "5")];
-        let escape = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
-        let pairs: Vec<_> = own.iter().chain(more).map(|(name, text)| format!("{name}={}", escape(text))).collect();
-        let fields = [("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", self.cookie.as_str())];
-        http::ask(address, "POST", path, &fields, pairs.join("&").as_bytes())
-    }
-
     fn begin(&self, shop: &Shop) -> (String, String) {
         let page = self.post(shop.address, "/pay", &[]).unwrap().is(200);
         (attribute(&page.text(), "id=\"link\" href=\""), area(&page, "code"))

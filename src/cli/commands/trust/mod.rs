@@ -15,7 +15,7 @@ use crate::directory::document::{Document, VendorEntry};
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
 use crate::directory::trust_policy;
-use crate::os::clock;
+use crate::os::{atomic_file, clock};
 use crate::stamp::signing::PublicKey;
 use crate::stamp::strict_json::problem;
 use crate::stamp::token::Issuer;
@@ -183,10 +183,7 @@ fn keep_origin(folder: &Path, vendor: &str, signed: Option<&Document>) -> Result
         Some(document) => {
             serde_json::to_string(document).map_err(Into::into).and_then(|text| file::replace(&path, &(text + "\n")))
         }
-        None => match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        },
+        None => atomic_file::remove(&path),
     };
     written.map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
 }

@@ -284,12 +284,7 @@ impl Payment for CashuPayment {
             Some(record) if record.state == State::Sent => self.swap(&name, &record, token.as_ref().ok(), false)?,
             Some(record) => record,
             None => {
-                let token = token.map_err(|error| {
-                    let text = error.to_string();
-                    let mut letters = text.chars();
-                    let first = letters.next().map(|first| first.to_ascii_uppercase()).into_iter();
-                    refused(format!("{}. Nothing was taken.", first.chain(letters).collect::<String>()))
-                })?;
+                let token = token.map_err(|error| refused(format!("{error}. Nothing was taken.")))?;
                 let planned = self.plan(due, &token)?;
                 self.records.change(&name, |_| Some(planned.clone()))?;
                 self.swap(&name, &planned, Some(&token), true)?

@@ -29,7 +29,7 @@ const FORGOTTEN: Duration = Duration::from_secs(86_400);
 pub struct Sums {
     /// Paid for stamps that were sold.
     pub sold: u64,
-    /// Paid by buyers that have not come back for their stamps.
+    /// Paid by buyers who have not come back for their stamps.
     pub waiting: u64,
     /// Change and refunds of buyers.
     pub buyers: u64,

@@ -1,7 +1,7 @@
 //! Tokens of Cashu as wallets exchange them (NUT-00): version 3 (`cashuA`, JSON) and 4 (`cashuB`, CBOR) are read,
 //! version 4 is written.
 //!
-//! A token is money for anyone that reads it: no error shows a part of it.
+//! A token is money for anyone who reads it: no error shows a part of it.
 
 use super::cbor::{Item, Writer};
 use crate::accounting::hash::Hash;

@@ -6,7 +6,7 @@
 use super::change::{self, Change};
 use super::due::due;
 use super::order_form::OrderForm;
-use super::purchase::{bought, checked};
+use super::purchase::{bought, checked, sold_before};
 use super::session::Session;
 use super::{Layout, Page, sentence, show, unstored};
 use crate::ledger::payment::Due;
@@ -45,10 +45,8 @@ pub(super) async fn take(service: &Service, visitor: &Session, wanted: &OrderFor
     let Some((due, recipient)) = due(service, wanted).await? else {
         return Ok(Taken::Not(None));
     };
-    let (orders, name) = (vec![due.order.clone()], due.purchase.clone());
-    // What was sold is shown even while the mint does not answer.
-    if let Some(sold) = service.ledger(move |ledger, now| ledger.sold(None, &orders, &name, now)).await? {
-        return bought(service, visitor, &sold, &recipient, false, wanted.code()).await.map(Taken::Page);
+    if let Some(page) = sold_before(service, visitor, &due, &recipient, wanted.code()).await? {
+        return Ok(Taken::Page(page));
     }
     // What was begun is completed or refunded, whatever the caps are now.
     if !is_begun(service, &due).await? && checked(service, visitor, wanted).await.is_err() {

@@ -6,7 +6,7 @@
 
 use super::csrf::verify_csrf;
 use super::order_form::{FieldError, OrderForm};
-use super::purchase::{Checked, bought, checked, gift_of, purchase};
+use super::purchase::{Checked, bought, checked, gift_of, purchase, sold_before};
 use super::session::Session;
 use super::{Filled, Layout, Page, sentence, show};
 use crate::accounting::money::Money;
@@ -305,10 +305,9 @@ pub(super) async fn take(
         Err(faults) => return form(service, visitor, own, wanted, faults, StatusCode::UNPROCESSABLE_ENTITY).await,
     };
     let due = due(&wanted, &ordered);
-    let (orders, name) = (vec![due.order.clone()], due.purchase.clone());
     // A form that is sent again has spent its challenge.
-    if let Some(sold) = service.ledger(move |ledger, now| ledger.sold(None, &orders, &name, now)).await? {
-        return bought(service, visitor, &sold, &ordered.recipient, false, wanted.code()).await;
+    if let Some(page) = sold_before(service, visitor, &due, &ordered.recipient, wanted.code()).await? {
+        return Ok(page);
     }
     let Some(terms) = own.given() else {
         let wanted = OrderForm { proof: String::new(), ..wanted };

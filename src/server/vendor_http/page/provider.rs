@@ -6,7 +6,7 @@ use super::csrf::verify_csrf;
 use super::due::due;
 use super::order_form::OrderForm;
 use super::own::Own;
-use super::purchase::{Checked, bought, checked, purchase};
+use super::purchase::{Checked, bought, checked, purchase, sold_before};
 use super::session::Session;
 use super::{Filled, Layout, Page, show};
 use crate::accounting::money::Money;
@@ -86,10 +86,8 @@ pub(super) async fn take(service: &Service, visitor: &Session, wanted: OrderForm
     let Some((due, recipient)) = due(service, &wanted).await? else {
         return Err(Page::problem(Problem::new("form", "This is not an order.")));
     };
-    let (orders, name) = (vec![due.order.clone()], due.purchase.clone());
-    // What was sold is shown even while the provider does not answer.
-    if let Some(sold) = service.ledger(move |ledger, now| ledger.sold(None, &orders, &name, now)).await? {
-        return bought(service, visitor, &sold, &recipient, false, wanted.code()).await;
+    if let Some(page) = sold_before(service, visitor, &due, &recipient, wanted.code()).await? {
+        return Ok(page);
     }
     match service.sell_for(Way::Provider, due, String::new()).await {
         Ok(sold) => bought(service, visitor, &sold, &recipient, false, wanted.code()).await,

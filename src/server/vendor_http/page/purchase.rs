@@ -9,6 +9,7 @@ use crate::accounting::event::Terms;
 use crate::accounting::money::Money;
 use crate::accounting::order::Order;
 use crate::accounting::work::Gift;
+use crate::ledger::payment::Due;
 use crate::ledger::trade::{IssuedStamps, REMEMBERED};
 use crate::message::address::Address;
 use crate::message::header::fold;
@@ -102,6 +103,21 @@ pub(super) async fn checked(
 fn window(from: Option<UnixTime>, until: UnixTime) -> String {
     let day = |time: UnixTime| time.to_string().split('T').next().unwrap_or_default().to_owned();
     from.map(|from| format!("from {} to {}", day(from), day(until))).unwrap_or_else(|| format!("until {}", day(until)))
+}
+
+/// Shows the stamp of a purchase that was sold before. No payment is looked at for it, and no other host is asked.
+pub(super) async fn sold_before(
+    service: &Service,
+    visitor: &Session,
+    due: &Due,
+    recipient: &Address,
+    code: String,
+) -> Result<Option<Response>, Page> {
+    let Due { purchase, order, .. } = due.clone();
+    match service.ledger(move |ledger, now| ledger.sold(None, &[order], &purchase, now)).await? {
+        Some(sold) => bought(service, visitor, &sold, recipient, false, code).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 pub(super) async fn bought(
