@@ -90,3 +90,12 @@ pub enum LedgerError {
         source: io::Error,
     },
 }
+
+impl LedgerError {
+    /// Returns whether the disk, or the user's part of it, is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source.kind()))
+    }
+}

@@ -80,13 +80,15 @@ pub enum ServiceError {
     TooLarge(u64),
 }
 
-/// Returns whether a request may go to this address: HTTPS, or this host.
+/// Returns whether a request may go to this address: HTTPS, or this host. It has no user, no query and no fragment.
 #[must_use]
 pub fn is_allowed(address: &str) -> bool {
     let Ok(uri) = address.parse::<Uri>() else { return false };
     let Some(host) = uri.host().filter(|host| !host.is_empty()) else { return false };
-    let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    if user || uri.query().is_some() {
+    // A user, or a port that is none, would stand beside the host.
+    let plain = uri.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let is_plain = uri.authority().is_some_and(|authority| authority.as_str() == plain);
+    if !is_plain || uri.query().is_some() || address.contains('#') {
         return false;
     }
     match uri.scheme_str() {
@@ -188,6 +190,10 @@ mod tests {
             "https://",
             "https://a@v.example/",
             "https://v.example/?a",
+            "https://v.example/#a",
+            "https://v.example#",
+            "https://v.example:70000/",
+            "https://v.example:/",
             "http://10.0.0.1/",
             "",
         ] {

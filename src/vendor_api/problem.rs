@@ -27,7 +27,7 @@ pub struct ProblemDetails {
 }
 
 /// Every code with its status and meaning.
-pub const CODES: [(&str, u16, &str); 44] = [
+pub const CODES: [(&str, u16, &str); 45] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
     ("account-exists", 409, "An account with this name already exists."),
     (
@@ -40,6 +40,11 @@ pub const CODES: [(&str, u16, &str); 44] = [
     ("code-given", 429, "A code for a stamp was mailed to this address, or to many at its domain, within a day."),
     ("code-waiting", 429, "A code was recently mailed to this address, or for this account. Look there, or wait."),
     ("daily", 429, "The account's cap of credits for one day is reached. It is reset at midnight, UTC."),
+    (
+        "disk-full",
+        503,
+        "The vendor's disk is full. Try again later: with the same idempotency key nothing is charged twice.",
+    ),
     ("ecash", 422, "The token of Cashu is not accepted; why is said. Nothing was taken."),
     ("form", 422, "A name, an address or a code does not have its form."),
     ("funds", 402, "There are not enough credits to pay with."),

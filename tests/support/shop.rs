@@ -116,6 +116,13 @@ impl Shop {
         self.more.extend(more.iter().map(|&word| word.to_owned()));
     }
 
+    /// Replaces an argument that it got, from its next start on.
+    pub fn replace(&mut self, old: &str, new: &str) {
+        for word in self.more.iter_mut().filter(|word| *word == old) {
+            new.clone_into(word);
+        }
+    }
+
     /// Kills it without a word, and starts another over the same ledger.
     pub fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();

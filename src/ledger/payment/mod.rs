@@ -122,6 +122,9 @@ pub enum PaymentError {
     /// The provider's adapter did not do its part. For the operator, too.
     #[error("payment provider {0}")]
     Provider(String),
+    /// Another party did not do its part. The operator is told one text, and the buyer the other.
+    #[error("{log}")]
+    Told { log: String, text: String },
     /// The ledger, or the mail server, did not do its part.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -64,6 +64,12 @@ impl Problem {
                 };
                 Self { retry_after: Some(60), ..Self::new("mail", detail) }
             }
+            other if other.is_disk_full() => {
+                let detail = "the vendor's disk is full; try again later, with the same idempotency key nothing is \
+                              charged twice";
+                warn_stderr(&other.to_string());
+                Self { retry_after: Some(60), ..Self::new("disk-full", detail) }
+            }
             other => Self::trouble(&other.to_string()),
         }
     }
@@ -117,8 +123,16 @@ impl Problem {
     /// Creates the problem of a provider of payments. `what` goes to the operator only.
     #[must_use]
     pub fn provider(what: &str) -> Self {
+        Self::told(
+            what,
+            "the payment provider does not answer; whatever you paid is not lost: try again later".to_owned(),
+        )
+    }
+
+    /// Creates the problem of another party. `what` goes to the operator only.
+    #[must_use]
+    pub fn told(what: &str, detail: String) -> Self {
         warn_stderr(what);
-        let detail = "the payment provider does not answer; whatever you paid is not lost: try again later";
         Self { retry_after: Some(60), ..Self::new("provider", detail) }
     }
 

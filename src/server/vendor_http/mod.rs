@@ -19,6 +19,8 @@ pub mod log_publisher;
 pub mod metrics;
 pub mod own_inbox;
 pub mod page;
+#[cfg(feature = "sender")]
+mod places;
 pub mod public_log;
 pub mod rate_limit;
 pub mod routes;
@@ -172,6 +174,8 @@ struct Inner {
     #[cfg(feature = "sender")]
     paying: Arc<Semaphore>,
     #[cfg(feature = "sender")]
+    places: places::Places,
+    #[cfg(feature = "sender")]
     cashu: Option<CashuPayment>,
 }
 
@@ -187,9 +191,9 @@ pub enum Way {
     /// With a provider of payments.
     #[cfg(feature = "sender")]
     Provider,
-    /// With a token of Cashu.
+    /// With a token of Cashu, from this address.
     #[cfg(feature = "sender")]
-    Cashu,
+    Cashu(IpAddr),
 }
 
 impl Inner {
@@ -208,7 +212,7 @@ impl Inner {
                 None => step(&Vouchers),
             },
             #[cfg(feature = "sender")]
-            Way::Cashu => match &self.cashu {
+            Way::Cashu(_) => match &self.cashu {
                 Some(cashu) => step(cashu),
                 None => step(&Vouchers),
             },
@@ -241,10 +245,25 @@ impl Inner {
     }
 }
 
+/// What a payment holds while it waits for others.
+#[expect(dead_code, reason = "held until it is dropped")]
+enum Waiting {
+    Not,
+    Permit(OwnedSemaphorePermit),
+    #[cfg(feature = "sender")]
+    Place(places::Place),
+}
+
 /// Most codes under way to the mail server at once.
 const MAILS: usize = 8;
 /// Most requests to a provider of payments at once.
+#[cfg(feature = "sender")]
 const PAYMENTS: usize = 8;
+/// Most threads that wait for a provider or a mint at once.
+#[cfg(feature = "sender")]
+const WAITING: usize = PAYMENTS + places::MOST;
+#[cfg(not(feature = "sender"))]
+const WAITING: usize = 0;
 /// Most requests of the ledger at once.
 const ASKING: usize = 128;
 
@@ -283,6 +302,8 @@ impl Service {
             mailing: Arc::new(Semaphore::new(MAILS)),
             #[cfg(feature = "sender")]
             paying: Arc::new(Semaphore::new(PAYMENTS)),
+            #[cfg(feature = "sender")]
+            places: places::Places::default(),
             #[cfg(feature = "sender")]
             cashu: settings
                 .cashu
@@ -373,6 +394,7 @@ impl Service {
             Ok(Err(PaymentError::Evidence(word, text))) => Err(Problem::new(word, text)),
             Ok(Err(error @ PaymentError::Busy)) => Err(Problem::busy(&error.to_string())),
             Ok(Err(error @ PaymentError::Provider(_))) => Err(Problem::provider(&error.to_string())),
+            Ok(Err(PaymentError::Told { log, text })) => Err(Problem::told(&log, text)),
             Err(_) => Err(Problem::trouble("a payment panicked")),
         }
     }
@@ -383,7 +405,7 @@ impl Service {
     /// Those of the payment, and `rate` while as many codes are mailed as may be at once.
     pub async fn begin(&self, way: Way, due: Due, contact: Option<String>) -> Result<Begun, Problem> {
         let place = match way {
-            Way::Code => Some(self.mailing()?),
+            Way::Code => Waiting::Permit(self.mailing()?),
             way => self.paying(way)?,
         };
         self.payment(move |inner, now| {
@@ -404,7 +426,7 @@ impl Service {
         self.payment(move |inner, now| {
             let _place = place;
             #[cfg(feature = "sender")]
-            let _alone = inner.alone(way == Way::Cashu, None, &due, now)?;
+            let _alone = inner.alone(matches!(way, Way::Cashu(_)), None, &due, now)?;
             let Completion::Paid(paid) = inner.pay(way, |payment| payment.complete(&due, &evidence, now))? else {
                 let text = "The payment has not arrived yet. Try again in a moment.";
                 return Err(PaymentError::Evidence("unpaid", text.to_owned()));
@@ -445,15 +467,20 @@ impl Service {
         .await
     }
 
-    /// Takes a permit to wait for a provider of payments, so that a slow one leaves the threads of other requests alone.
-    fn paying(&self, way: Way) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    /// Takes a place to wait for a provider of payments or a mint, so that a slow one leaves the threads of other
+    /// requests alone.
+    fn paying(&self, way: Way) -> Result<Waiting, Problem> {
+        #[cfg(feature = "sender")]
+        let full = || Problem::rate(Duration::from_secs(5));
         match way {
-            Way::Voucher | Way::Work(_) | Way::Code => Ok(None),
+            Way::Voucher | Way::Work(_) | Way::Code => Ok(Waiting::Not),
             #[cfg(feature = "sender")]
-            Way::Provider | Way::Cashu => {
+            Way::Provider => {
                 let place = Arc::clone(&self.0.paying).try_acquire_owned();
-                place.map(Some).map_err(|_| Problem::rate(Duration::from_secs(5)))
+                place.map(Waiting::Permit).map_err(|_| full())
             }
+            #[cfg(feature = "sender")]
+            Way::Cashu(address) => self.0.places.take(address).map(Waiting::Place).ok_or_else(full),
         }
     }
 
@@ -492,7 +519,7 @@ pub fn run(ledger: Ledger, settings: Settings, listening: impl FnOnce(&str)) -> 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Each thread waits for a group commit.
-        .max_blocking_threads(ASKING + MAILS + PAYMENTS)
+        .max_blocking_threads(ASKING + MAILS + WAITING)
         // Answers of the ledger and the service's own structures are small.
         .thread_stack_size(1024 * 1024)
         .build()?;

@@ -100,7 +100,7 @@ fn used_up(times: &[UnixTime], cap: u32, now: UnixTime) -> Option<UnixTime> {
 }
 
 /// Returns the network of an address that has one part: /24 of IPv4, /48 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(four) => {
             let [a, b, c, _] = four.octets();

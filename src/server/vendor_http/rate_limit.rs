@@ -52,6 +52,14 @@ impl RateLimiter {
         self.addresses.take(network(address), Instant::now())
     }
 
+    /// Returns whether this address has a token left for what may be wrong. Takes none.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn may_fail(&self, address: IpAddr) -> Result<(), Duration> {
+        self.wrong.look(network(address), Instant::now())
+    }
+
     /// Takes a token for a wrong key, code or voucher from this address.
     ///
     /// # Errors
@@ -102,11 +110,20 @@ impl<K: Hash + Eq> Buckets<K> {
         }
         let bucket = buckets.entry(who).or_insert(Bucket { tokens: self.full, at: now });
         *bucket = Bucket { tokens: self.filled(bucket, now), at: now };
-        if bucket.tokens < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate));
-        }
+        self.wait(bucket.tokens)?;
         bucket.tokens -= 1.0;
         Ok(())
+    }
+
+    /// Returns whether a token is left.
+    fn look(&self, who: K, now: Instant) -> Result<(), Duration> {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(bucket) = buckets.get(&who).filter(|_| self.rate > 0.0) else { return Ok(()) };
+        self.wait(self.filled(bucket, now))
+    }
+
+    fn wait(&self, tokens: f64) -> Result<(), Duration> {
+        if tokens < 1.0 { Err(Duration::from_secs_f64((1.0 - tokens) / self.rate)) } else { Ok(()) }
     }
 
     fn filled(&self, bucket: &Bucket, now: Instant) -> f64 {
@@ -128,6 +145,8 @@ mod tests {
         assert!((wait.as_secs_f64() - 0.1).abs() < 0.001, "{wait:?}");
         assert!(taken(0.11).is_ok());
         assert!(taken(0.12).is_err());
+        let look = |who, at: f64| buckets.look(who, begin + Duration::from_secs_f64(at));
+        assert!((0..100).all(|_| look("a", 0.15).is_err() && look("a", 0.25).is_ok() && look("c", 0.0).is_ok()));
         // Without requests the bucket never holds more than its burst.
         assert_eq!((0..100).filter(|_| taken(3_600.0).is_ok()).count(), 20);
         assert!(buckets.take("b", begin).is_ok(), "others are not held up");

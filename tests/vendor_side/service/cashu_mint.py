@@ -41,7 +41,9 @@ sys.modules["breez_sdk_spark"] = Anything("breez_sdk_spark")
 answers, sys.stdout = sys.stdout, sys.stderr
 
 import uvicorn
+from cashu.core.base import Unit
 from cashu.mint.app import app
+from cashu.mint.startup import ledger
 from cashu.wallet.helpers import deserialize_token_from_string, receive
 from cashu.wallet.wallet import Wallet
 
@@ -58,8 +60,11 @@ server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
 threading.Thread(target=server.run, kwargs={"sockets": [behind]}, daemon=True).start()
 
 
-# What is done with requests whose path ends so, and those that are held now.
-modes, held, changed = {}, [], threading.Condition()
+# What is done with requests whose path contains this, those that are held now, and the paths that were asked for.
+modes, held, asked, changed = {}, [], [], threading.Condition()
+
+
+OTHER = "02a9acc1e48c25eeeb9289b5031cc57da9fe72f3fe2861d264bdc074209b107ba2"
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -78,7 +83,10 @@ class Proxy(BaseHTTPRequestHandler):
 
     def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        mode = next((mode for path, mode in modes.items() if self.path.endswith(path)), "pass")
+        asked.append(self.path.removeprefix("/v1"))
+        mode = next((mode for path, mode in modes.items() if path in self.path), "pass")
+        if mode.startswith("refuse"):
+            return self.answer(400, json.dumps({"detail": "no", "code": int(mode.split()[1])}).encode())
         if mode == "away" or (mode == "before" and not self.hold()):
             return self.close()
         if mode == "broken":
@@ -89,16 +97,17 @@ class Proxy(BaseHTTPRequestHandler):
         status, body = answer.status, answer.read()
         if mode == "lost" or (mode == "after" and not self.hold()):
             return self.close()
-        if mode == "lying":
-            found = json.loads(body)
-            for signature in found.get("signatures", []):
-                signature["C_"] = "02a9acc1e48c25eeeb9289b5031cc57da9fe72f3fe2861d264bdc074209b107ba2"
-            body = json.dumps(found).encode()
+        found = json.loads(body)
+        for signature in found.get("signatures", []):
+            if mode == "lying":
+                signature["C_"] = OTHER
+            if mode == "less":
+                signature["amount"] = 1
         if mode == "short":
-            found = json.loads(body)
             found["signatures"] = found["signatures"][:-1]
-            body = json.dumps(found).encode()
-        self.answer(status, body)
+        if mode == "keys":
+            found["keysets"][0]["keys"]["4"] = OTHER
+        self.answer(status, json.dumps(found).encode())
 
     def close(self):
         self.close_connection = True
@@ -165,7 +174,22 @@ async def obey(wallet, request):
             modes.update(request["modes"])
         case "held":
             with changed:
-                return changed.wait_for(lambda: held, timeout=30) is not False
+                return changed.wait_for(lambda: len(held) >= request["count"], timeout=30)
+        case "asked":
+            found = asked[:]
+            asked.clear()
+            return found
+        case "rotate":
+            await ledger.rotate_next_keyset(Unit.sat, input_fee_ppk=request["fee"])
+            await wallet.load_mint(force_old_keysets=False)
+        case "forge":
+            # As it was, but for its secrets.
+            token = deserialize_token_from_string(request["token"])
+            for group in token.t:
+                group.i = bytes.fromhex(request.get("keyset", group.i.hex()))
+                for proof in group.p:
+                    proof.s = os.urandom(32).hex()
+            return token.serialize()
         case "release":
             with changed:
                 for one in held:

@@ -46,8 +46,12 @@ impl Visitor {
 
     /// Sends these fields as a form.
     pub(super) fn send(&self, address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> io::Result<Answer> {
+        self.send_body(address, path, &encoded(fields))
+    }
+
+    fn send_body(&self, address: SocketAddr, path: &str, body: &[u8]) -> io::Result<Answer> {
         let head = [("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", self.cookie.as_str())];
-        http::ask(address, "POST", path, &head, &encoded(fields))
+        http::ask(address, "POST", path, &head, body)
     }
 }
 
@@ -58,8 +62,13 @@ impl Visitor {
         Self::of(&http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200))
     }
 
-    pub(super) fn post(&self, address: SocketAddr, path: &str, more: &[(&str, &str)]) -> io::Result<Answer> {
+    /// The fields of the order and more, as the body of a form.
+    pub(super) fn body(&self, more: &[(&str, &str)]) -> Vec<u8> {
         let own = [("token", self.token.as_str()), ("purchase", &self.purchase), ("recipient", ALICE), ("value", "5")];
-        self.send(address, path, &[&own, more].concat())
+        encoded(&[&own, more].concat())
+    }
+
+    pub(super) fn post(&self, address: SocketAddr, path: &str, more: &[(&str, &str)]) -> io::Result<Answer> {
+        self.send_body(address, path, &self.body(more))
     }
 }

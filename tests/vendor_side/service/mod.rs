@@ -3,6 +3,8 @@
 
 #[cfg(feature = "sender")]
 mod cashu;
+#[cfg(feature = "sender")]
+mod cashu_attacks;
 mod disk;
 #[cfg(feature = "directory")]
 mod editions;

@@ -218,7 +218,11 @@ fn unit(unit: &str) -> Result<String, String> {
 fn adapter(url: &str) -> Result<String, String> {
     let url = url.trim_end_matches('/');
     let fits = is_allowed(url) && url.bytes().all(|b| b.is_ascii_graphic());
-    if fits { Ok(url.to_owned()) } else { Err("write https://…, or http:// of this host".to_owned()) }
+    if fits {
+        Ok(url.to_owned())
+    } else {
+        Err("write https://…, or http:// of this host, without a user, '?' and '#'".to_owned())
+    }
 }
 
 #[cfg(feature = "sender")]

@@ -59,6 +59,12 @@ impl Point {
         HEXLOWER.encode(self.0.to_sec1_point(true).as_bytes())
     }
 
+    /// Returns the 33 bytes of the compressed point.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.to_sec1_point(true).as_bytes().to_vec()
+    }
+
     /// Returns the point of a message; `None` for one of 2^65536 messages.
     #[must_use]
     pub fn of(message: &[u8]) -> Option<Self> {

@@ -12,6 +12,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Public keys of a keyset, by amount.
+pub type Keys = BTreeMap<u64, Point>;
+
 /// A mint.
 #[derive(Clone, Copy, Debug)]
 pub struct Mint<'a> {
@@ -30,6 +33,9 @@ pub enum MintError {
     /// Whether it did it is unknown.
     #[error("{0}")]
     Unknown(String),
+    /// It answers, and what it says breaks what it has promised.
+    #[error("{0}")]
+    Wrong(&'static str),
 }
 
 /// Keyset of a mint.
@@ -42,6 +48,9 @@ pub struct Keyset {
     /// Fee for an input, in thousandths of the unit.
     #[serde(default, rename = "input_fee_ppk")]
     pub fee: Option<u64>,
+    /// When the keyset ends, in seconds since 1970.
+    #[serde(default, rename = "final_expiry")]
+    pub end: Option<u64>,
 }
 
 /// Output as a mint sees it.
@@ -72,7 +81,7 @@ pub struct DleqText {
 }
 
 #[derive(Deserialize)]
-struct Keysets {
+struct KeysetsAnswer {
     keysets: Vec<Keyset>,
 }
 
@@ -83,7 +92,7 @@ struct KeysOf {
 }
 
 #[derive(Deserialize)]
-struct Keys {
+struct KeysAnswer {
     keysets: Vec<KeysOf>,
 }
 
@@ -135,15 +144,15 @@ impl Mint<'_> {
 
     /// Returns its keysets, also those with which it does not sign any more.
     pub fn keysets(&self) -> Result<Vec<Keyset>, MintError> {
-        self.ask("keysets", None).map(|Keysets { keysets }| keysets)
+        self.ask("keysets", None).map(|KeysetsAnswer { keysets }| keysets)
     }
 
-    /// Returns the keys of a keyset, by amount. Amounts beyond 2^64 are left out.
-    pub fn keys(&self, id: &str) -> Result<BTreeMap<u64, Point>, MintError> {
-        let Keys { keysets } = self.ask(&format!("keys/{id}"), None)?;
+    /// Returns the keys that it says a keyset has.
+    pub fn keys(&self, id: &str) -> Result<Keys, MintError> {
+        let KeysAnswer { keysets } = self.ask(&format!("keys/{id}"), None)?;
         let keys = keysets.into_iter().find(|keyset| keyset.id == id).ok_or_else(|| odd("it lacks its keyset"))?.keys;
         let read = |(amount, key): (String, String)| Some((amount.parse().ok()?, Point::parse(&key)?));
-        Ok(keys.into_iter().filter_map(read).collect())
+        keys.into_iter().map(read).collect::<Option<_>>().ok_or_else(|| odd("its keys have another form"))
     }
 
     /// Swaps proofs for signatures on new outputs.
@@ -152,8 +161,8 @@ impl Mint<'_> {
         self.ask("swap", Some(&body)).map(|Swapped { signatures }| signatures)
     }
 
-    /// Returns the signatures that it made on outputs; `None` if it did not sign all of them.
-    pub fn restore(&self, outputs: &[Blinded]) -> Result<Option<Vec<BlindSignature>>, MintError> {
+    /// Returns the signatures that it made on outputs; `None` for one that it did not sign.
+    pub fn restore(&self, outputs: &[Blinded]) -> Result<Vec<Option<BlindSignature>>, MintError> {
         let body = json!({ "outputs": outputs }).to_string();
         let Restored { outputs: known, signatures } = self.ask("restore", Some(&body))?;
         let mut found: BTreeMap<String, BlindSignature> =

@@ -9,13 +9,14 @@
 use super::token::{Proof, Token};
 use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
-use crate::ledger::error::{CREATE, LedgerError};
-use crate::ledger::files::failed;
+use crate::ledger::error::LedgerError;
+use crate::ledger::files::{LedgerPaths, failed};
 use crate::os::atomic_file::{self, Durability};
 use crate::os::{self, file_lock, random, safe_open};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -63,6 +64,12 @@ impl Record {
         format!("cashu:{}", self.token)
     }
 
+    /// Returns whether its mint has not said what became of it.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        self.state == State::Sent
+    }
+
     /// Makes a token of proofs of this payment; `None` if there are none.
     #[must_use]
     pub fn token_of(&self, proofs: Vec<Proof>) -> Option<Token> {
@@ -100,15 +107,21 @@ impl Records {
     /// Returns the key from which outputs are derived. Creates the folder and the key if they are missing.
     ///
     /// # Errors
-    /// Those of the system, a file that is no key, and a key that is missing although payments are recorded.
+    /// Those of the system, a folder or a file that others may read, a file that is no key, and a key that is missing
+    /// although payments are recorded.
     pub fn secret(&self) -> Result<Zeroizing<[u8; 32]>, LedgerError> {
-        os::make_folder(&self.folder, 0o700).map_err(|source| failed(CREATE, &self.folder, source))?;
+        LedgerPaths::create(&self.folder)?;
         let path = self.folder.join("secret");
         let _lock = self.lock()?;
         // What killed processes left may have proofs, too.
         atomic_file::remove_leftovers(&self.folder).map_err(|source| failed("tidy", &self.folder, source))?;
         let mut secret = Zeroizing::new([0; 32]);
         if let Some(bytes) = read(&path)? {
+            let mode = std::fs::metadata(&path).map_err(|source| failed("look at", &path, source))?.mode();
+            if mode & 0o077 != 0 {
+                let what = format!("unsafe permissions: mode {:04o}, expected 0600; chmod 600", mode & 0o7777);
+                return Err(LedgerError::Unsafe { path, what });
+            }
             let wrong = || LedgerError::Unsafe { path: path.clone(), what: "not a key of 32 bytes".to_owned() };
             *secret = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| wrong())?;
             return Ok(secret);
@@ -160,6 +173,25 @@ impl Records {
         }
         .map_err(|source| failed("write", &path, source))?;
         Ok(changed)
+    }
+
+    /// Stores the proofs that a mint gave for a record, of the price and of the change, and returns the new record.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn receive(
+        &self,
+        name: &Hash,
+        record: &Record,
+        (kept, change): (Vec<Proof>, Vec<Proof>),
+    ) -> Result<Record, LedgerError> {
+        let received = Record { state: State::Received, kept, change, ..record.clone() };
+        let stored = self.change(name, |stored| match stored {
+            // Another process was faster.
+            Some(stored) if !stored.is_sent() => Some(stored),
+            _ => Some(received.clone()),
+        })?;
+        Ok(stored.unwrap_or(received))
     }
 
     /// Returns the names of all records, and how long ago each was changed.
@@ -250,8 +282,34 @@ mod tests {
         std::fs::write(records.path(&name), r#"{"mint": 5, "kept": "s3cret"}"#).unwrap();
         let error = records.load(&name).unwrap_err().to_string();
         assert!(error.contains("not a record of a payment") && !error.contains("s3cret"), "{error}");
-        std::fs::write(folder.path().join("cashu/secret"), "short").unwrap();
+        let secret = folder.path().join("cashu/secret");
+        std::fs::write(&secret, "short").unwrap();
         assert!(records.secret().unwrap_err().to_string().contains("not a key of 32 bytes"));
+    }
+
+    #[test]
+    fn what_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::of(folder.path());
+        records.secret().unwrap();
+        let ours = folder.path().join("cashu");
+        let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o640, 0o620, 0o604, 0o602] {
+            set(&ours.join("secret"), mode);
+            let error = records.secret().unwrap_err().to_string();
+            assert!(
+                error.contains("cashu/secret: unsafe permissions: mode 06") && error.contains("chmod 600"),
+                "{error}"
+            );
+        }
+        set(&ours.join("secret"), 0o600);
+        for mode in [0o750, 0o701, 0o770] {
+            set(&ours, mode);
+            let error = records.secret().unwrap_err().to_string();
+            assert!(error.contains("cashu: unsafe permissions: mode 07") && error.contains("chmod 700"), "{error}");
+        }
+        set(&ours, 0o700);
+        records.secret().unwrap();
     }
 
     #[test]

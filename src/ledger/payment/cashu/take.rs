@@ -3,6 +3,7 @@
 //! Nothing is marked as taken. The mint says which proofs are spent, and only then are they removed. So a command that is
 //! killed loses nothing, and a token that was printed twice is received once.
 
+use super::keysets::Keysets;
 use super::mint::{Mint, MintError};
 use super::records::{Record, Records, State};
 use super::token::{Proof, Token, sum};
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 /// Timeout of a request to a mint.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Most proofs of a token that is printed, and of a question.
+/// Most proofs of a token that is printed, and of a question; about as many outputs.
 const MOST: usize = 100;
 /// Age at which a payment that its mint did not take is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(86_400);
@@ -109,33 +110,35 @@ pub fn sums(ledger: &Ledger, folder: &Path) -> Result<(BTreeMap<(String, String)
 pub fn take(ledger: &Ledger, folder: &Path) -> Result<Taken, LedgerError> {
     let records = Records::of(folder);
     let mut taken = Taken::default();
-    let mut tokens: BTreeMap<(String, String), Vec<Proof>> = BTreeMap::new();
-    let mut away: HashSet<String> = HashSet::new();
     let mut all = read(ledger, &records, &mut taken.troubles)?;
     let Some(key) = (!all.is_empty()).then(|| records.secret()).transpose()? else { return Ok(taken) };
     // The operator's money first: a mint may answer few questions a minute, and buyers may leave their change for ever.
     all.sort_by_key(|found| !found.sold || found.record.kept.is_empty());
+    let mut mints: BTreeMap<String, Vec<Found>> = BTreeMap::new();
     for found in all {
-        if away.contains(&found.record.mint) {
-            continue;
-        }
-        let settled = settled(&records, &key, &found);
-        let record = found.record;
-        match settled {
-            Ok(kept) => tokens.entry((record.mint, record.unit)).or_default().extend(kept),
-            Err(Trouble::Ledger(error)) => return Err(error),
-            Err(Trouble::Mint(what)) => {
-                taken.troubles.push(format!("{}: {what}", record.mint));
-                away.insert(record.mint);
-            }
-        }
+        mints.entry(found.record.mint.clone()).or_default().push(found);
     }
-    for ((mint, unit), mut proofs) in tokens {
-        proofs.truncate(MOST);
-        let amount = sum(&proofs).unwrap_or(u64::MAX);
-        if amount > 0 {
-            let text = Token { mint: mint.clone(), unit: Some(unit.clone()), proofs }.text();
-            taken.tokens.push(TakenToken { mint, unit, amount, text: Secret::new(text.as_str().to_owned()) });
+    for (url, found) in &mints {
+        let mint = Mint { url, timeout: TIMEOUT };
+        let asked = Asked { records: &records, key: &key, mint, keysets: Keysets::default() };
+        let (sent, received): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.record.is_sent());
+        let mut tokens: BTreeMap<&str, Vec<Proof>> = BTreeMap::new();
+        let mut troubles = Vec::new();
+        let settled = asked.forget_spent(&received, &mut tokens).and_then(|()| asked.restore(&sent, &mut troubles));
+        match settled {
+            Ok(()) => {}
+            Err(Trouble::Ledger(error)) => return Err(error),
+            Err(Trouble::Mint(error)) => troubles.push(error.to_string()),
+        }
+        taken.troubles.extend(troubles.iter().map(|what| format!("{url}: {what}")));
+        for (unit, mut proofs) in tokens {
+            proofs.truncate(MOST);
+            let amount = sum(&proofs).unwrap_or(u64::MAX);
+            if amount > 0 {
+                let (mint, unit) = (url.clone(), unit.to_owned());
+                let text = Token { mint: mint.clone(), unit: Some(unit.clone()), proofs }.text();
+                taken.tokens.push(TakenToken { mint, unit, amount, text: Secret::new(text.as_str().to_owned()) });
+            }
         }
     }
     Ok(taken)
@@ -143,7 +146,7 @@ pub fn take(ledger: &Ledger, folder: &Path) -> Result<Taken, LedgerError> {
 
 enum Trouble {
     Ledger(LedgerError),
-    Mint(String),
+    Mint(MintError),
 }
 
 impl From<LedgerError> for Trouble {
@@ -152,48 +155,108 @@ impl From<LedgerError> for Trouble {
     }
 }
 
-/// Brings a record up to date with its mint, and returns its proofs that are the operator's.
-fn settled(records: &Records, key: &[u8; 32], found: &Found) -> Result<Vec<Proof>, Trouble> {
-    let Found { name, record, age, sold } = found;
-    let mint = Mint { url: &record.mint, timeout: TIMEOUT };
-    let failed = |error: MintError| Trouble::Mint(error.to_string());
-    if record.state == State::Sent {
-        let both = super::outputs(key, name, record).ok_or_else(|| Trouble::Mint("no outputs".to_owned()))?;
-        match mint.restore(&both.1).map_err(failed)? {
-            Some(signatures) => {
-                let keys = mint.keys(&record.keyset).map_err(failed)?;
-                super::store(records, name, record, &both.0, &signatures, &keys).map_err(|error| {
-                    error.map_or(Trouble::Mint("its signatures are wrong".to_owned()), Trouble::Ledger)
-                })?;
+impl From<MintError> for Trouble {
+    fn from(error: MintError) -> Self {
+        Self::Mint(error)
+    }
+}
+
+/// Mint that is asked about many records at once.
+struct Asked<'a> {
+    records: &'a Records,
+    key: &'a [u8; 32],
+    mint: Mint<'a>,
+    keysets: Keysets,
+}
+
+impl Asked<'_> {
+    /// Removes spent proofs of payments that are complete, and collects those that are the operator's, by their unit.
+    fn forget_spent<'a>(
+        &self,
+        received: &[&'a Found],
+        tokens: &mut BTreeMap<&'a str, Vec<Proof>>,
+    ) -> Result<(), Trouble> {
+        // Of the others, a buyer may be on the way to the stamp.
+        let complete: Vec<&Found> =
+            received.iter().copied().filter(|found| found.sold || found.record.state == State::Refunded).collect();
+        let proofs_of = |found: &&'a Found| found.record.kept.iter().chain(&found.record.change);
+        let proofs: Vec<&Proof> = complete.iter().flat_map(proofs_of).collect();
+        let (mut spent, mut known, mut failed) = (HashSet::new(), 0, None);
+        for some in proofs.chunks(MOST) {
+            match self.mint.spent(some) {
+                Ok(states) => {
+                    let both = some.iter().zip(states);
+                    spent.extend(both.filter(|(_, spent)| *spent).map(|(proof, _)| proof.secret.as_str()));
+                    known += some.len();
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
-            None if *age > FORGOTTEN => {
-                drop(records.change(name, |stored| stored.filter(|stored| stored.state != State::Sent))?)
-            }
-            None => {}
         }
-        return Ok(Vec::new());
+        for found in complete {
+            // As far as the mint has answered.
+            let count = proofs_of(&found).count();
+            let Some(rest) = known.checked_sub(count) else { break };
+            known = rest;
+            let kept = self.forget(found, &spent)?;
+            if found.sold {
+                tokens.entry(&found.record.unit).or_default().extend(kept);
+            }
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
-    if record.state == State::Received && !sold {
-        // A buyer may be on the way to the stamp.
-        return Ok(Vec::new());
+
+    /// Removes spent proofs of a record, and returns those of the price that are left.
+    fn forget(
+        &self,
+        Found { name, record, age, .. }: &Found,
+        spent: &HashSet<&str>,
+    ) -> Result<Vec<Proof>, LedgerError> {
+        let rest = |proofs: &[Proof]| -> Vec<Proof> {
+            proofs.iter().filter(|proof| !spent.contains(proof.secret.as_str())).cloned().collect()
+        };
+        let (kept, change) = (rest(&record.kept), rest(&record.change));
+        let old = *age > Duration::from_secs(REMEMBERED);
+        if kept.is_empty() && change.is_empty() && old {
+            self.records.change(name, |_| None)?;
+        } else if kept.len() + change.len() < record.kept.len() + record.change.len() {
+            self.records.change(name, |stored| {
+                stored.map(|stored| Record { kept: rest(&stored.kept), change: rest(&stored.change), ..stored })
+            })?;
+        }
+        Ok(kept)
     }
-    let all: Vec<&Proof> = record.kept.iter().chain(&record.change).collect();
-    let mut spent: HashSet<&str> = HashSet::new();
-    for some in all.chunks(MOST) {
-        let states = mint.spent(some).map_err(failed)?;
-        spent.extend(some.iter().zip(states).filter(|(_, spent)| *spent).map(|(proof, _)| proof.secret.as_str()));
+
+    /// Completes payments whose mint has signed, and forgets old ones that it did not take.
+    fn restore(&self, sent: &[&Found], troubles: &mut Vec<String>) -> Result<(), Trouble> {
+        let mut rest = sent.iter().map(|found| (*found, super::outputs(self.key, &found.name, &found.record)));
+        loop {
+            let (mut some, mut blinded) = (Vec::new(), Vec::new());
+            while blinded.len() < MOST
+                && let Some((found, (outputs, its))) = rest.next()
+            {
+                blinded.extend(its);
+                some.push((found, outputs));
+            }
+            if some.is_empty() {
+                return Ok(());
+            }
+            let mut signatures = self.mint.restore(&blinded)?.into_iter();
+            for (Found { name, record, age, .. }, outputs) in some {
+                let its: Vec<_> = signatures.by_ref().take(outputs.len()).collect();
+                if its.iter().any(Option::is_some) {
+                    let its: Vec<_> = its.into_iter().flatten().collect();
+                    let keys = self.keysets.keys(self.mint, &record.keyset)?;
+                    match super::proofs(record, &outputs, &its, &keys) {
+                        Ok(received) => drop(self.records.receive(name, record, received)?),
+                        Err(what) => troubles.push(format!("took a token, and {what}")),
+                    }
+                } else if *age > FORGOTTEN {
+                    self.records.change(name, |stored| stored.filter(|stored| !stored.is_sent()))?;
+                }
+            }
+        }
     }
-    let rest = |proofs: &[Proof]| -> Vec<Proof> {
-        proofs.iter().filter(|proof| !spent.contains(proof.secret.as_str())).cloned().collect()
-    };
-    let (kept, change) = (rest(&record.kept), rest(&record.change));
-    let old = *age > Duration::from_secs(REMEMBERED);
-    if kept.is_empty() && change.is_empty() && old {
-        records.change(name, |_| None)?;
-    } else if !spent.is_empty() {
-        records.change(name, |stored| {
-            stored.map(|stored| Record { kept: rest(&stored.kept), change: rest(&stored.change), ..stored })
-        })?;
-    }
-    Ok(if *sold { kept } else { Vec::new() })
 }

@@ -246,10 +246,16 @@ pub async fn buy(
                         .to_owned();
                     (text, OrderForm { purchase: purchase(), ..wanted })
                 }
-                "trouble" => {
-                    let text = "The shop has an internal error. Wait a minute, and send this form again: whatever \
-                                happened, it is charged once.";
-                    return pay_page(&service, &visitor, wanted, Some((problem.status, text.to_owned()))).await;
+                "trouble" | "disk-full" => {
+                    let what = if problem.word == "trouble" {
+                        "The shop has an internal error"
+                    } else {
+                        "The disk of the shop is full"
+                    };
+                    let text = format!(
+                        "{what}. Wait a minute, and send this form again: whatever happened, it is charged once."
+                    );
+                    return pay_page(&service, &visitor, wanted, Some((problem.status, text))).await;
                 }
                 _ => (problem.detail.clone(), wanted),
             };

@@ -49,20 +49,35 @@ pub(super) async fn take(service: &Service, visitor: &Session, wanted: &OrderFor
         return Ok(Taken::Page(page));
     }
     // What was begun is completed or refunded, whatever the caps are now.
-    if !is_begun(service, &due).await? && checked(service, visitor, wanted).await.is_err() {
-        return Ok(Taken::Not(None));
+    let begun = is_begun(service, &due).await?;
+    if !begun {
+        if let Err(wait) = service.rates().may_fail(visitor.address) {
+            let seconds = wait.as_secs().saturating_add(1);
+            let text =
+                format!("Too many wrong tokens or codes came from your address. Try again in {seconds} seconds.");
+            return Ok(Taken::Not(Some((StatusCode::TOO_MANY_REQUESTS, text))));
+        }
+        if checked(service, visitor, wanted).await.is_err() {
+            return Ok(Taken::Not(None));
+        }
     }
-    let answer = service.sell_for(Way::Cashu, due.clone(), wanted.ecash.0.clone()).await;
+    let answer = service.sell_for(Way::Cashu(visitor.address), due.clone(), wanted.ecash.0.clone()).await;
+    if answer.as_ref().is_err_and(|problem| !begun && matches!(problem.word, "busy" | "provider")) {
+        // Its mint was asked for nothing, too.
+        let _ = service.rates().record_failure(visitor.address);
+    }
     match record_failed_attempt(service, visitor.address, answer) {
         Ok(sold) => bought(service, visitor, &sold, &recipient, false, wanted.code()).await.map(Taken::Page),
         Err(problem) if problem.word == "refunded" => {
             refunded(service, visitor, &due, &recipient, problem, wanted).await.map(Taken::Page)
         }
         Err(problem) => {
+            let kept = "Whatever happened, you lose nothing: keep the order code, and send this form again later.";
             let text = match problem.word {
-                "provider" => {
-                    "The mint does not answer. Whatever happened, you lose nothing: keep the order code, and send \
-                               this form again later."
+                "disk-full" => format!("The disk of the shop is full. {kept}"),
+                "trouble" => format!("The shop has an internal error. {kept}"),
+                "rate" => {
+                    "Too many requests at this moment. Nothing was taken now: send this form again in some seconds."
                         .to_owned()
                 }
                 _ => sentence(&problem.detail),
@@ -110,7 +125,7 @@ pub(super) async fn arrived(
     if !is_begun(service, &due).await? {
         return Ok(None);
     }
-    match service.sell_for(Way::Cashu, due.clone(), String::new()).await {
+    match service.sell_for(Way::Cashu(visitor.address), due.clone(), String::new()).await {
         Ok(sold) => Ok(Some((sold, recipient, false, wanted.code()))),
         Err(problem) if problem.word == "unpaid" => Ok(None),
         Err(problem) if problem.word == "refunded" => {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 /// Longest text of a field that is shown again, in bytes.
 const LONGEST: usize = 320;
 
-/// Longest token of Cashu that is taken and shown again, in bytes.
+/// Longest token of Cashu that is shown again, in bytes. A longer one is refused.
 const LONGEST_TOKEN: usize = 65_536;
 
 /// Text that is money, and that no `Debug` shows.
@@ -127,6 +127,12 @@ impl OrderForm {
         }
     }
 
+    /// Returns the token of Cashu, to be shown again; nothing of one that is too long.
+    #[must_use]
+    pub fn shown_token(&self) -> &str {
+        if self.ecash.0.len() > LONGEST_TOKEN { "" } else { &self.ecash.0 }
+    }
+
     /// Returns the idempotency key of the purchase in the ledger.
     #[must_use]
     pub fn idempotency(&self) -> String {
@@ -168,9 +174,6 @@ impl OrderForm {
             if text.len() > LONGEST {
                 text.clear();
             }
-        }
-        if self.ecash.0.len() > LONGEST_TOKEN {
-            self.ecash = Secret::default();
         }
         let named = (1..=64).contains(&self.purchase.len()) && self.purchase.bytes().all(|b| b.is_ascii_graphic());
         if !named {
