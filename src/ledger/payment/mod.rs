@@ -8,11 +8,13 @@
 //! - Evidence may be a secret. No error and no log contains it.
 //!
 //! [`Vouchers`] need no other party; [`work`] and [`code`] are for stamps without value. `provider` asks an adapter of a
-//! provider of payments; `cashu` takes tokens of mints.
+//! provider of payments; `cashu` takes tokens of mints. `exclusive` keeps a purchase from being paid in two ways.
 
 #[cfg(feature = "sender")]
 pub mod cashu;
 pub mod code;
+#[cfg(feature = "sender")]
+pub mod exclusive;
 #[cfg(feature = "sender")]
 pub mod provider;
 pub mod work;

@@ -73,6 +73,21 @@ impl Provider {
     fn name(due: &Due) -> String {
         due.hash().to_string()
     }
+
+    /// Returns the name of the payment of a purchase in the ledger.
+    #[must_use]
+    pub fn reference(&self, due: &Due) -> String {
+        format!("{}:{}", self.name, Self::name(due))
+    }
+
+    /// Returns whether money was paid for a purchase, or is on its way.
+    ///
+    /// # Errors
+    /// [`PaymentError::Provider`].
+    pub fn has_money(&self, due: &Due) -> Result<bool, PaymentError> {
+        let answer = self.ask(&format!("/payments/{}", Self::name(due)), None)?;
+        Ok(answer.is_some_and(|answer| matches!(answer.state, State::Pending | State::Paid)))
+    }
 }
 
 impl Payment for Provider {
@@ -111,8 +126,7 @@ impl Payment for Provider {
                 let cost = answer.paid.and_then(|paid| paid.parse::<Money>().ok());
                 let wrong = || PaymentError::Provider(format!("{}: it does not say which sum was paid", self.name));
                 let cost = cost.ok_or_else(wrong)?;
-                let reference = format!("{}:{name}", self.name);
-                Ok(Completion::Paid(Paid::Elsewhere { reference, cost }))
+                Ok(Completion::Paid(Paid::Elsewhere { reference: self.reference(due), cost }))
             }
         }
     }

@@ -31,8 +31,12 @@ use crate::ledger::address_proof::MailServer;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 #[cfg(feature = "sender")]
-use crate::ledger::payment::cashu::{Alone, Cashu, CashuPayment};
+use crate::ledger::ops;
+#[cfg(feature = "sender")]
+use crate::ledger::payment::cashu::{Cashu, CashuPayment};
 use crate::ledger::payment::code::MailedCodes;
+#[cfg(feature = "sender")]
+use crate::ledger::payment::exclusive::{Alone, Purchases};
 #[cfg(feature = "sender")]
 use crate::ledger::payment::provider::Provider;
 use crate::ledger::payment::work::{Work, WorkPayment};
@@ -176,6 +180,8 @@ struct Inner {
     #[cfg(feature = "sender")]
     places: places::Places,
     #[cfg(feature = "sender")]
+    purchases: Purchases,
+    #[cfg(feature = "sender")]
     cashu: Option<CashuPayment>,
 }
 
@@ -219,29 +225,65 @@ impl Inner {
         }
     }
 
-    /// Keeps other requests from a purchase until its sale or refund, where Cashu is accepted. A mint may have taken a
-    /// token for it, so it cannot be paid in another way then, by an account (`payer`) or without.
+    /// Keeps other requests from a purchase until its sale or refund, where others than the ledger are paid. They may
+    /// have money for it, so it cannot be paid in another way then, by an account (`payer`) or without.
     #[cfg(feature = "sender")]
     fn alone(
         &self,
-        is_cashu: bool,
+        way: Option<Way>,
         payer: Option<u64>,
         due: &Due,
         now: UnixTime,
     ) -> Result<Option<Alone<'_>>, PaymentError> {
-        let Some(cashu) = &self.cashu else { return Ok(None) };
-        let busy = |text: &str| PaymentError::Evidence("busy", text.to_owned());
-        let alone = cashu.alone(due);
-        let alone = alone
-            .ok_or_else(|| busy("This order is being paid at this moment. Send this form again in some seconds."))?;
+        if self.cashu.is_none() && self.settings.provider.is_none() {
+            return Ok(None);
+        }
+        let busy = |text: String| PaymentError::Evidence("busy", text);
+        let alone = self.purchases.alone(due);
+        let again = "This order is being paid at this moment. Send this form again in some seconds.";
+        let alone = alone.ok_or_else(|| busy(again.to_owned()))?;
         let is_sold = || self.ledger.sold(payer, std::slice::from_ref(&due.order), &due.purchase, now);
-        if !is_cashu && cashu.is_begun(due)? && is_sold()?.is_none() {
-            return Err(busy(
-                "A token of Cashu was sent for this order, and nothing was charged now. Complete that payment with the \
-                 order code, or begin a new order.",
-            ));
+        if let Some(what) = self.paid_elsewhere(way, due)?
+            && is_sold()?.is_none()
+        {
+            return Err(busy(format!(
+                "{what} for this order, and nothing was charged now. Complete that payment with the order code, or begin \
+                 a new order."
+            )));
         }
         Ok(Some(alone))
+    }
+
+    /// Returns what was done to pay a purchase in another way than this one, if another party may have its money.
+    #[cfg(feature = "sender")]
+    fn paid_elsewhere(&self, way: Option<Way>, due: &Due) -> Result<Option<String>, PaymentError> {
+        let cashu = self.cashu.as_ref().filter(|_| !matches!(way, Some(Way::Cashu(_))));
+        if cashu.map(|cashu| cashu.is_begun(due)).transpose()? == Some(true) {
+            return Ok(Some("A token of Cashu was sent".to_owned()));
+        }
+        let provider = self.settings.provider.as_ref().filter(|_| way != Some(Way::Provider));
+        let Some(provider) = provider.filter(|_| self.purchases.is_begun_elsewhere(due)) else { return Ok(None) };
+        let _place = self.paying.try_acquire().map_err(|_| PaymentError::Busy)?;
+        Ok(provider.has_money(due)?.then(|| format!("A payment with {} was made", provider.name)))
+    }
+
+    /// Gives back what a provider received for a purchase that was sold for another payment.
+    #[cfg(feature = "sender")]
+    fn give_back(&self, due: &Due, now: UnixTime) -> Result<(), PaymentError> {
+        let Some(provider) = &self.settings.provider else { return Ok(()) };
+        let Some(_alone) = self.purchases.alone(due) else { return Ok(()) };
+        if self.ledger.run(ops::IsPaid { reference: provider.reference(due) }, now)? {
+            return Ok(());
+        }
+        match provider.complete(due, "", now) {
+            Ok(Completion::Paid(paid)) => {
+                provider.refund(due, &paid);
+                Ok(())
+            }
+            // Nothing was paid, or it was refunded before.
+            Ok(Completion::Pending) | Err(PaymentError::Evidence(..)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -304,6 +346,8 @@ impl Service {
             paying: Arc::new(Semaphore::new(PAYMENTS)),
             #[cfg(feature = "sender")]
             places: places::Places::default(),
+            #[cfg(feature = "sender")]
+            purchases: Purchases::default(),
             #[cfg(feature = "sender")]
             cashu: settings
                 .cashu
@@ -411,7 +455,13 @@ impl Service {
         self.payment(move |inner, now| {
             // Held until the server has answered, even if the client is gone.
             let _place = place;
-            inner.pay(way, |payment| payment.begin(&due, contact.as_deref(), now))
+            let begun = inner.pay(way, |payment| payment.begin(&due, contact.as_deref(), now))?;
+            // Without an answer there is no page on which the buyer could pay.
+            #[cfg(feature = "sender")]
+            if way == Way::Provider {
+                inner.purchases.begin_elsewhere(&due);
+            }
+            Ok(begun)
         })
         .await
     }
@@ -426,7 +476,7 @@ impl Service {
         self.payment(move |inner, now| {
             let _place = place;
             #[cfg(feature = "sender")]
-            let _alone = inner.alone(matches!(way, Way::Cashu(_)), None, &due, now)?;
+            let _alone = inner.alone(Some(way), None, &due, now)?;
             let Completion::Paid(paid) = inner.pay(way, |payment| payment.complete(&due, &evidence, now))? else {
                 let text = "The payment has not arrived yet. Try again in a moment.";
                 return Err(PaymentError::Evidence("unpaid", text.to_owned()));
@@ -460,9 +510,23 @@ impl Service {
     pub async fn sell_to(&self, account: u64, due: Due) -> Result<IssuedStamps, Problem> {
         self.payment(move |inner, now| {
             #[cfg(feature = "sender")]
-            let _alone = inner.alone(false, Some(account), &due, now)?;
+            let _alone = inner.alone(None, Some(account), &due, now)?;
             let orders = std::slice::from_ref(&due.order);
             Ok(inner.ledger.issue(account, orders, Some(&due.purchase), now)?)
+        })
+        .await
+    }
+
+    /// Gives back what a provider of payments received for a purchase that was paid in another way.
+    ///
+    /// # Errors
+    /// Those of the ledger and of the provider.
+    #[cfg(feature = "sender")]
+    pub async fn give_back(&self, due: Due) -> Result<(), Problem> {
+        let place = self.paying(Way::Provider)?;
+        self.payment(move |inner, now| {
+            let _place = place;
+            inner.give_back(&due, now)
         })
         .await
     }

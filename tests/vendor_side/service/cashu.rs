@@ -488,6 +488,15 @@ fn an_order_that_a_token_was_sent_for_is_paid_in_no_other_way() {
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let mint = ["--cashu-mint", "http://127.0.0.1:1"];
+    for wrong in ["#a", "?a", "/#", ":70000", ":"] {
+        for start in ["https://mint.example", "https://user@mint.example"] {
+            let url = format!("{start}{wrong}");
+            let home = Home::new();
+            let ran =
+                home.run(["vendor", "serve", "--ledger", "/", "--cashu-mint", &url, "--cashu-rate", "1 EUR"], b"");
+            assert!(ran.code == 64 && ran.stderr.contains("without a user"), "{url}: {} {}", ran.code, ran.stderr);
+        }
+    }
     for (more, text) in [
         (&[][..], "--cashu-rate is in SAT, and the price of the shop in EUR"),
         (&["--cashu-rate", "0 EUR"], "must be more than 0"),

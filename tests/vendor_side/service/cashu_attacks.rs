@@ -3,9 +3,13 @@
 use super::cashu::{Mint, command, says, stamps, take};
 use super::form::{Visitor, area};
 use crate::support::http::{self, Answer};
+use crate::support::run;
 use crate::support::shop::Shop;
+use std::env;
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::thread;
 
 /// A visitor behind the proxy of the shop, from this address.
@@ -158,6 +162,59 @@ fn keys_that_a_mint_changes_are_noticed() {
     visitor.pay(&shop, &cut).is(200);
     assert_eq!(stamps(&shop), 4);
     assert!(mint.receive(&take(&shop)).unwrap() > 10);
+    shop.audit();
+}
+
+/// Set for the part that runs where the small disk is.
+const INSIDE: &str = "MAILSTAMP_TEST_SMALL_DISK";
+
+#[test]
+fn a_full_disk_is_told_and_loses_nothing() {
+    if env::var_os(INSIDE).is_some() {
+        return fill();
+    }
+    let mut inside = Command::new("unshare");
+    inside.args(["--mount", "--"]).arg(env::current_exe().unwrap());
+    inside.args(["service::cashu_attacks::a_full_disk_is_told_and_loses_nothing", "--exact", "--nocapture"]);
+    let ran = run(inside.env(INSIDE, "1"), b"");
+    assert_eq!(ran.code, 0, "mounting needs root\n{}\n{}", ran.text(), ran.stderr);
+}
+
+fn fill() {
+    let mut mint = Mint::lock();
+    let shop = mint.shop();
+    let folder = shop.folder().join("cashu");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"]).arg(&folder);
+    assert!(mount.status().unwrap().success());
+    let full = |fill: bool| {
+        let filler = folder.join("filler");
+        if fill {
+            let mut file = fs::File::create(&filler).unwrap();
+            while file.write_all(&[0; 4_096]).is_ok() {}
+        } else {
+            fs::remove_file(filler).unwrap();
+        }
+    };
+    // Before the mint has the token.
+    let (visitor, token) = (Visitor::new(&shop), mint.send(8));
+    full(true);
+    says(visitor.pay(&shop, &token), 503, "The disk of the shop is full. Whatever happened, you lose nothing");
+    assert!(!mint.took(&token) && shop.log().contains("No space left"), "{}", shop.log());
+    full(false);
+    // After it has taken it.
+    mint.mode("/swap", "after");
+    thread::scope(|scope| {
+        let pay = scope.spawn(|| visitor.pay(&shop, &token));
+        mint.holds();
+        full(true);
+        mint.release(true);
+        says(pay.join().unwrap(), 503, "The disk of the shop is full. Whatever happened, you lose nothing");
+    });
+    mint.well();
+    assert_eq!((stamps(&shop), mint.took(&token)), (0, true));
+    full(false);
+    assert_eq!(mint.receive(&area(&visitor.pay(&shop, &token).is(200), "change")), Ok(1));
     shop.audit();
 }
 

@@ -156,6 +156,55 @@ fn what_cannot_be_sold_is_refunded_once() {
     shop.audit();
 }
 
+// One order, one payment: the provider may have its money, so nothing else pays for it meanwhile.
+#[test]
+fn an_order_is_not_charged_by_a_voucher_and_a_provider() {
+    let mut adapter = Adapter::start();
+    let mut shop = adapter.shop(KEY);
+    let voucher = shop.ledger().make_voucher(50, None, clock::now()).unwrap().as_str().to_owned();
+    let pay = |visitor: &Visitor, shop: &Shop| {
+        visitor.post(shop.address, "/buy", &[("pay", "voucher"), ("voucher", &voucher)]).unwrap()
+    };
+    let stamps = |shop: &Shop| shop.ledger().summary().unwrap().stamps;
+    let visitor = Visitor::new(&shop);
+    let (link, _) = visitor.begin(&shop);
+    adapter.pay(&link);
+    let refused = pay(&visitor, &shop).is(422).text();
+    assert!(refused.contains("A payment with Coins was made for this order, and nothing was charged now"), "{refused}");
+    assert_eq!(stamps(&shop), 0);
+    let stamp = area(&visitor.paid(&shop).is(200), "stamp");
+    assert_eq!(area(&pay(&visitor, &shop).is(200), "stamp"), stamp);
+    assert_eq!((stamps(&shop), adapter.state(&link).as_str()), (1, "paid"));
+
+    // The money arrives after the sale, or the shop has forgotten that the buyer went there: it is given back.
+    for restart in [false, true] {
+        let visitor = Visitor::new(&shop);
+        let (link, _) = visitor.begin(&shop);
+        if restart {
+            adapter.pay(&link);
+            shop.kill_and_restart();
+        }
+        let stamp = area(&pay(&visitor, &shop).is(200), "stamp");
+        if !restart {
+            adapter.pay(&link);
+        }
+        for _ in 0..2 {
+            assert_eq!(area(&visitor.paid(&shop).is(200), "stamp"), stamp);
+            assert_eq!(adapter.state(&link), "refunded");
+        }
+    }
+    // Without its adapter, only an order that was begun there waits for it.
+    let (begun, other) = (Visitor::new(&shop), Visitor::new(&shop));
+    begun.begin(&shop);
+    adapter.child.kill().unwrap();
+    adapter.child.wait().unwrap();
+    let refused = pay(&begun, &shop).is(422).text();
+    assert!(refused.contains("payment provider does not answer"), "{refused}");
+    pay(&other, &shop).is(200);
+    assert_eq!(stamps(&shop), 4);
+    shop.audit();
+}
+
 #[test]
 fn without_its_adapter_a_shop_loses_no_payment() {
     let adapter = Adapter::start();

@@ -56,7 +56,6 @@ pub struct CashuPayment {
     records: Records,
     key: Zeroizing<[u8; 32]>,
     keysets: Keysets,
-    under_way: Mutex<HashSet<Hash>>,
     /// Payments that this process sent, and whose mints have not said what became of them.
     sent: Mutex<HashSet<Hash>>,
 }
@@ -64,19 +63,6 @@ pub struct CashuPayment {
 impl std::fmt::Debug for CashuPayment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CashuPayment").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// The only step of a purchase that is under way, until it is dropped.
-#[derive(Debug)]
-pub struct Alone<'a> {
-    payment: &'a CashuPayment,
-    name: Hash,
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        self.payment.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
 }
 
@@ -146,28 +132,13 @@ impl CashuPayment {
     pub fn open(settings: Cashu, ledger: &Path) -> Result<Self, LedgerError> {
         let records = Records::of(ledger);
         let key = records.secret()?;
-        Ok(Self {
-            settings,
-            records,
-            key,
-            keysets: Keysets::default(),
-            under_way: Mutex::default(),
-            sent: Mutex::default(),
-        })
+        Ok(Self { settings, records, key, keysets: Keysets::default(), sent: Mutex::default() })
     }
 
     /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &Cashu {
         &self.settings
-    }
-
-    /// Marks a purchase as under way, from the payment to the sale or the refund; `None` if it is already.
-    #[must_use]
-    pub fn alone(&self, due: &Due) -> Option<Alone<'_>> {
-        let name = due.hash();
-        let new = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-        new.then_some(Alone { payment: self, name })
     }
 
     /// Returns whether a payment of this purchase was begun.

@@ -87,6 +87,8 @@ pub(super) async fn take(service: &Service, visitor: &Session, wanted: OrderForm
         return Err(Page::problem(Problem::new("form", "This is not an order.")));
     };
     if let Some(page) = sold_before(service, visitor, &due, &recipient, wanted.code()).await? {
+        // By a voucher perhaps, before the money arrived. An adapter that does not answer is told to the operator.
+        let _ = service.give_back(due).await;
         return Ok(page);
     }
     match service.sell_for(Way::Provider, due, String::new()).await {
