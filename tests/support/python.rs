@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// The running program. It ends with this value.
 pub struct Python {
     child: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
@@ -18,17 +18,23 @@ impl Python {
     pub fn start(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, input, output }
     }
 
     /// Asks, and returns the answer.
     #[track_caller]
     pub fn ask(&mut self, request: &Value) -> Value {
-        writeln!(self.input, "{request}").unwrap();
+        writeln!(self.input.as_ref().unwrap(), "{request}").unwrap();
         let mut answer = String::new();
         self.output.read_line(&mut answer).unwrap();
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{request}: {answer:?}: {error}"))
+    }
+
+    /// Lets it end by itself, as it does when nothing more can be asked, and waits for that.
+    pub fn finish(&mut self) {
+        self.input = None;
+        self.child.wait().unwrap();
     }
 }
 

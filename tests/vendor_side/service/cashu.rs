@@ -44,7 +44,7 @@ fn environment() -> PathBuf {
 /// A mint and a wallet with money.
 pub(super) struct Mint {
     python: Python,
-    url: String,
+    pub(super) url: String,
 }
 
 /// The mint of all tests, for one at a time. It ends with the pipe to it, when this process ends.

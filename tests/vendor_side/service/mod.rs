@@ -1,6 +1,7 @@
 //! The vendor's service, for programs and people: the program under test on loopback, over real connections. The ledger
 //! has its own tests.
 
+mod browser;
 #[cfg(feature = "sender")]
 mod cashu;
 #[cfg(feature = "sender")]
@@ -17,4 +18,6 @@ mod own;
 mod page;
 #[cfg(feature = "sender")]
 mod provider;
+#[cfg(feature = "sender")]
+mod states;
 mod storms;

@@ -1,8 +1,9 @@
 //! A vendor for one recipient: `vendor init --for-me`, and its pages, by hand and with a real browser.
 
+use super::browser::{Browser, OWN};
 use super::form::{self, area, attribute};
 use crate::support::http::{self, Answer};
-use crate::support::programs::PATIENCE;
+use crate::support::programs::{PATIENCE, eventually};
 use crate::support::shop::Shop;
 use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::{ALICE, Home, letter, run, stamped};
@@ -16,16 +17,15 @@ use mailstamp::ledger::trade::RedeemRequest;
 use mailstamp::os::clock;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::token::Token;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 /// A shop for [`ALICE`] alone.
-fn own_shop(work: WorkTerms, more: &[&str]) -> Shop {
+pub(super) fn own_shop(work: WorkTerms, more: &[&str]) -> Shop {
     let shop = Shop::open(100, &[&["--address-rate", "0"], more].concat());
     let ledger = shop.ledger();
     ledger.run(ops::SetRecipient { recipient: ALICE.into() }, clock::now()).unwrap();
@@ -33,20 +33,20 @@ fn own_shop(work: WorkTerms, more: &[&str]) -> Shop {
     shop
 }
 
-fn set_work(shop: &Shop, work: WorkTerms) {
+pub(super) fn set_work(shop: &Shop, work: WorkTerms) {
     let ledger = shop.ledger();
     let terms = Terms { work: Some(work), ..ledger.profile().unwrap().terms };
     ledger.run(ops::SetTerms { terms }, clock::now()).unwrap();
 }
 
 /// Enough for a test, and little work. An hour gets two of each.
-const FEW: WorkTerms = WorkTerms { rounds: 1, per_day: 48, codes_per_day: 48 };
+pub(super) const FEW: WorkTerms = WorkTerms { rounds: 1, per_day: 48, codes_per_day: 48 };
 
 /// A visitor with a form of the first page.
-struct Visitor(form::Visitor);
+pub(super) struct Visitor(form::Visitor);
 
 impl Visitor {
-    fn new(shop: &Shop) -> Self {
+    pub(super) fn new(shop: &Shop) -> Self {
         let answer = http::ask(shop.address, "GET", "/?recipient=other@y.example&value=0", &[], b"").unwrap().is(200);
         let page = answer.text();
         assert!(page.contains(&format!("Get a stamp to write to {ALICE}")) && !page.contains("other@y"), "{page}");
@@ -60,7 +60,7 @@ impl Visitor {
     }
 
     /// The result of the work that the shop asks for.
-    fn work(&self, shop: &Shop) -> String {
+    pub(super) fn work(&self, shop: &Shop) -> String {
         let answer = self.post(shop, "/work", &[]).is(200);
         let policy = answer.field("content-security-policy").unwrap().to_owned();
         assert!(policy.contains("script-src 'self' 'wasm-unsafe-eval'"), "{policy}");
@@ -88,7 +88,7 @@ impl Visitor {
         proofs.find(|text| zeros(text).0 >= bits).unwrap()
     }
 
-    fn take(&self, shop: &Shop, proof: &str) -> Answer {
+    pub(super) fn take(&self, shop: &Shop, proof: &str) -> Answer {
         self.post(shop, "/buy", &[("pay", "work"), ("proof", proof)])
     }
 }
@@ -336,31 +336,45 @@ fn a_vendor_for_me_is_made_and_trusted_in_one_command() {
 fn a_browser_works_for_a_stamp() {
     let smtp = SmtpServer::start(Mode::Take);
     let shop = own_shop(WorkTerms { rounds: 2, ..FEW }, &["--smtp", &smtp.address()]);
-    let folder = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/service/own.py");
-    let mut browser = Command::new("/usr/bin/python3");
-    browser.arg("-B").arg(script).args([&format!("http://{}", shop.address), "", ""]).arg(folder.path());
-    let ran = run(&mut browser, b"");
-    assert_eq!(ran.code, 0, "{}\n{}", ran.stderr, shop.log());
-    let seen: Value = serde_json::from_slice(&ran.stdout).unwrap();
-    assert_eq!(seen["complaints"], json!([]));
-    assert_eq!(seen["asked"], json!([format!("http://{}", shop.address)]));
-    for (name, page) in seen["pages"].as_object().unwrap() {
-        assert_eq!(page["wrong"], json!([]), "{name}");
-        assert_eq!(page["wide"], json!({ "390": 390, "900": 900 }), "{name}");
-    }
-    let text = |name: &str| seen[name].as_str().unwrap().to_owned();
-    assert_eq!(claims(&text("stamp")).value, 0);
-    assert_eq!(seen["copies"], json!(3));
-    assert!(
-        text("mailto").starts_with("mailto:alice@x.example?body=-----BEGIN%20DIGITAL%20STAMP"),
-        "{}",
-        text("mailto")
-    );
-    assert!(text("plain").contains("This needs JavaScript"), "{}", text("plain"));
+    let origin = format!("http://{}", shop.address);
+    let mut browser = Browser::start(&origin);
+    browser.scripts(true);
+    browser.goto("/");
+    browser.look("inbox");
+    browser.value("document.querySelector('form.card').noValidate = true");
+    browser.fill("#sender", "joe@");
+    browser.enter();
+    browser.look("inbox-faults");
+    browser.fill("#sender", "joe@z.example");
+    browser.enter();
+    browser.look("ways");
+    browser.press("form[action='/work'] button.primary");
+    // The page that works sends its form by itself, once.
+    eventually("a stamp", || (browser.value("document.querySelector('#stamp') !== null") == json!(true)).then_some(()));
+    browser.look("bought-given");
+    let stamp = browser.field("#stamp");
+    assert_eq!(claims(&stamp).value, 0);
+    assert_eq!(browser.value("document.querySelectorAll('[data-copy] + button').length"), json!(3));
+    let link = browser.value("document.querySelector('#mailto').href").as_str().unwrap().to_owned();
+    assert!(link.starts_with("mailto:alice@x.example?body=-----BEGIN%20DIGITAL%20STAMP"), "{link}");
     // The page that the link opens has the stamp in its text, which is enough.
-    let body = text("body");
-    let message = format!("From: joe@z.example\nTo: {ALICE}\nSubject: Hello\n\n{body}Hello\n");
+    let body = browser.value("decodeURIComponent(document.querySelector('#mailto').href.split('body=')[1])");
+    let message = format!("From: joe@z.example\nTo: {ALICE}\nSubject: Hello\n\n{}Hello\n", body.as_str().unwrap());
     recipient(&shop, 0).classify(message.as_bytes()).says("first-class paid");
+
+    browser.scripts(false);
+    browser.goto("/");
+    browser.press("form.card button.primary");
+    browser.press("form[action='/work'] button.primary");
+    assert!(browser.look("work").contains("This needs JavaScript"));
+    browser.back();
+    browser.fill("#mail", "joe@z.example");
+    browser.enter();
+    browser.look("ways-mailed");
+    browser.fill("#mailed", "AAAA-AAAA-AAAA");
+    browser.enter();
+    assert!(browser.look("ways-wrong-code").contains("Not the code that was mailed"));
+    browser.finds_faults();
+    browser.end(OWN, &[origin]);
     shop.audit();
 }

@@ -1,5 +1,6 @@
 //! The page: purchases with a real browser, and by hand for requests that no browser would send.
 
+use super::browser::{Browser, SHOP};
 use super::form::encoded;
 use crate::support::http::{self, Answer};
 use crate::support::shop::Shop;
@@ -12,11 +13,7 @@ use mailstamp::stamp::token::Token;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
 /// A browser of a few lines: one cookie, and forms as they stand on the page.
 struct Visitor<'a> {
@@ -545,8 +542,52 @@ fn body_of(link: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Set to a folder, the pictures stay there for people to look at.
-const PICTURES: &str = "MAILSTAMP_TEST_PICTURES";
+/// What a purchase brought.
+#[derive(Debug)]
+struct Bought {
+    stamp: String,
+    field: String,
+    mailto: String,
+    code: String,
+    copies: Value,
+}
+
+impl Bought {
+    /// Reads what the page shows.
+    fn of(browser: &mut Browser) -> Self {
+        Self {
+            stamp: browser.field("#stamp"),
+            field: browser.field("#field"),
+            mailto: browser.value("document.querySelector('#mailto').href").as_str().unwrap().to_owned(),
+            code: browser.field("#code"),
+            copies: browser.value("document.querySelectorAll('[data-copy] + button').length"),
+        }
+    }
+}
+
+/// From the form to the stamp, by keyboard.
+fn purchase(browser: &mut Browser, voucher: &str, is_looked_at: bool) -> Bought {
+    let look = |browser: &mut Browser, state| if is_looked_at { browser.look(state) } else { String::new() };
+    browser.goto("/");
+    look(browser, "form");
+    browser.fill("#recipient", ALICE);
+    browser.enter();
+    let text = look(browser, "pay");
+    if is_looked_at {
+        assert!(text.contains("0.001 EUR"), "{text}");
+        assert_eq!(text.contains("Pay with Cashu"), cfg!(feature = "sender"));
+    }
+    let wrong = "AAAA-".repeat(7) + "AAAA";
+    browser.fill("#voucher", &wrong);
+    browser.enter();
+    assert_eq!(browser.field("#voucher"), wrong, "a wrong code stays in the form");
+    let text = look(browser, "pay-wrong-voucher");
+    assert!(!is_looked_at || text.contains("No voucher has this code"), "{text}");
+    browser.fill("#voucher", voucher);
+    browser.enter();
+    look(browser, "bought");
+    Bought::of(browser)
+}
 
 // BP2d, BC4
 #[test]
@@ -561,78 +602,135 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     let shop = Shop::open(1_000, &arguments);
     let home = trusting();
     home.run(["trust", "add", "-"], &entry(&shop)).exits(0);
+    let code = voucher(&shop, 5);
+    let origin = format!("http://{}", shop.address);
+    let mut browser = Browser::start(&origin);
+
+    let plain = purchase(&mut browser, &code, true);
+    // A reload sends the form again, and so does the back button with the same form.
+    browser.reload();
+    assert_eq!(browser.field("#stamp"), plain.stamp);
+    browser.scripts(true);
+    let scripted = purchase(&mut browser, &code, false);
+    browser.look("bought-script");
+    assert_eq!((&plain.copies, &scripted.copies), (&json!(0), &json!(3)));
+    browser.back();
+    browser.fill("#voucher", &code);
+    browser.enter();
+    assert_eq!(browser.field("#stamp"), scripted.stamp);
+
+    // The order is changed: what was typed is still there.
+    browser.goto("/?recipient=dora@x.example&value=1");
+    browser.unfold();
+    browser.look("form-unfolded");
+    browser.fill("#sender", "me@y.example");
+    browser.enter();
+    browser.fill("#voucher", &code);
+    browser.press("section form button");
+    assert_eq!([browser.field("#recipient"), browser.field("#sender")], ["dora@x.example", "me@y.example"]);
+    // While the order waits for payment, the visitor signs in in another tab, and pays in the first one.
+    browser.press("#recipient");
+    let first = browser.tab();
+    browser.goto("/signin");
+    browser.look("signin");
+    browser.fill("#key", &shop.key);
+    browser.enter();
+    let second = browser.show(&first);
+    browser.fill("#voucher", &code);
+    browser.enter();
+    let doras = Bought::of(&mut browser);
+    browser.show(&second);
+    browser.press("nav button");
+    // The stamp again, by its order code.
+    browser.press("footer a[href='/stamp']");
+    browser.look("again");
+    let wrong = format!("AAAA{}", doras.code);
+    browser.fill("#code", &wrong);
+    browser.press("form.card button.primary");
+    browser.look("again-wrong");
+    assert_eq!(browser.field("#code"), wrong);
+    browser.fill("#code", &doras.code);
+    browser.press("form.card button.primary");
+    assert_eq!(browser.field("#stamp"), doras.stamp);
+    let claims = |stamp: &str| Stamp::read(Token::parse(stamp).unwrap().payload()).unwrap();
+    let read = claims(&doras.stamp);
+    assert_eq!(read.audience.to_string() + " " + &read.sender.unwrap().to_string(), "dora@x.example me@y.example");
+    browser.show(&first);
+
+    browser.goto("/");
+    browser.value("document.querySelector('form.card').noValidate = true");
+    browser.fill("#recipient", "nobody");
+    browser.enter();
+    browser.look("form-faults");
+    browser.goto("/nothing/here");
+    browser.look("trouble");
+    browser.goto("/problems#rate");
+    browser.look("problems");
+
+    browser.goto("/signin");
+    browser.fill("#key", "msk_wrong");
+    browser.enter();
+    assert!(browser.look("signin-wrong").contains("No account is opened by this key"));
+    browser.fill("#key", &shop.key);
+    browser.enter();
+    browser.look("account");
+    // An address is proved by the code that is mailed there.
+    browser.fill("#address", "Joe@z.example");
+    browser.enter();
+    assert!(browser.text().contains("A code was mailed to Joe@z.example"));
+    browser.fill("#proof", "AAAA-AAAA");
+    browser.enter();
+    assert!(browser.look("account-wrong-code").contains("4 attempts are left"));
+    assert_eq!(browser.field("#proved"), "Joe@z.example");
+    browser.fill("#proof", &smtp.code());
+    browser.enter();
+    assert!(browser.look("account-proved").contains("\njoe@z.example\n"));
+    browser.fill("#label", "<b>\"laptop\"</b>");
+    browser.enter();
+    browser.look("key");
+    assert!(browser.field("#newkey").starts_with("msk_"));
+    browser.reload();
+    browser.look("key-again");
+    assert_eq!(browser.value("document.querySelector('#newkey')"), Value::Null);
     for at in 0..25 {
         let body = json!({ "stamps": vec![json!({ "recipient": "r@x.example" }); at % 4 + 1] });
         shop.ask_with("POST", "/v1/stamps", &[("Idempotency-Key", &at.to_string())], &body).is(200);
     }
-    let code = voucher(&shop, 5);
-    let kept = std::env::var_os(PICTURES).map(PathBuf::from);
-    let pictures = kept.unwrap_or_else(|| home.file("pictures"));
-    fs::create_dir_all(&pictures).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/service/browser.py");
-    let mut browser = Command::new("/usr/bin/python3");
-    browser.arg(script).args([&format!("http://{}", shop.address), &code, &shop.key]).arg(&pictures);
-    let ended = AtomicBool::new(false);
-    let ran = thread::scope(|scope| {
-        scope.spawn(|| {
-            while smtp.count() == 0 && !ended.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(20));
-            }
-            if smtp.count() > 0 {
-                fs::write(pictures.join("mailed"), smtp.code() + "\n").unwrap();
-            }
-        });
-        let ran = run(&mut browser, b"");
-        ended.store(true, Ordering::Relaxed);
-        ran
-    });
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let seen: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    browser.goto("/account");
+    browser.unfold();
+    browser.look("account-unfolded");
+    browser.press("a[href*='before=']");
+    assert!(browser.look("account-earlier").contains("<b>\"laptop\"</b>"), "shown as it was written");
+    browser.goto("/account");
+    browser.press("tr:nth-child(2) form button");
+    browser.look("revoke");
+    browser.press("form.line button");
+    browser.look("account-revoked");
+    assert_eq!(browser.value("document.querySelectorAll('tr.off').length"), json!(1));
+    browser.press("a[href='/account/sessions']");
+    browser.look("sessions");
+    browser.press("td button");
+    browser.look("sessions-end");
+    browser.goto("/");
+    browser.fill("#recipient", "carol@x.example");
+    browser.enter();
+    browser.look("pay-account");
+    browser.press("form.card button.primary");
+    assert_eq!(claims(&browser.field("#stamp")).audience.to_string(), "carol@x.example");
+    browser.press("nav button");
+    browser.goto("/account");
+    assert_eq!(browser.value("location.pathname"), json!("/signin"));
+    // One cookie, that ends with the visit.
+    let cookies = browser.end(SHOP, &[origin]);
+    assert_eq!(cookies, json!([{ "name": "mailstamp", "httpOnly": true, "sameSite": "Lax", "session": true }]));
 
-    // No policy was broken, nothing else was asked, one cookie that ends with the visit.
-    assert_eq!(seen["complaints"], json!([]));
-    assert_eq!(seen["asked"], json!([format!("http://{}", shop.address)]));
-    assert_eq!(seen["cookies"], json!([{ "name": "mailstamp", "httpOnly": true, "sameSite": "Lax", "session": true }]));
-    let pages = seen["pages"].as_object().unwrap();
-    assert_eq!(pages.len(), 16);
-    for (name, page) in pages {
-        assert_eq!(page["wrong"], json!([]), "{name}");
-        assert_eq!(page["wide"], json!({ "390": 390, "900": 900 }), "{name}");
-    }
-    assert!(pages["wrong-voucher"]["text"].as_str().unwrap().contains("No voucher has this code"));
-    assert!(pages["pay"]["text"].as_str().unwrap().contains("0.001 EUR"));
-    assert_eq!(pages["pay"]["text"].as_str().unwrap().contains("Pay with Cashu"), cfg!(feature = "sender"));
-    assert!(pages["signin"]["text"].as_str().unwrap().contains("No account is opened by this key"));
-    assert!(pages["earlier"]["text"].as_str().unwrap().contains("<b>\"laptop\"</b>"), "shown as it was written");
-
-    assert!(pages["mailed"]["text"].as_str().unwrap().contains("A code was mailed to Joe@z.example"));
-    assert!(pages["wrong-code"]["text"].as_str().unwrap().contains("4 attempts are left"));
-    assert_eq!((&seen["proving"], &seen["owns"]), (&json!("Joe@z.example"), &json!(["joe@z.example"])));
-
-    // Sent again, nothing more was charged: two stamps of one credit are gone from the voucher.
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    assert_eq!(seen["reloaded"], seen["plain"]["stamp"]);
-    assert_eq!(seen["back"], seen["scripted"]["stamp"]);
+    // Sent again, nothing more was charged: three stamps of one credit are gone from the voucher.
     assert_eq!(worth(&shop, &code), 2);
-    assert_eq!((&seen["plain"]["copies"], &seen["scripted"]["copies"]), (&json!(0), &json!(3)));
-    assert_eq!(seen["plain"]["typed"], json!("AAAA-".repeat(7) + "AAAA"), "a wrong code stays in the form");
-    assert_eq!(seen["changed"], json!("dora@x.example,me@y.example"));
-    assert_eq!((&seen["kept"], &seen["again_by_code"]), (&json!(true), &seen["tabs"]));
-    let doras = Stamp::read(Token::parse(&text(&seen["tabs"])).unwrap().payload()).unwrap();
-    assert_eq!(
-        (doras.audience.to_string(), doras.sender.unwrap().to_string()),
-        ("dora@x.example".into(), "me@y.example".into())
-    );
-    assert_eq!((&seen["again"], &seen["revoked"], &seen["out"]), (&json!(true), &json!(1), &json!("/signin")));
-    assert!(text(&seen["key"]).starts_with("msk_"));
-    let carols = Stamp::read(Token::parse(&text(&seen["account"])).unwrap().payload()).unwrap();
-    assert_eq!(carols.audience.to_string(), "carol@x.example");
-
     // And each way of putting a stamp on a message works.
-    home.classify(&stamped(&text(&seen["plain"]["stamp"]), &letter("plain"))).exits(0).says("first-class paid");
-    let field = [text(&seen["scripted"]["field"]).as_bytes(), b"\n", letter("field").as_slice()].concat();
+    home.classify(&stamped(&plain.stamp, &letter("plain"))).exits(0).says("first-class paid");
+    let field = [scripted.field.as_bytes(), b"\n", letter("field").as_slice()].concat();
     home.run(["classify", "--dry-run"], &field).exits(0).says("first-class paid");
-    let linked = format!("{}Dear Alice,\r\n", body_of(&text(&seen["scripted"]["mailto"])));
+    let linked = format!("{}Dear Alice,\r\n", body_of(&scripted.mailto));
     let message = format!("From: bob@y.example\r\nTo: {ALICE}\r\nMessage-ID: <l@y.example>\r\n\r\n{linked}");
     home.classify(message.as_bytes()).exits(0).says("first-class paid");
     shop.audit();

@@ -16,17 +16,17 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-const KEY: &str = "key-of-the-adapter";
+pub(super) const KEY: &str = "key-of-the-adapter";
 
 /// An adapter that runs.
-struct Adapter {
+pub(super) struct Adapter {
     child: Child,
     address: SocketAddr,
     folder: tempfile::TempDir,
 }
 
 impl Adapter {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/service/adapter.py");
         let mut command = Command::new("/usr/bin/python3");
         command.arg(script).arg(KEY).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -39,17 +39,22 @@ impl Adapter {
 
     /// A shop with this adapter, which it gets this key for.
     fn shop(&self, key: &str) -> Shop {
+        self.shop_with(key, &[])
+    }
+
+    /// The same with more arguments.
+    pub(super) fn shop_with(&self, key: &str, others: &[&str]) -> Shop {
         let file = self.folder.path().join("key");
         fs::write(&file, format!("{key}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let url = format!("http://{}", self.address);
         let file = file.to_str().unwrap();
         let more = ["--provider", &url, "--provider-name", "Coins", "--provider-key", file, "--address-rate", "0"];
-        Shop::open(0, &more)
+        Shop::open(0, &[&more, others].concat())
     }
 
     /// Opens the payment page, as a buyer does, who has then paid.
-    fn pay(&self, link: &str) {
+    pub(super) fn pay(&self, link: &str) {
         let path = link.strip_prefix(&format!("http://{}", self.address)).unwrap_or_else(|| panic!("{link}"));
         http::ask(self.address, "GET", path, &[], b"").unwrap().is(200);
     }

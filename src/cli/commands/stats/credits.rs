@@ -147,7 +147,7 @@ impl Credits {
     }
 
     fn over_time(&self, out: &mut String, by: By) {
-        page::heading(out, "Credits received and paid", &self.periods, by);
+        page::heading(out, "credit-periods", "Credits received and paid", &self.periods, by);
         let numbers = |moved: &Moved| vec![moved.received, u64::try_from(moved.paid).unwrap_or(0)];
         let chart = Chart {
             id: "credit-chart",

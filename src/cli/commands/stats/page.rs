@@ -92,15 +92,16 @@ pub(super) fn columns<P>(periods: &Periods<P>, numbers: impl Fn(&P) -> Vec<u64>)
     periods.iter().skip(skipped).map(|(begin, period)| (begin.to_string(), numbers(period))).collect()
 }
 
-pub(super) fn heading<P>(out: &mut String, title: &str, periods: &Periods<P>, by: By) {
+/// Begins a section, whose table of [`details`] has this `id`.
+pub(super) fn heading<P>(out: &mut String, id: &str, title: &str, periods: &Periods<P>, by: By) {
     let before = periods.len().saturating_sub(SHOWN);
-    let _ = writeln!(out, "<section>\n<h2>{title} by {}</h2>", by.as_str());
+    let _ = writeln!(out, "<section>\n<h2 id=\"{id}-title\">{title} by {}</h2>", by.as_str());
     if before > 0 {
         let _ = writeln!(out, "<p class=\"soft\">The last {SHOWN}; the table goes back further.</p>");
     }
 }
 
-/// Writes a collapsed table of periods, latest first.
+/// Writes a collapsed table of periods, latest first. A keyboard can scroll it.
 pub(super) fn details<P>(
     out: &mut String,
     id: &str,
@@ -110,7 +111,8 @@ pub(super) fn details<P>(
 ) {
     let _ = write!(
         out,
-        "<details>\n<summary>The numbers as a table</summary>\n<div class=\"wide\"><table id=\"{id}\">\n<thead><tr>"
+        "<details>\n<summary>The numbers as a table</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" \
+         aria-labelledby=\"{id}-title\"><table id=\"{id}\">\n<thead><tr>"
     );
     for cell in head {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(cell));
@@ -129,7 +131,7 @@ pub(super) fn details<P>(
 fn messages(out: &mut String, figures: &Figures, by: By) {
     let kinds: Vec<Class> = Class::ALL.into_iter().filter(|class| figures.tally.classes.of(*class) > 0).collect();
     let numbers = |period: &Period| kinds.iter().map(|class| period.classes.of(*class)).collect::<Vec<_>>();
-    heading(out, "Messages", &figures.periods, by);
+    heading(out, "periods", "Messages", &figures.periods, by);
     let chart = Chart {
         id: "messages",
         title: "Messages by class over time",
@@ -155,7 +157,7 @@ fn classes(out: &mut String, figures: &Figures) {
     let most = counts.each().map(|(_, count)| count).max().unwrap_or_default();
     out.push_str(
         "<section>\n<h2>Classes</h2>\n<table id=\"classes\">\n<thead><tr><th scope=\"col\">class</th>\
-         <th scope=\"col\">messages</th><th scope=\"col\">share</th><th scope=\"col\"></th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\">messages</th><th scope=\"col\">share</th><td></td></tr></thead>\n<tbody>\n",
     );
     for (class, count) in counts.each() {
         let bar = track(&[(class.as_str(), count)], most);
@@ -169,7 +171,8 @@ fn classes(out: &mut String, figures: &Figures) {
     out.push_str("</tbody>\n</table>\n");
     if counts.sum() > 0 {
         out.push_str(
-            "<details>\n<summary>Why they have their class</summary>\n<div class=\"wide\"><table id=\"reasons\">\n\
+            "<details>\n<summary>Why they have their class</summary>\n<div class=\"wide\" tabindex=\"0\" \
+             role=\"region\" aria-label=\"Why they have their class\"><table id=\"reasons\">\n\
              <thead><tr><th scope=\"col\">reason</th><th scope=\"col\">messages</th></tr></thead>\n<tbody>\n",
         );
         for (reason, count) in figures.tally.reasons() {
@@ -192,7 +195,7 @@ fn vendors(out: &mut String, figures: &Figures, by: By) {
     out.push_str(
         "<section>\n<h2>Vendors</h2>\n<p class=\"soft\">By the vendor that a stamp names, forged stamps among them.</p>\n\
          <table id=\"vendors\">\n<thead><tr><th scope=\"col\">vendor</th><th scope=\"col\">messages</th>\
-         <th scope=\"col\">first-class</th><th scope=\"col\"></th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\">first-class</th><td></td></tr></thead>\n<tbody>\n",
     );
     for (name, counts) in vendors.iter().take(VENDORS) {
         let parts: Vec<(&str, u64)> = Class::ALL.iter().map(|class| (class.as_str(), counts.of(*class))).collect();
@@ -219,7 +222,7 @@ fn vendors(out: &mut String, figures: &Figures, by: By) {
     if rest {
         series.push((OTHERS.to_owned(), "rest".to_owned()));
     }
-    heading(out, "First-class mail of each vendor", &figures.periods, by);
+    heading(out, "vendor-periods", "First-class mail of each vendor", &figures.periods, by);
     let chart = Chart {
         id: "first-class",
         title: "First-class messages by vendor over time",
@@ -256,7 +259,7 @@ fn grants(out: &mut String, figures: &Figures, by: By) {
     let numbers = |period: &Period| vec![period.given, period.revoked, period.refused];
     let names = ["granted", "revoked", "refused"];
     let colours = ["first-class", "revoked", "underpaid"];
-    heading(out, "Grants and revocations", &figures.periods, by);
+    heading(out, "grant-periods", "Grants and revocations", &figures.periods, by);
     let chart = Chart {
         id: "standings",
         title: "Grants and revocations over time",
