@@ -119,6 +119,11 @@ impl Mint {
         self.python.ask(&request).as_str().unwrap().to_owned()
     }
 
+    /// What the wallet has, what the mint has signed that is not spent, and the fees that it took.
+    pub(super) fn sums(&mut self) -> [i64; 3] {
+        serde_json::from_value(self.python.ask(&json!({ "do": "sums" }))).unwrap()
+    }
+
     /// The mint signs with new keys from now on, and takes this fee for 1,000 proofs of them.
     pub(super) fn rotate(&mut self, fee: u64) {
         self.python.ask(&json!({ "do": "rotate", "fee": fee }));
@@ -132,9 +137,15 @@ impl Mint {
         self.url.clone()
     }
 
-    /// A shop that accepts tokens of this mint. A credit costs one sat.
+    /// A shop that accepts tokens of this mint, with more arguments. A credit costs one sat. It waits for its mint longer
+    /// than a test holds a request on a busy machine.
+    pub(super) fn shop_with(&self, more: &[&str]) -> Shop {
+        let own = ["--cashu-mint", &self.url, "--cashu-rate", "0.001 EUR", "--address-rate", "0", "--patience", "60"];
+        Shop::open(0, &[&own, more].concat())
+    }
+
     pub(super) fn shop(&self) -> Shop {
-        Shop::open(0, &["--cashu-mint", &self.url, "--cashu-rate", "0.001 EUR", "--address-rate", "0"])
+        self.shop_with(&[])
     }
 }
 

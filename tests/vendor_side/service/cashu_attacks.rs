@@ -1,16 +1,22 @@
 //! What an attacker, a mint and a full disk can do to payments by Cashu.
 
-use super::cashu::{Mint, command, says, stamps, take};
+use super::cashu::{Mint, cap, command, says, stamps, take};
 use super::form::{Visitor, area};
 use crate::support::http::{self, Answer};
-use crate::support::run;
 use crate::support::shop::Shop;
+use crate::support::{is_soak, run};
+use serde_json::Value;
+use std::collections::hash_map::RandomState;
 use std::env;
 use std::fs;
-use std::io::Write;
+use std::hash::BuildHasher;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A visitor behind the proxy of the shop, from this address.
 struct Behind {
@@ -24,6 +30,10 @@ impl Behind {
     }
 
     fn pay(&self, address: SocketAddr, token: &str) -> Answer {
+        self.try_pay(address, token).unwrap()
+    }
+
+    fn try_pay(&self, address: SocketAddr, token: &str) -> io::Result<Answer> {
         let Visitor { cookie, .. } = &self.visitor;
         let body = self.visitor.body(&[("pay", "cashu"), ("ecash", token)]);
         let head = [
@@ -31,7 +41,20 @@ impl Behind {
             ("Cookie", cookie.as_str()),
             ("X-Forwarded-For", self.from.as_str()),
         ];
-        http::ask(address, "POST", "/buy", &head, &body).unwrap()
+        http::ask(address, "POST", "/buy", &head, &body)
+    }
+
+    /// Pays as often as it takes: the stamp with its change, or a refund.
+    fn pay_until(&self, address: &Mutex<SocketAddr>, token: &str) -> Answer {
+        let began = Instant::now();
+        loop {
+            let at = *address.lock().unwrap();
+            match self.try_pay(at, token) {
+                Ok(answer) if [200, 409].contains(&answer.status) => return answer,
+                other => assert!(began.elapsed() < Duration::from_secs(300), "{other:?}"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -91,11 +114,8 @@ fn is_record(file: &fs::DirEntry) -> bool {
 #[test]
 fn a_slow_mint_leaves_places_to_other_networks_and_ways() {
     let mut mint = Mint::lock();
-    let url = mint.url();
-    let more = ["--cashu-mint", &url, "--cashu-rate", "0.001 EUR", "--address-rate", "0"];
     // Nothing listens at port 1, so a request to this provider fails at once where it gets a place.
-    let shop =
-        Shop::open(0, &[&more[..], &["--trusted-proxy", "127.0.0.1", "--provider", "http://127.0.0.1:1"]].concat());
+    let shop = mint.shop_with(&["--trusted-proxy", "127.0.0.1", "--provider", "http://127.0.0.1:1"]);
     let tokens: Vec<String> = (0..3).map(|_| mint.send(8)).collect();
     let buyers = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|from| Behind::new(&shop, from));
     let other = Behind::new(&shop, "198.51.100.1");
@@ -257,5 +277,63 @@ fn the_operator_asks_about_many_payments_at_once() {
     assert_eq!(mint.receive(&taken), Ok(14));
     let listed = command(&shop, &["--json"]).exits(0).text();
     assert!(listed.contains("\"waiting\":15"), "{listed}");
+    shop.audit();
+}
+
+// tests/soak kills it 60 times.
+#[test]
+fn many_buyers_lose_nothing_to_a_shop_that_is_killed() {
+    const EACH: usize = 3;
+    let kills = if is_soak() { 60 } else { 3 };
+    let mut mint = Mint::lock();
+    let mut shop = mint.shop_with(&["--trusted-proxy", "127.0.0.1"]);
+    let before = mint.sums();
+    let buyers: Vec<(Behind, String)> = (0..kills * EACH)
+        .map(|number| (Behind::new(&shop, &format!("10.{}.{}.1", number / 256, number % 256)), mint.send(9)))
+        .collect();
+    let (address, next, back) = (Mutex::new(shop.address), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (sold, refunded, random) = (AtomicUsize::new(0), AtomicUsize::new(0), RandomState::new());
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some((buyer, token)) = buyers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let answer = buyer.pay_until(&address, token);
+                    let (count, id, sum) = match answer.status {
+                        200 => (&sold, "change", "3 sat"),
+                        _ => (&refunded, "refund", "8 sat"),
+                    };
+                    assert!(answer.text().contains(sum), "{}", answer.text());
+                    count.fetch_add(1, Ordering::Relaxed);
+                    back.lock().unwrap().push(area(&answer, id));
+                }
+            });
+        }
+        for kill in 0..kills {
+            thread::sleep(Duration::from_micros(random.hash_one(kill) % 200_000));
+            shop.kill_and_restart();
+            *address.lock().unwrap() = shop.address;
+            // From time to time what is paid cannot be sold.
+            cap(&shop, if kill % 5 == 2 { 1 } else { 1_000 });
+        }
+        eprintln!("{} of {} paid while it was killed", next.load(Ordering::Relaxed).min(buyers.len()), buyers.len());
+        cap(&shop, 1_000);
+    });
+    let [sold, refunded] = [sold, refunded].map(AtomicUsize::into_inner);
+    assert_eq!((sold + refunded, stamps(&shop)), (buyers.len(), sold as u64));
+    for token in back.into_inner().unwrap() {
+        mint.receive(&token).unwrap();
+    }
+    let mut taken_out = 0;
+    loop {
+        let taken = command(&shop, &["--take", "--json"]).exits(0).text();
+        let Ok(taken) = serde_json::from_str::<Value>(&taken) else { break };
+        mint.receive(taken["token"].as_str().unwrap()).unwrap();
+        taken_out += taken["amount"].as_u64().unwrap();
+    }
+    assert_eq!(taken_out, 5 * sold as u64);
+    // All that the mint has signed is in the wallet; the rest of what it had is the mint's fees.
+    let after = mint.sums();
+    eprintln!("{kills} kills, {sold} stamps, {refunded} refunds; wallet, mint, fees: {before:?}, then {after:?}");
+    assert_eq!(after[1] - after[0], before[1] - before[0]);
     shop.audit();
 }

@@ -179,6 +179,10 @@ async def obey(wallet, request):
             found = asked[:]
             asked.clear()
             return found
+        case "sums":
+            await wallet.load_proofs(reload=True)
+            signed, fees = await ledger.get_unit_balance_and_fees(Unit.sat, db=ledger.db)
+            return [wallet.available_balance.amount, signed.amount, fees.amount]
         case "rotate":
             await ledger.rotate_next_keyset(Unit.sat, input_fee_ppk=request["fee"])
             await wallet.load_mint(force_old_keysets=False)
