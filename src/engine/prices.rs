@@ -147,11 +147,11 @@ fn answer_in(
     if let Some(price) = price {
         prices::change(path, &address, price).map_err(failed)?;
         match price {
-            Some(price) => list.insert(address.canonical(), price),
-            None => list.remove(&address.canonical()),
+            Some(price) => list.insert(address.normalized(), price),
+            None => list.remove(&address.normalized()),
         };
     }
-    Ok(vec![shown(default, &list, address.canonical())])
+    Ok(vec![shown(default, &list, address.normalized())])
 }
 
 /// Returns whether the address is one of the party's mailboxes.
@@ -177,7 +177,7 @@ fn known(mailboxes: &[Mailbox], party: Party<'_>, list: &PriceList) -> BTreeMap<
         _ => None,
     });
     let all = listed.chain(exact).chain(by_name).filter(|address| of_party(mailboxes, party, address));
-    all.map(|address| (address.canonical(), address)).collect()
+    all.map(|address| (address.normalized(), address)).collect()
 }
 
 fn named(user: &str, domain: &str) -> Option<Address> {

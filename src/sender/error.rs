@@ -53,6 +53,12 @@ pub enum SupplyError {
 }
 
 impl SupplyError {
+    /// Returns whether the order alone is the cause, so that another order of the same account may succeed.
+    #[must_use]
+    pub fn is_of_order(&self) -> bool {
+        matches!(self, Self::Answer { .. } | Self::Order { .. } | Self::Funds { .. })
+    }
+
     /// Returns whether a retry may succeed without anything being corrected: exit status 75.
     #[must_use]
     pub fn passes(&self) -> bool {

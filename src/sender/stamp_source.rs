@@ -5,7 +5,7 @@ use super::account::{AccountError, Accounts};
 use super::error::SupplyError;
 use super::stamp_request::{ReservationKey, StampRequest, WalletStamp};
 use super::vendor_client;
-use super::wallet::{Disposition, Outcome, Plan, PurchaseContext, PurchaseRow, Wallet};
+use super::wallet::{Disposition, Plan, PurchaseContext, PurchaseRow, Wallet};
 use crate::config::Config;
 use crate::config::paths::{Paths, PathsError};
 use crate::config::sender::SenderSettings;
@@ -67,29 +67,56 @@ impl StampSource {
     /// not known, call neither, and repeat the request with the same key.
     #[must_use]
     pub fn acquire(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<WalletStamp, SupplyError>> {
-        let planned = match self.plan(wants, now) {
-            Ok(planned) => planned,
-            Err(error) => return wants.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let mut purchases = BTreeMap::<&str, (&PurchaseRow, Option<SupplyError>)>::new();
-        for plan in &planned {
-            if let Plan::Pending(purchase) = plan {
-                purchases.entry(&purchase.id).or_insert((purchase, None));
+        let failed = |error: SupplyError| wants.iter().map(|_| Err(error.clone())).collect();
+        // An earlier order that cannot be completed does not fail a request that waits for it by chance: the next round
+        // passes it over.
+        loop {
+            let planned = match self.plan(wants, now) {
+                Ok(planned) => planned,
+                Err(error) => return failed(error),
+            };
+            let purchases = self.fetch_all(&planned, now);
+            let is_stuck = |(want, plan): (&StampRequest, &Plan)| match plan {
+                Plan::Pending(purchase) => {
+                    let is_adopted = purchase.orders.iter().any(|it| it.key == want.key.as_str() && it.adopted);
+                    is_adopted && purchases.get(&purchase.id).is_some_and(SupplyError::is_of_order)
+                }
+                _ => false,
+            };
+            let lost = || SupplyError::Ours("the wallet lost a stamp that was just bought".to_owned());
+            let answer = |(want, plan): (&StampRequest, &Plan)| match plan {
+                Plan::Held(held) => Ok(held.clone()),
+                Plan::Refused(error) => Err(error.clone()),
+                // Of an order with a wrong stamp, the others arrive.
+                Plan::Pending(purchase) => self
+                    .wallet
+                    .held(&want.key)?
+                    .ok_or_else(|| purchases.get(&purchase.id).cloned().unwrap_or_else(lost)),
+            };
+            let each = || wants.iter().zip(&planned);
+            let answers: Vec<_> = each().map(answer).collect();
+            let stuck = each().zip(&answers).filter(|(pair, answer)| answer.is_err() && is_stuck(*pair));
+            let keys: Vec<_> = stuck.map(|((want, _), _)| (want.key.clone(), false)).collect();
+            if keys.is_empty() {
+                return answers;
+            }
+            if let Err(error) = self.wallet.close(&keys, now) {
+                return failed(error.into());
             }
         }
-        for (purchase, error) in purchases.values_mut() {
-            *error = self.fetch(purchase, now).err();
+    }
+
+    /// Sends each of the planned purchases once, and returns the errors by the purchase's id.
+    fn fetch_all(&self, planned: &[Plan], now: UnixTime) -> BTreeMap<String, SupplyError> {
+        let mut purchases = BTreeMap::<&str, &PurchaseRow>::new();
+        for plan in planned {
+            if let Plan::Pending(purchase) = plan {
+                purchases.insert(&purchase.id, purchase);
+            }
         }
-        let lost = || SupplyError::Ours("the wallet lost a stamp that was just bought".to_owned());
-        let answers = wants.iter().zip(&planned).map(|(want, plan)| match plan {
-            Plan::Held(held) => Ok(held.clone()),
-            Plan::Refused(error) => Err(error.clone()),
-            Plan::Pending(purchase) => match purchases.get(purchase.id.as_str()) {
-                Some((_, Some(error))) => Err(error.clone()),
-                _ => self.wallet.held(&want.key)?.ok_or_else(lost),
-            },
-        });
-        answers.collect()
+        let errors =
+            purchases.values().filter_map(|purchase| Some((purchase.id.clone(), self.fetch(purchase, now).err()?)));
+        errors.collect()
     }
 
     /// Requests purchases again that were not answered and that no key waits for.
@@ -129,10 +156,13 @@ impl StampSource {
     fn fetch(&self, purchase: &PurchaseRow, now: UnixTime) -> Result<(), SupplyError> {
         let account = self.accounts.get(&purchase.account).map_err(account_failed)?;
         match vendor_client::buy(&account, purchase, self.settings.timeout) {
-            Ok(outcome) => Ok(self.wallet.settle(purchase, outcome, now)?),
+            Ok(outcome) => match self.wallet.settle(purchase, outcome, now)? {
+                Some(detail) => Err(SupplyError::Answer { account: purchase.account.clone(), detail }),
+                None => Ok(()),
+            },
             Err((error, outcome)) => {
-                if let Some(refused @ Outcome::Refused) = outcome {
-                    self.wallet.settle(purchase, refused, now)?;
+                if let Some(outcome) = outcome {
+                    self.wallet.settle(purchase, outcome, now)?;
                 }
                 Err(error)
             }

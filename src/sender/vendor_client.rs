@@ -51,8 +51,8 @@ pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, Supply
 /// The idempotency key makes the repetition free.
 ///
 /// # Errors
-/// [`SupplyError`], with [`Outcome::Refused`] when the vendor stated that it charged nothing. Without it that is
-/// unknown.
+/// [`SupplyError`], with [`Outcome::Refused`] when the vendor stated that it charged nothing, and with
+/// [`Outcome::Unreadable`] when the answer is none. Without an outcome it is unknown what was charged.
 pub(super) fn buy(
     account: &Account,
     purchase: &PurchaseRow,
@@ -71,17 +71,18 @@ pub(super) fn buy(
     if reply.status != 200 {
         return Err(refusal(&account.name, &reply));
     }
-    let wrong = |detail: String| (SupplyError::Answer { account: account.name.clone(), detail }, None);
+    let wrong = |detail: String| {
+        let outcome = Outcome::Unreadable(detail.clone());
+        (SupplyError::Answer { account: account.name.clone(), detail }, Some(outcome))
+    };
     let bought: IssueResponse = serde_json::from_slice(&reply.body).map_err(|error| wrong(problem(&error)))?;
     if bought.stamps.len() != purchase.orders.len() {
         return Err(wrong(format!("{} stamps for {} orders", bought.stamps.len(), purchase.orders.len())));
     }
-    let mut stamps = Vec::with_capacity(bought.stamps.len());
-    for (order, sealed) in purchase.orders.iter().zip(bought.stamps) {
-        let stamp = checked(&sealed.stamp, &purchase.vendor, &order.recipient, order.value, purchase.at);
-        stamps.push(stamp.map_err(|what| wrong(format!("the stamp for {}: {what}", order.recipient)))?);
-    }
-    Ok(Outcome::Arrived(stamps))
+    let each = purchase.orders.iter().zip(bought.stamps);
+    let stamps = each
+        .map(|(order, sealed)| checked(&sealed.stamp, &purchase.vendor, &order.recipient, order.value, purchase.at));
+    Ok(Outcome::Arrived(stamps.collect()))
 }
 
 /// Why a vendor answered no receipt to the request of a meter.

@@ -50,7 +50,7 @@ impl Prices {
     /// # Errors
     /// The system's, and [`ErrorKind::InvalidData`] for a malformed line.
     pub fn of(&self, mailbox: &Address) -> io::Result<Option<u64>> {
-        Ok(self.list()?.get(&mailbox.canonical()).copied())
+        Ok(self.list()?.get(&mailbox.normalized()).copied())
     }
 
     /// Returns all prices, as [`of`](Self::of).
@@ -80,8 +80,8 @@ pub fn change(path: &Path, mailbox: &Address, price: Option<u64>) -> io::Result<
     let _lock = file_lock::lock_within(lock, WAIT)?.ok_or(ErrorKind::TimedOut)?;
     let mut list = read(path)?;
     let before = match price {
-        Some(price) => list.insert(mailbox.canonical(), price),
-        None => list.remove(&mailbox.canonical()),
+        Some(price) => list.insert(mailbox.normalized(), price),
+        None => list.remove(&mailbox.normalized()),
     };
     if before != price {
         let text: String = list.iter().map(|(address, price)| format!("{price} {address}\n")).collect();
@@ -107,7 +107,7 @@ fn parse(line: &str) -> Option<(String, u64)> {
     let (price, address) = line.split_once(' ')?;
     let is_plain = price.bytes().all(|byte| byte.is_ascii_digit());
     let price = price.parse().ok().filter(|price| is_plain && *price <= VALUE_MAX)?;
-    Some((Address::parse(address).ok()?.canonical(), price))
+    Some((Address::parse(address).ok()?.normalized(), price))
 }
 
 #[cfg(test)]
@@ -136,6 +136,16 @@ mod tests {
         assert_eq!(change(&path, &alice, None).unwrap(), Some(7));
         assert_eq!(change(&path, &alice, None).unwrap(), None);
         assert_eq!(*prices.list().unwrap(), PriceList::from([("bob@x.example".to_owned(), 0)]));
+    }
+
+    #[test]
+    fn a_quoted_local_part_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prices");
+        for (price, text) in (1..).zip(["\"a b\"@x.example", "\"a\\\"b\"@x.example", "\"a@b\"@x.example"]) {
+            assert_eq!(change(&path, &address(text), Some(price)).unwrap(), None);
+            assert_eq!(Prices::new(path.clone()).of(&address(&text.to_uppercase())).unwrap(), Some(price), "{text}");
+        }
     }
 
     #[test]

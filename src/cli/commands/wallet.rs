@@ -7,8 +7,10 @@ use crate::cli::ui::purchase::sweep;
 use crate::cli::ui::table::Table;
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
+use crate::message::header::readable;
 use crate::sender::stamp_request::{WalletStamp, WalletState};
 use crate::sender::stamp_source::StampSource;
+use crate::sender::wallet::Purchase;
 use serde_json::json;
 use std::io::{self, Write};
 
@@ -22,7 +24,7 @@ pub enum Command {
     Drop(DropArgs),
 }
 
-/// List the stamps in the wallet, and the purchases that are not answered yet.
+/// List the stamps in the wallet, the purchases that are not answered yet, and those that brought no stamp.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp wallet list\n  mailstamp wallet list --all --json")]
 pub struct ListArgs {
@@ -76,18 +78,25 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
 fn list(args: &ListArgs, sender: &StampSource) -> Result<u8, Failure> {
     let mut stamps = sender.wallet().stamps()?;
     stamps.retain(|held| args.all || !matches!(held.state, WalletState::Used { .. }));
-    let open: Vec<_> = sender.wallet().purchases()?.into_iter().filter(|purchase| purchase.open).collect();
+    let mut lost = sender.wallet().purchases()?;
+    lost.retain(|purchase| purchase.open || !purchase.lost.is_empty());
+    let open: Vec<_> = lost.iter().filter(|purchase| purchase.open).cloned().collect();
+    lost.retain(|purchase| !purchase.lost.is_empty());
     if args.json {
         let stamps: Vec<_> = stamps.iter().map(|held| output::held(held, false)).collect();
-        let open: Vec<_> = open
-            .iter()
-            .map(|it| {
-                let stamps: Vec<_> =
-                    it.stamps.iter().map(|(to, value)| json!({ "recipient": to, "value": value })).collect();
-                json!({ "id": it.id, "at": it.at.to_string(), "account": it.account, "stamps": stamps })
-            })
-            .collect();
-        output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps, "unanswered": open }).to_string())?;
+        let shown = |it: &Purchase, stamps: &[(String, u64)]| {
+            let stamps: Vec<_> = stamps.iter().map(|(to, value)| json!({ "recipient": to, "value": value })).collect();
+            json!({ "id": it.id, "at": it.at.to_string(), "account": it.account, "stamps": stamps })
+        };
+        let open: Vec<_> = open.iter().map(|it| shown(it, &it.stamps)).collect();
+        let lost = lost.iter().map(|it| {
+            let mut lost = shown(it, &it.lost);
+            lost["fault"] = json!(it.fault);
+            lost
+        });
+        let lost: Vec<_> = lost.collect();
+        let all = json!({ "schema": output::SCHEMA, "stamps": stamps, "unanswered": open, "lost": lost });
+        output::line(&all.to_string())?;
         return Ok(0);
     }
     let mut table = Table::new(&["recipient", "vendor", "serial", "until", "state", "credits"], 5);
@@ -107,11 +116,16 @@ fn list(args: &ListArgs, sender: &StampSource) -> Result<u8, Failure> {
     if stamps.is_empty() {
         output::note("no stamp is in the wallet");
     }
-    for purchase in open {
-        let credits: u64 = purchase.stamps.iter().map(|(_, value)| value).sum();
-        let (at, account) = (purchase.at, purchase.account);
-        let (stamps, credits) = (counted(purchase.stamps.len() as u64, "stamp"), counted(credits, "credit"));
-        output::line(&format!("not answered yet: {stamps}, {credits}, from {account} since {at}"))?;
+    let total = |stamps: &[(String, u64)]| {
+        let credits = stamps.iter().map(|(_, value)| *value).fold(0, u64::saturating_add);
+        format!("{}, {}", counted(stamps.len() as u64, "stamp"), counted(credits, "credit"))
+    };
+    for Purchase { at, account, stamps, .. } in &open {
+        output::line(&format!("not answered yet: {}, from {account} since {at}", total(stamps)))?;
+    }
+    for Purchase { id, at, account, lost, fault, .. } in &lost {
+        let fault = readable(fault.as_deref().unwrap_or_default().as_bytes(), 300);
+        output::line(&format!("may be lost: {}, from {account} at {at}: {fault}; order {id}", total(lost)))?;
     }
     Ok(0)
 }

@@ -23,7 +23,8 @@ pub fn failure(error: &SupplyError) -> Failure {
             failed(CONFIG).hint(format!("check the API key; to replace it: mailstamp account add {account} --replace"))
         }
         SupplyError::Order { .. } => failed(DATA),
-        SupplyError::Answer { .. } => failed(UNAVAILABLE),
+        SupplyError::Answer { .. } => failed(UNAVAILABLE)
+            .hint("mailstamp wallet list shows what may have been charged; tell the vendor, with the order's id"),
         SupplyError::Away { .. } => failed(TEMPFAIL).hint("try again; no purchase is charged twice"),
         SupplyError::Ours(_) => failed(TEMPFAIL),
     }

@@ -99,10 +99,16 @@ impl Address {
     }
 
     /// Returns the canonical form, which hashed audiences and patterns use. The local part is unquoted; the last `@` is
-    /// the one before the domain.
+    /// the one before the domain. It is for hashes and comparisons: [`parse`](Self::parse) does not read all of them.
     #[must_use]
     pub fn canonical(&self) -> String {
         format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
+    }
+
+    /// Returns the address with its local part in lower case, and quoted if necessary, to be stored and parsed again.
+    #[must_use]
+    pub fn normalized(&self) -> String {
+        Self { local: self.local.to_ascii_lowercase(), domain: self.domain.clone() }.to_string()
     }
 
     /// Returns whether both name the same mailbox, with the local parts compared as `case` says.

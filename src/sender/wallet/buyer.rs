@@ -1,6 +1,6 @@
 //! Context of a purchase, and the time within which a vendor can be asked again.
 
-use super::record::{KeyRow, PurchaseRow};
+use super::record::{KeyRow, OrderRow, PurchaseRow};
 use super::schema::Tables;
 use crate::config::sender::SenderSettings;
 use crate::sender::budget::DAY;
@@ -21,10 +21,13 @@ pub(crate) struct PurchaseContext<'a> {
 
 /// Removes all keys that wait for this purchase.
 pub(super) fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), SessionError> {
-    for order in &purchase.orders {
-        if matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id) {
-            tables.remove_key(&order.key)?;
-        }
+    purchase.orders.iter().try_for_each(|order| close_order(tables, &purchase.id, order))
+}
+
+/// Removes the key of this order, if it waits for the purchase.
+pub(super) fn close_order(tables: &mut Tables<'_>, purchase: &str, order: &OrderRow) -> Result<(), SessionError> {
+    if matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase) {
+        tables.remove_key(&order.key)?;
     }
     Ok(())
 }

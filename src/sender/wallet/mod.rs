@@ -19,7 +19,7 @@ use crate::message::address::Address;
 use crate::os::safe_dir::IfMissing;
 use crate::store::{Session, SessionError, StoreError, Wait, catch_panic};
 use crate::time::UnixTime;
-use record::{KeyRow, PurchaseState, StampRow, StateRow};
+use record::{KeyRow, StampRow, StateRow};
 use redb::ReadTransaction;
 use schema::Tables;
 use std::path::{Path, PathBuf};
@@ -51,10 +51,12 @@ pub(super) enum Plan {
 /// Result of a purchase.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    /// These stamps, in the order of the orders.
-    Arrived(Vec<WalletStamp>),
+    /// A stamp for each of the orders, in their order, or what is wrong with the one that came.
+    Arrived(Vec<Result<WalletStamp, String>>),
     /// No stamp, and nothing was charged.
     Refused,
+    /// An answer that cannot be read, for this reason. The request may be repeated.
+    Unreadable(String),
 }
 
 /// Journalled purchase.
@@ -70,6 +72,10 @@ pub struct Purchase {
     pub stamps: Vec<(String, u64)>,
     /// Whether it is still unanswered.
     pub open: bool,
+    /// Those of the stamps that may have been charged and did not come.
+    pub lost: Vec<(String, u64)>,
+    /// Why they did not come.
+    pub fault: Option<String>,
 }
 
 /// Disposition of the stamps of a purchase by command.
@@ -146,14 +152,7 @@ impl Wallet {
 
     /// Lists the purchases within their retention, the oldest first.
     pub fn purchases(&self) -> Result<Vec<Purchase>, StoreError> {
-        let purchase = |row: PurchaseRow| Purchase {
-            id: row.id,
-            at: UnixTime(row.at),
-            account: row.account,
-            stamps: row.orders.into_iter().map(|order| (order.recipient, order.value)).collect(),
-            open: row.state == PurchaseState::Open,
-        };
-        let rows = self.read(|tx| Ok(schema::read_purchases(tx)?.into_iter().map(purchase).collect()))?;
+        let rows = self.read(|tx| Ok(schema::read_purchases(tx)?.into_iter().map(PurchaseRow::shown).collect()))?;
         Ok(rows.unwrap_or_default())
     }
 
@@ -200,7 +199,7 @@ impl Wallet {
 
     /// Stores the preference of a recipient; `None` removes it.
     pub fn learn(&self, recipient: &Address, learned: Option<&RecipientPreference>) -> Result<(), StoreError> {
-        self.write(|tables| tables.put_learned(&recipient.canonical(), learned))
+        self.write(|tables| tables.put_learned(&recipient.normalized(), learned))
     }
 
     /// Lists the known preferences of recipients.

@@ -2,7 +2,7 @@
 //! stamp.
 //!
 //! They may have been charged. A new request that such a stamp fits waits for that purchase before anything else is
-//! bought. All others are requested again, too, until it is too late.
+//! bought, unless its answer cannot be read. All others are requested again, too, until it is too late.
 
 use super::buyer::{ASKABLE, PurchaseContext, close};
 use super::record::{KeyRow, PurchaseRow, PurchaseState};
@@ -49,12 +49,12 @@ impl Orphans {
         buyer: &PurchaseContext<'_>,
         now: UnixTime,
     ) -> Result<Option<Plan>, SessionError> {
-        let (key, recipient) = (want.key.as_str(), want.recipient.canonical());
+        let (key, recipient) = (want.key.as_str(), want.recipient.normalized());
         let sender = want.sender.as_ref().map(ToString::to_string);
         for purchase in &mut self.0 {
             let age = now.0.saturating_sub(purchase.at);
             let lasts = kind.days.is_none_or(|days| age <= i64::from(days) * DAY / 2);
-            if want.fresh || !lasts || !kind.accepts(&purchase.vendor, buyer.offers) {
+            if want.fresh || purchase.fault.is_some() || !lasts || !kind.accepts(&purchase.vendor, buyer.offers) {
                 continue;
             }
             let points = KeyRow::Purchase { at: u64::try_from(purchase.at).unwrap_or(0), id: purchase.id.clone() };
@@ -66,6 +66,7 @@ impl Orphans {
                 // Another request with the same key may have come first.
                 if fits && (order.key == key || tables.key(&order.key)?.as_ref() != Some(&points)) {
                     key.clone_into(&mut order.key);
+                    order.adopted = true;
                     tables.put_key(key, &points)?;
                     tables.put_purchase(purchase)?;
                     return Ok(Some(Plan::Pending(purchase.clone())));

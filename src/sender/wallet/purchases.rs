@@ -1,7 +1,7 @@
 //! Purchases in the wallet: reserves stamps that exist, journals a purchase of those that are missing, and stores those
 //! that arrive under their keys. Each step is one transaction. Between them the caller contacts the vendor.
 
-use super::buyer::{ASKABLE, PurchaseContext, close};
+use super::buyer::{ASKABLE, PurchaseContext, close, close_order};
 use super::orphan::Orphans;
 use super::record::{KeyRow, OrderRow, PurchaseRow, PurchaseState, StampRow, StateRow};
 use super::schema::Tables;
@@ -69,29 +69,46 @@ impl Wallet {
         })
     }
 
-    /// Records the result of a purchase. The first result counts, later ones are ignored.
+    /// Records the result of a purchase. The first result counts, later ones are ignored. An answer that cannot be read
+    /// is no result.
+    ///
+    /// Returns what is wrong with the first stamp that is not what was ordered.
     pub(in crate::sender) fn settle(
         &self,
         purchase: &PurchaseRow,
         outcome: Outcome,
         now: UnixTime,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         self.write(|tables| {
             let stands = tables.purchase(u64::try_from(purchase.at).unwrap_or(0), &purchase.id)?;
-            let Some(mut stands) = stands.filter(|it| it.state == PurchaseState::Open) else { return Ok(()) };
-            match &outcome {
+            let Some(mut stands) = stands.filter(|it| it.state == PurchaseState::Open) else { return Ok(None) };
+            stands.fault = None;
+            match outcome {
                 Outcome::Arrived(stamps) => {
-                    for (order, stamp) in stands.orders.iter().zip(stamps) {
-                        arrive(tables, &stands, order, stamp.clone(), now)?;
+                    let mut orders = std::mem::take(&mut stands.orders);
+                    for (order, stamp) in orders.iter_mut().zip(stamps) {
+                        let fault = match stamp {
+                            Ok(stamp) => arrive(tables, &stands, order, stamp, now)?.err(),
+                            Err(fault) => Some(fault),
+                        };
+                        if let Some(fault) = fault {
+                            close_order(tables, &stands.id, order)?;
+                            order.faulty = true;
+                            let fault = format!("the stamp for {}: {fault}", order.recipient);
+                            stands.fault.get_or_insert(fault);
+                        }
                     }
-                    stands.state = PurchaseState::Arrived;
+                    stands.orders = orders;
+                    stands.state = if stands.fault.is_some() { PurchaseState::Faulty } else { PurchaseState::Arrived };
                 }
                 Outcome::Refused => {
                     close(tables, &stands)?;
                     stands.state = PurchaseState::Refused;
                 }
+                Outcome::Unreadable(fault) => stands.fault = Some(fault),
             }
-            tables.put_purchase(&stands)
+            tables.put_purchase(&stands)?;
+            Ok(stands.fault)
         })
     }
 }
@@ -128,7 +145,7 @@ fn step(
         },
         None => {}
     }
-    let recipient = want.recipient.canonical();
+    let recipient = want.recipient.normalized();
     let kind = StampSpec::of(want, buyer.settings, tables.learned(&recipient)?.as_ref());
     if !want.fresh
         && let Some(stamp) = unused(tables, want, &kind, buyer.offers, now)?
@@ -162,7 +179,7 @@ fn unused(
             && stamp.not_before.is_none_or(|begin| begin <= now.0)
             && kind.accepts(&stamp.vendor, offers)
     };
-    let found = tables.unused(&want.recipient.canonical(), now.0.saturating_add(left))?;
+    let found = tables.unused(&want.recipient.normalized(), now.0.saturating_add(left))?;
     Ok(found.into_iter().filter(fits).min_by_key(|stamp| stamp.value))
 }
 
@@ -183,6 +200,7 @@ fn order(
         body: String::new(),
         orders: Vec::with_capacity(group.len()),
         state: PurchaseState::Open,
+        fault: None,
     };
     let mut stamps = Vec::with_capacity(group.len());
     for (want, step) in group.iter().filter_map(|&at| Some((wants.get(at)?, steps.get(at)?))) {
@@ -205,10 +223,12 @@ fn order(
         });
         purchase.orders.push(OrderRow {
             key: want.key.as_str().to_owned(),
-            recipient: want.recipient.canonical(),
+            recipient: want.recipient.normalized(),
             value: kind.value,
             sender: want.sender.as_ref().map(ToString::to_string),
             hashed: kind.hashed,
+            adopted: false,
+            faulty: false,
         });
     }
     purchase.body = json!(Orders { stamps }).to_string();
@@ -256,17 +276,18 @@ fn capped(
     Ok(caps.check(&before, &asked, now).err().map(SupplyError::Capped))
 }
 
-/// Stores a stamp under the key of its order, or as free if the key no longer waits for it.
+/// Stores a stamp under the key of its order, or as free if the key no longer waits for it. Returns an error that says
+/// what is wrong if the wallet has a stamp with its serial.
 fn arrive(
     tables: &mut Tables<'_>,
     purchase: &PurchaseRow,
     order: &OrderRow,
     stamp: WalletStamp,
     now: UnixTime,
-) -> Result<(), SessionError> {
+) -> Result<Result<(), String>, SessionError> {
     let serial = stamp.serial.as_str().to_owned();
     if tables.stamp(&stamp.vendor, &serial)?.is_some() {
-        return Ok(());
+        return Ok(Err(format!("its serial is {serial}, which a stamp in the wallet has")));
     }
     let waits = matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id);
     if waits {
@@ -284,7 +305,8 @@ fn arrive(
         expires: stamp.expires.map(|time| time.0),
         bought: purchase.at,
         state: if waits { StateRow::Reserved { key: order.key.clone(), at: now.0 } } else { StateRow::Unused },
-    })
+    })?;
+    Ok(Ok(()))
 }
 
 #[cfg(test)]
@@ -373,7 +395,7 @@ mod tests {
         }
 
         fn arrives(&self, purchase: &PurchaseRow, stamp: WalletStamp) {
-            self.wallet.settle(purchase, Outcome::Arrived(vec![stamp]), NOW).unwrap();
+            self.wallet.settle(purchase, Outcome::Arrived(vec![Ok(stamp)]), NOW).unwrap();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Rows of the wallet's tables: stamps, reservation keys and journalled purchases. All are JSON, since a wallet is
 //! small and should be readable with common tools.
 
+use super::Purchase;
 use crate::message::address::Address;
 use crate::sender::stamp_request::{ReservationKey, WalletStamp, WalletState};
 use crate::stamp::serial::Serial;
@@ -62,6 +63,9 @@ pub(crate) struct PurchaseRow {
     pub body: String,
     pub orders: Vec<OrderRow>,
     pub state: PurchaseState,
+    /// What is wrong with the vendor's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// One stamp of a purchase.
@@ -72,6 +76,12 @@ pub(crate) struct OrderRow {
     pub value: u64,
     pub sender: Option<String>,
     pub hashed: bool,
+    /// Whether another request than the one that ordered it waits for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// Whether something else came than was ordered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub faulty: bool,
 }
 
 /// State of a purchase.
@@ -86,6 +96,8 @@ pub(crate) enum PurchaseState {
     Refused,
     /// The result is unknown, and it is too late to ask.
     Lost,
+    /// The vendor answered, and not all of it is what was ordered. The rest is in the wallet.
+    Faulty,
 }
 
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SessionError> {
@@ -94,6 +106,33 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SessionError>
 
 pub(super) fn written<T: Serialize>(row: &T) -> Result<Vec<u8>, SessionError> {
     serde_json::to_vec(row).map_err(|error| SessionError::damaged(&error))
+}
+
+impl PurchaseRow {
+    pub(super) fn shown(self) -> Purchase {
+        let open = self.state == PurchaseState::Open;
+        let is_lost = |order: &OrderRow| match self.state {
+            PurchaseState::Open => self.fault.is_some(),
+            PurchaseState::Arrived | PurchaseState::Refused => false,
+            PurchaseState::Lost => true,
+            PurchaseState::Faulty => order.faulty,
+        };
+        let stamps = |orders: &mut dyn Iterator<Item = &OrderRow>| -> Vec<(String, u64)> {
+            orders.map(|order| (order.recipient.clone(), order.value)).collect()
+        };
+        let lost = stamps(&mut self.orders.iter().filter(|order| is_lost(order)));
+        let unanswered =
+            || (self.state == PurchaseState::Lost).then(|| "the vendor did not answer in 6 days".to_owned());
+        Purchase {
+            stamps: stamps(&mut self.orders.iter()),
+            at: UnixTime(self.at),
+            open,
+            lost,
+            fault: self.fault.clone().or_else(unanswered),
+            id: self.id,
+            account: self.account,
+        }
+    }
 }
 
 impl StampRow {

@@ -7,6 +7,7 @@ use mailstamp::accounting::event::Event;
 use mailstamp::ledger::ops;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::token::Token;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::thread;
@@ -187,6 +188,43 @@ fn a_vendor_who_sells_to_somebody_else_is_told() {
     let told = home.run(["buy", "--to", "bob@y.example", "--out", "-"], b"").exits(69);
     assert!(told.stderr.contains("the stamp for bob@y.example: it names another recipient"), "{}", told.stderr);
     assert_eq!(told.text(), "");
+    // The credit is gone, and that is said.
+    let listed = home.run(["wallet", "list"], b"").exits(0).text();
+    assert!(listed.contains("may be lost: 1 stamp, 1 credit, from shop at "), "{listed}");
+    assert!(listed.contains("the stamp for bob@y.example: it names another recipient; order "), "{listed}");
+    let listed: serde_json::Value =
+        serde_json::from_str(&home.run(["wallet", "list", "--json"], b"").exits(0).text()).unwrap();
+    assert_eq!(
+        (&listed["lost"][0]["stamps"][0]["recipient"], &listed["unanswered"]),
+        (&"bob@y.example".into(), &json!([]))
+    );
+    let doctor = home.run(["doctor"], b"").text();
+    assert!(doctor.contains("1 credit may be lost: 1 stamp of purchases did not come (shop, "), "{doctor}");
+}
+
+#[test]
+fn a_quoted_local_part_keeps_its_quotes() {
+    let shop = Shop::open(20, &[]);
+    let home = customer(&shop, shop.address);
+    for (number, to) in
+        ["\"a b\"@y.example", "\"a\\\"b\"@y.example", "\"a\\\\b\"@y.example", "\"a@b\"@y.example"].iter().enumerate()
+    {
+        for hashed in [false, true] {
+            let mut buy = vec!["buy", "--to", to, "--out", "-"];
+            buy.extend(hashed.then_some("--hashed"));
+            let bought = home.run(buy.iter().copied(), b"").exits(0).text();
+            assert!(stamp(bought.trim()).audience.names(&to.parse().unwrap()), "{to} {bought}");
+        }
+        // From the wallet, too.
+        home.run(["buy", "--to", &to.to_uppercase()], b"").exits(0);
+        let listed: serde_json::Value =
+            serde_json::from_str(&home.run(["wallet", "list", "--json"], b"").exits(0).text()).unwrap();
+        let all: Vec<_> = listed["stamps"].as_array().unwrap().iter().map(|it| it["recipient"].clone()).collect();
+        assert!(all.len() == number + 1 && all.contains(&json!(to)), "{listed}");
+        home.run(["account", "prefer", to, "--value", "1"], b"").exits(0);
+        assert!(home.run(["account", "prefer"], b"").exits(0).text().contains(to));
+    }
+    assert_eq!((shop.balance(), sold(&shop)), (8, 12));
 }
 
 #[test]

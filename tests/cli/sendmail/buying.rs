@@ -34,6 +34,50 @@ fn stamp(copy: &str) -> String {
     crate::support::programs::field(copy.as_bytes(), "Digital-Stamp").unwrap_or_default().replace(' ', "")
 }
 
+// The answer to the first order stays unreadable; the shop answers the others.
+#[test]
+fn an_order_that_cannot_be_completed_keeps_no_stamp_from_others() {
+    let shop = Shop::open(100, &[]);
+    let (home, next) = home_with(&shop, "");
+    let real = shop.address;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    put_account(&home, listener.local_addr().unwrap(), &shop.key);
+    std::thread::spawn(move || {
+        let mut first = None;
+        for stream in listener.incoming() {
+            let (mut client, mut request) = (stream.unwrap(), Vec::new());
+            let mut bytes = [0; 65_536];
+            let (id, whole) = loop {
+                let read = client.read(&mut bytes).unwrap();
+                request.extend_from_slice(&bytes[..read]);
+                let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+                let field = |name: &str| Some(text.split_once(name)?.1.split_once('\r')?.0.trim().to_owned());
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length = field("content-length:").map_or(0, |it| it.parse().unwrap());
+                if !head.is_empty() && body.len() >= length {
+                    break (field("idempotency-key:"), request.clone());
+                }
+            };
+            let mut shop = std::net::TcpStream::connect(real).unwrap();
+            shop.write_all(&whole).unwrap();
+            let read = shop.read(&mut bytes).unwrap();
+            if first.get_or_insert_with(|| id.clone()) == &id {
+                client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello").unwrap();
+            } else {
+                client.write_all(&bytes[..read]).unwrap();
+            }
+        }
+    });
+    home.run(["sendmail", "bob@y.example", "carol@y.example"], &message("1")).exits(76);
+    assert_eq!((next.calls().len(), shop.balance()), (0, 98));
+    for number in 2..4 {
+        home.run(["sendmail", "carol@y.example"], &message(&number.to_string())).exits(0);
+    }
+    assert_eq!((next.calls().len(), shop.balance()), (2, 96));
+    let doctor = home.run(["doctor"], b"").text();
+    assert!(doctor.contains("2 credits may be lost: 2 stamps of purchases did not come (shop, "), "{doctor}");
+}
+
 #[test]
 fn a_hundred_recipients_are_one_purchase_and_each_has_his_own() {
     // BP2e.

@@ -11,6 +11,8 @@ mod peers;
 mod settings;
 mod state;
 mod submission;
+#[cfg(feature = "sender")]
+mod wallet;
 
 use crate::cli::mail_path::VERSION;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
@@ -143,6 +145,8 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
             findings.extend(submission::submission(&config, &places));
             #[cfg(feature = "sender")]
             findings.extend(peers::peers(&config, &places));
+            #[cfg(feature = "sender")]
+            findings.extend(wallet::wallet(&config, &places));
             findings.extend(settings::boundaries(&config));
             findings.extend(mail_system::mail_system(paths::home().as_deref(), config.milter().is_some()));
         }
