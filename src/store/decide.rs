@@ -43,21 +43,22 @@ pub(super) struct Entry {
     pub(super) times: u8,
 }
 
-/// A row to write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Write {
-    /// The use of the stamp.
-    Use(Entry),
-    Standing(StampStatus),
-}
-
 /// The answer, and the rows to write before the answer is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) answer: SpendResult,
-    pub(super) write: Option<Write>,
+    /// The use of the stamp.
+    pub(super) used: Option<Entry>,
+    pub(super) standing: Option<StampStatus>,
     /// The row of the counter ([`counter_key`]), together with the use.
     pub(super) count: Option<Entry>,
+}
+
+impl From<SpendResult> for Decision {
+    /// Returns the decision that writes nothing.
+    fn from(answer: SpendResult) -> Self {
+        Self { answer, used: None, standing: None, count: None }
+    }
 }
 
 /// The input of the rule: all that is known of one stamp.
@@ -73,37 +74,39 @@ pub(super) struct State {
 
 /// Applies the rule.
 pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, StoreError> {
-    let decided = |answer, write| Ok(Decision { answer, write, count: None });
-    let answer_only = |answer| decided(answer, None);
     let presented = Presentation { now: ask.now, message: ask.message, from: ask.from.as_deref() };
-    let (answer, after) = known.standing.answer(&presented);
-    let write = after.map(Write::Standing);
-    match answer {
-        Answer::Revoked { since } => return decided(SpendResult::Revoked { since }, write),
-        Answer::Granted(kind) => return decided(SpendResult::Granted(kind), write),
-        Answer::Nothing => {}
-    }
+    let (answer, standing) = known.standing.answer(&presented);
+    let decision = match answer {
+        Answer::Revoked { since } => SpendResult::Revoked { since }.into(),
+        Answer::Granted(kind) => SpendResult::Granted(kind).into(),
+        Answer::Nothing => decide_use(ask, known)?,
+    };
+    Ok(Decision { standing, ..decision })
+}
+
+/// Applies the rule to a stamp that no grant covers, and that was not revoked.
+fn decide_use(ask: &SpendRequest, known: &State) -> Result<Decision, StoreError> {
     if let Some(entry) = known.entry {
         let first_seen = UnixTime(i64::from(entry.first_seen));
         // A clock that was set back makes the difference negative. That counts as in time: the message is the same.
         let in_time = ask.now.since(first_seen) <= ask.redelivery.within && entry.times < ask.redelivery.times;
         let same = entry.message.recognises(&ask.message);
         if same && entry.owner != ask.owner {
-            return answer_only(SpendResult::OtherOwner);
+            return Ok(SpendResult::OtherOwner.into());
         }
         if !same || !in_time {
-            return answer_only(SpendResult::DoubleSpend { first_seen });
+            return Ok(SpendResult::DoubleSpend { first_seen }.into());
         }
         let times = entry.times.saturating_add(1);
-        let write = Some(Write::Use(Entry { times, ..entry }));
-        return decided(SpendResult::Redelivery { first_seen, times }, write);
+        let used = Some(Entry { times, ..entry });
+        return Ok(Decision { used, ..SpendResult::Redelivery { first_seen, times }.into() });
     }
     if ask.terms == Terms::LookUp {
-        return answer_only(SpendResult::Fresh);
+        return Ok(SpendResult::Fresh.into());
     }
     match known.mark {
         // The stamp is past its end, and its bucket was purged before `stamps.expiry_grace` was raised: it has ended.
-        Some(mark) if bucket(ask.expires) <= mark && ask.late => answer_only(SpendResult::Ended),
+        Some(mark) if bucket(ask.expires) <= mark && ask.late => Ok(SpendResult::Ended.into()),
         Some(mark) if bucket(ask.expires) <= mark => {
             Err(StoreError::ClockBehind { now: ask.now, cleared: bucket_end(mark) })
         }
@@ -114,10 +117,10 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
                 (counter.times < cap.most).then(|| Entry { times: counter.times + 1, ..counter })
             });
             if count == Some(None) {
-                return answer_only(SpendResult::TooOften);
+                return Ok(SpendResult::TooOften.into());
             }
-            let write = Some(Write::Use(Entry { message: ask.message, owner: ask.owner, first_seen, times: 0 }));
-            Ok(Decision { answer: SpendResult::Fresh, write, count: count.flatten() })
+            let used = Some(Entry { message: ask.message, owner: ask.owner, first_seen, times: 0 });
+            Ok(Decision { used, count: count.flatten(), ..SpendResult::Fresh.into() })
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::contacts::{
     self, Allowance, Contact, ContactStore, Correspondent, LearnMode, LearnOutcome, MessageName, Sent,
 };
-use super::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
+use super::decide::{self, Decision, Entry, SpendKey, StampId, State};
 use super::error::StoreError;
 use super::export_record::{ExportRecord, merge_standing, merge_used};
 use super::peers::{self, Peer, PeerStore};
@@ -133,17 +133,16 @@ fn raise<K: Ord>(rows: &mut BTreeMap<K, u32>, key: K, number: u32) -> bool {
 impl UsedLog for Memory {
     fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let mut ledger = self.ledger();
-        let Decision { answer, write, count } = decide::decide(ask, &ledger.known(ask))?;
+        let Decision { answer, used, standing, count } = decide::decide(ask, &ledger.known(ask))?;
         if let Some((cap, count)) = ask.cap.as_ref().zip(count) {
             ledger.used.insert(decide::counter_key(cap), count);
         }
-        match write {
-            None => {}
-            Some(Write::Standing(standing)) => ledger.put_standing(&ask.vendor, &ask.serial, standing),
-            Some(Write::Use(entry)) => {
-                ledger.used.insert(decide::key(ask), entry);
-                ledger.clear(decide::purge_below(ask, self.grace), 64);
-            }
+        if let Some(standing) = standing {
+            ledger.put_standing(&ask.vendor, &ask.serial, standing);
+        }
+        if let Some(entry) = used {
+            ledger.used.insert(decide::key(ask), entry);
+            ledger.clear(decide::purge_below(ask, self.grace), 64);
         }
         Ok(answer)
     }

@@ -50,6 +50,30 @@ fn two_people_write_ten_letters_on_one_stamp() {
 }
 
 #[test]
+fn a_third_sender_suspends_the_grant_and_the_user_is_told() {
+    let alice = Home::new();
+    let stamp = alice.issue(BOB, []);
+    let from = |sender: &str, id: &str| {
+        let text = String::from_utf8(letter(id)).unwrap().replace("bob@y.example", sender);
+        alice.affix(&stamp, text.as_bytes())
+    };
+    alice.run(["affix", "--return", "--stamp", &stamp], &letter("1")).exits(0);
+    for (number, sender) in ["bob@y.example", "bob@z.example"].into_iter().enumerate() {
+        alice.classify(&from(sender, &number.to_string())).exits(0).says("first-class return");
+    }
+    let third = from("eve@x.example", "3");
+    alice.classify(&third).exits(20).says("invalid not-for-me");
+    alice.classify(&from("bob@y.example", "4")).exits(20);
+    let told = "a third sender came under it";
+    assert!(alice.run(["grants"], b"").exits(0).text().contains(told));
+    let found = alice.run(["doctor"], b"").text();
+    assert!(found.contains("suspended: 1; a third sender came under each"), "{found}");
+    // The same terms give it anew.
+    alice.run(["grant", "--return"], &third).exits(0).says(&format!("{}: granted anew", serial_of(&alice, &third)));
+    alice.classify(&third).exits(0).says("first-class return");
+}
+
+#[test]
 fn a_stamp_is_good_for_many_letters_only_where_the_user_says_so() {
     // BP5c: off by default, whatever the message says and however often its sender wrote; asked for by message, or by
     // the serial of one correspondent's stamp, and for that stamp alone.

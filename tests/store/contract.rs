@@ -181,6 +181,24 @@ on_every_store! {
         assert_eq!(store.would_spend(&look(2)).unwrap(), SpendResult::Granted(GrantKind::MultiUse));
     }
 
+    /// BP5a: a stamp that has passed into other hands is good for no further message.
+    fn a_third_sender_suspends_a_return_grant(store, _other) {
+        for (serial, terms, used) in [(1, Terms::LookUp, 0), (2, Terms::Spend, 1)] {
+            let name = ask(serial, 1).serial;
+            store.set_standing("stamps.example", &name, grant(GrantKind::Return, None)).unwrap();
+            let from = |message, from: &str| SpendRequest { from: Some(from.into()), terms, ..ask(serial, message) };
+            for (message, sender) in [(1, "bob@y.example"), (2, "bob@z.example"), (3, "bob@y.example")] {
+                assert_eq!(store.spend(&from(message, sender)).unwrap(), SpendResult::Granted(GrantKind::Return));
+            }
+            assert_eq!(store.spend(&from(4, "eve@x.example")).unwrap(), SpendResult::Fresh);
+            let suspended = store.standing("stamps.example", &name).unwrap().grant.unwrap().suspended;
+            assert_eq!(suspended, Some(NOW.0), "{terms:?}");
+            let after = store.spend(&from(5, "bob@y.example")).unwrap();
+            assert!(!matches!(after, SpendResult::Granted(_)), "{terms:?}");
+            assert_eq!(store.summary().unwrap().used, used);
+        }
+    }
+
     /// A move to Junk revokes only stamps that this mailbox received.
     fn a_stamp_is_known_to_have_come_with_its_message_and_no_other(store, _other) {
         assert!(!store.received(&ask(1, 1)).unwrap());

@@ -8,7 +8,7 @@ use super::rows::{ROUNDS, back_off, busy, damaged, entry_of, exact, hour, messag
 use super::rows::{single, standing_of, text_of, value};
 use super::seen;
 use super::trouble;
-use crate::store::decide::{self, Decision, Entry, StampId, State, Write};
+use crate::store::decide::{self, Decision, Entry, StampId, State};
 use crate::store::error::StoreError;
 use crate::verdict::spend::{Cap, SpendRequest, SpendResult, Terms};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -133,24 +133,24 @@ impl Group {
             let ask = &asks[number];
             let answer = match decide::decide(ask, &state) {
                 Err(error) => Err(error),
-                Ok(Decision { answer, write: None, .. }) => Ok(answer),
-                Ok(Decision { answer, write: Some(Write::Standing(after)), .. }) => {
-                    state.standing = after;
-                    Ok(answer)
-                }
-                Ok(Decision { answer, write: Some(Write::Use(entry)), .. }) => {
-                    if state.entry.is_none() && inserted.take() != Some(entry) {
-                        self.waiting.push_front(number);
-                        break;
+                Ok(Decision { answer, used, standing, .. }) => {
+                    if let Some(entry) = used {
+                        if state.entry.is_none() && inserted.take() != Some(entry) {
+                            self.waiting.push_front(number);
+                            break;
+                        }
+                        if answer == SpendResult::Fresh {
+                            let bucket = decide::bucket(ask.expires);
+                            batch.earliest = Some(batch.earliest.map_or(bucket, |known| known.min(bucket)));
+                        }
+                        state.entry = Some(entry);
+                        uses += 1;
+                        let limit = decide::purge_below(ask, grace);
+                        below = Some(below.map_or(limit, |known| known.min(limit)));
                     }
-                    if answer == SpendResult::Fresh {
-                        let bucket = decide::bucket(ask.expires);
-                        batch.earliest = Some(batch.earliest.map_or(bucket, |known| known.min(bucket)));
+                    if let Some(after) = standing {
+                        state.standing = after;
                     }
-                    state.entry = Some(entry);
-                    uses += 1;
-                    let limit = decide::purge_below(ask, grace);
-                    below = Some(below.map_or(limit, |known| known.min(limit)));
                     Ok(answer)
                 }
             };

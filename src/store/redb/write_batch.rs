@@ -4,7 +4,7 @@
 
 use super::schema::{self, META, STANDING, StampStatusRow, USED};
 use super::session::{Session, SessionError};
-use crate::store::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
+use crate::store::decide::{self, Decision, Entry, SpendKey, StampId, State};
 use crate::store::error::StoreError;
 use crate::verdict::spend::{SpendRequest, SpendResult};
 use redb::WriteTransaction;
@@ -86,20 +86,18 @@ impl WriteBatch {
         Ok(())
     }
 
-    fn stage(&mut self, ask: &SpendRequest, write: Write, count: Option<Entry>, grace: i64) {
-        if let Some((cap, count)) = ask.cap.as_ref().zip(count) {
+    fn stage(&mut self, ask: &SpendRequest, decision: Decision, grace: i64) {
+        if let Some((cap, count)) = ask.cap.as_ref().zip(decision.count) {
             self.used.insert(decide::counter_key(cap), count);
         }
-        match write {
-            Write::Use(entry) => {
-                self.used.insert(decide::key(ask), entry);
-                let below = decide::purge_below(ask, grace);
-                self.below = Some(self.below.map_or(below, |known| known.min(below)));
-            }
-            Write::Standing(standing) => {
-                let row = StampStatusRow { vendor: ask.vendor.clone(), serial: ask.serial.to_string(), standing };
-                self.standings.insert(decide::name(&ask.vendor, &ask.serial), row);
-            }
+        if let Some(entry) = decision.used {
+            self.used.insert(decide::key(ask), entry);
+            let below = decide::purge_below(ask, grace);
+            self.below = Some(self.below.map_or(below, |known| known.min(below)));
+        }
+        if let Some(standing) = decision.standing {
+            let row = StampStatusRow { vendor: ask.vendor.clone(), serial: ask.serial.to_string(), standing };
+            self.standings.insert(decide::name(&ask.vendor, &ask.serial), row);
         }
     }
 }
@@ -130,11 +128,9 @@ pub(in crate::store) fn decide(
             None => schema::standing_of(&standing, &name)?,
         };
         match decide::decide(ask, &State { standing, entry, counter, mark }) {
-            Ok(Decision { answer, write, count }) => {
-                if let Some(write) = write {
-                    rows.stage(ask, write, count, grace);
-                }
-                answers.push(Ok(answer));
+            Ok(decision) => {
+                answers.push(Ok(decision.answer.clone()));
+                rows.stage(ask, decision, grace);
             }
             Err(error) => answers.push(Err(error)),
         }
