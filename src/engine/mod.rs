@@ -14,6 +14,7 @@ pub mod allow_list;
 pub mod auto_reply;
 pub mod delivery;
 pub mod digest_route;
+pub mod digested;
 #[cfg(feature = "directory")]
 pub mod directory_refresh;
 pub mod error;

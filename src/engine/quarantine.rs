@@ -5,11 +5,13 @@
 //! - A released message is in the Maildir before it leaves the quarantine. A kill in between leaves two copies, never
 //!   none.
 
+use super::digested::Digested;
 use super::error::RecordError;
 use super::judge::Engine;
 use super::maildir_write::{WriteError, unique, write};
 use super::result_header::HeaderContext;
 use super::{allow_list, result_header};
+use crate::config::address_list;
 use crate::config::paths::PathsError;
 use crate::context::RELEASE_TIME;
 use crate::context::error::Deferral;
@@ -227,6 +229,31 @@ impl<'a> Quarantine<'a> {
         allow_list::add(state, list, &text).map_err(|source| HeldError::List { list, source })
     }
 
+    /// Returns whether the user refused the sender of a message, and did not allow them.
+    pub(super) fn is_refused(&self, message: &HeldMessage) -> Result<bool, HeldError> {
+        let Some(author) = &message.author else { return Ok(false) };
+        let state = self.engine.context.places.state()?;
+        let case = self.engine.context.config.local_case;
+        let on = |list: &'static str| match address_list::covers(&state.join(list), author, case) {
+            Err(error) if error.is_absent() => Ok(false),
+            other => other.map_err(|error| HeldError::List { list, source: io::Error::other(error) }),
+        };
+        Ok(on(allow_list::REFUSED)? && !on(allow_list::ALLOWED)?)
+    }
+
+    /// Returns how many messages have waited for a digest since before a time, and since when the oldest of them; none
+    /// where no digest was ever made.
+    pub fn waiting(&self, before: UnixTime) -> Result<(usize, Option<UnixTime>), HeldError> {
+        let Some(digested) = Digested::if_used(self.engine.context.places.state()?)? else { return Ok((0, None)) };
+        let mut waiting = Vec::new();
+        for message in self.list()?.into_iter().filter(|it| it.since < before && !digested.0.contains_key(&it.id)) {
+            if !self.is_refused(&message)? {
+                waiting.push(message.since);
+            }
+        }
+        Ok((waiting.len(), waiting.first().copied()))
+    }
+
     /// Removes a message, after a log line about it.
     ///
     /// # Errors
@@ -250,7 +277,8 @@ impl<'a> Quarantine<'a> {
     }
 
     /// Removes messages held for longer than the configured time at `now`, up to `most`, and returns them.
-    /// Removes nothing while another process has the lock.
+    /// Where digests are made, a message stays until it was in one and its answers have ended, unless its sender was
+    /// refused. Removes nothing while another process has the lock.
     ///
     /// # Errors
     /// [`HeldError`]; some messages may be gone, each with its log line.
@@ -262,9 +290,14 @@ impl<'a> Quarantine<'a> {
         let mut gone = Vec::new();
         // The lock holder may wait for the user. The next day's cleanup comes anyway.
         let Some(_lock) = self.folder.try_lock()? else { return Ok(gone) };
+        let digested = Digested::if_used(self.engine.context.places.state()?)?;
         for kept in self.folder.messages()? {
-            if gone.len() < most && now.since(UnixTime(kept.since.seconds)) > keep {
-                let message = self.look(kept);
+            if gone.len() == most || now.since(UnixTime(kept.since.seconds)) <= keep {
+                continue;
+            }
+            let was_shown = digested.as_ref().is_none_or(|digested| digested.is_answered_for(&kept.id, now));
+            let message = self.look(kept);
+            if was_shown || self.is_refused(&message)? {
                 self.remove(&message, Removal::Expired)?;
                 gone.push(message);
             }

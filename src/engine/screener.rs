@@ -7,11 +7,11 @@
 //! - Answers and digests of one mailbox exclude each other by the lock of the held mail.
 
 use super::digest_route::digest_address;
+use super::digested::{Digested, KEY};
 use super::judge::Engine;
 use super::quarantine::{HeldError, HeldMessage, Quarantine, Removal};
 use crate::autoreply::digest::{DigestEntry, DigestSettings, compose};
 use crate::autoreply::held_word::{Answer, KEY_LEN, WordError, WordKey, answer_in};
-use crate::config::address_list;
 use crate::context::error::Deferral;
 use crate::mailbox::maildir::Maildir;
 use crate::message::address::Address;
@@ -27,10 +27,6 @@ use std::path::Path;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// The key of the words, in the folder of the state.
-pub const KEY: &str = "held.key";
-/// Short names of the messages that a digest listed, one a line.
-const LISTED: &str = "digest.listed";
 /// Messages that one digest lists at most.
 pub const ENTRIES: usize = 50;
 /// Timeout of sendmail(8).
@@ -47,8 +43,8 @@ pub struct Digest {
     to: Address,
     /// The Message-ID by which a rule lets it through.
     reference: String,
-    /// Short names of all messages that were in a digest.
-    listed: Vec<String>,
+    /// What was listed once this one is sent.
+    listed: Digested,
 }
 
 /// What a message answered.
@@ -91,15 +87,14 @@ impl<'a> Quarantine<'a> {
         let engine = self.engine();
         let to = recipient(engine, to)?;
         let state = engine.context.places.state().map_err(HeldError::from)?;
-        let known: HashSet<String> = listed(state).map_err(HeldError::from)?.into_iter().collect();
+        let mut listed = Digested::load(state).map_err(HeldError::from)?;
         let held = self.list()?;
-        // What has left the held mail is forgotten.
-        let mut names: Vec<String> = held.iter().map(|it| it.id.clone()).filter(|id| known.contains(id)).collect();
-        let (mut new, mut refused) = (Vec::new(), 0);
-        for message in held.iter().filter(|message| !known.contains(&message.id)) {
-            if is_refused(engine, state, message)? {
+        let now = engine.context.now;
+        let (mut new, mut refused, mut left) = (Vec::new(), 0, Vec::new());
+        for message in held.iter().filter(|message| !listed.0.contains_key(&message.id)) {
+            if self.is_refused(message)? {
                 refused += 1;
-                names.push(message.id.clone());
+                left.push(message);
             } else {
                 new.push(message);
             }
@@ -109,9 +104,11 @@ impl<'a> Quarantine<'a> {
         }
         let more = new.len().saturating_sub(ENTRIES);
         new.truncate(ENTRIES);
-        names.extend(new.iter().map(|message| message.id.clone()));
+        // What has left the held mail is forgotten.
+        let here: HashSet<&String> = held.iter().map(|message| &message.id).collect();
+        listed.0.retain(|name, _| here.contains(name));
+        listed.0.extend(left.iter().chain(&new).map(|message| (message.id.clone(), now)));
         let key = key_or_new(state).map_err(HeldError::from)?;
-        let now = engine.context.now;
         let entry = |message: &&HeldMessage| DigestEntry {
             name: message.id.clone(),
             since: message.since,
@@ -131,7 +128,7 @@ impl<'a> Quarantine<'a> {
         let reference = format!("<{}@{}>", data_encoding::HEXLOWER.encode(&secret), to.domain());
         let with = DigestSettings { to: &to, now, nonce, reference: &reference, more, refused };
         let text = compose(&entries, &with);
-        Ok(Some(Digest { text, entries: entries.len(), to, reference, listed: names }))
+        Ok(Some(Digest { text, entries: entries.len(), to, reference, listed }))
     }
 
     /// Sends a digest to the user, and notes what it listed.
@@ -150,10 +147,7 @@ impl<'a> Quarantine<'a> {
         sendmail::send(program, &digest.to, &digest.text, LIMIT)
             .map_err(|source| DigestError::Send { program: program.display().to_string(), source })?;
         let state = context.places.state().map_err(HeldError::from)?;
-        let text = digest.listed.iter().fold(String::new(), |text, name| text + name + "\n");
-        atomic_file::replace(&state.join(LISTED), 0o600, Durability::Synced, |file| file.write_all(text.as_bytes()))
-            .map_err(HeldError::from)?;
-        Ok(())
+        Ok(digest.listed.save(state).map_err(HeldError::from)?)
     }
 }
 
@@ -203,26 +197,6 @@ fn recipient(engine: &Engine, to: Option<Address>) -> Result<Address, DigestErro
         return if context.is_mine(&to) { Ok(to) } else { Err(DigestError::Foreign(to)) };
     }
     digest_address(&context.config).ok_or(DigestError::NoAddress)
-}
-
-/// Returns whether the user refused the sender of a message, and did not allow them.
-fn is_refused(engine: &Engine, state: &Path, message: &HeldMessage) -> Result<bool, HeldError> {
-    let Some(author) = &message.author else { return Ok(false) };
-    let on =
-        |list: &'static str| match address_list::covers(&state.join(list), author, engine.context.config.local_case) {
-            Err(error) if error.is_absent() => Ok(false),
-            other => other.map_err(|error| HeldError::List { list, source: io::Error::other(error) }),
-        };
-    Ok(on(super::allow_list::REFUSED)? && !on(super::allow_list::ALLOWED)?)
-}
-
-/// Returns the short names that were in a digest.
-fn listed(state: &Path) -> io::Result<Vec<String>> {
-    match safe_open::regular_file(&state.join(LISTED)).and_then(io::read_to_string) {
-        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }
 
 /// Reads the key of the words; `None` if there never was a digest. Other users must not be able to read it.

@@ -83,6 +83,64 @@ fn each_held_message_is_in_one_digest() {
     assert_eq!((answers(&first).len(), answers(&digest(&home)).len()), (50, 3));
 }
 
+/// Makes all held messages and all digests older, by seconds.
+fn age(home: &Home, seconds: i64) {
+    let folder = home.state().join("held/new");
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let (time, rest) = name.split_once('.').unwrap();
+        let older = time.parse::<i64>().unwrap() - seconds;
+        fs::rename(folder.join(&name), folder.join(format!("{older}.{rest}"))).unwrap();
+    }
+    let listed = home.state().join("digest.listed");
+    let Ok(text) = fs::read_to_string(&listed) else { return };
+    let older = |line: &str| {
+        let (name, at) = line.split_once(' ').unwrap();
+        format!("{name} {}\n", at.parse::<i64>().unwrap() - seconds)
+    };
+    fs::write(listed, text.lines().map(older).collect::<String>()).unwrap();
+}
+
+#[test]
+fn what_no_digest_has_listed_does_not_expire() {
+    let home = screened();
+    let day = 86_400;
+    let hold = |id: &str, sender: &str| home.run(["deliver"], &from(sender, id)).exits(0);
+    let expired = || home.run(["held", "expire"], b"").exits(0).text().lines().count();
+    let found = || home.run(["doctor"], b"").text();
+    // Without digests, the time alone counts.
+    hold("1", "bob@y.example");
+    age(&home, 31 * day);
+    assert_eq!(expired(), 1);
+    for n in 0..51 {
+        hold(&format!("n{n}"), "bob@y.example");
+    }
+    assert_eq!(answers(&digest(&home)).len(), 50);
+    hold("refused", "eve@evil.example");
+    let list: serde_json::Value =
+        serde_json::from_str(&home.run(["held", "list", "--json"], b"").exits(0).text()).unwrap();
+    let refused = list["messages"].as_array().unwrap().iter().find(|it| it["from"] == "eve@evil.example").unwrap();
+    home.run(["held", "never", refused["id"].as_str().unwrap()], b"").exits(0);
+    hold("again", "eve@evil.example");
+    assert!(!found().contains("without a digest"));
+    age(&home, 31 * day);
+    assert!(
+        found().contains("held longer than three days without a digest: 1 message, the oldest since"),
+        "{}",
+        found()
+    );
+    // 50 were listed, and one sender was refused; one waits for its digest, and then for the end of its links.
+    assert_eq!((expired(), held(&home).len()), (51, 1));
+    assert_eq!(answers(&digest(&home)).len(), 1);
+    assert_eq!(expired(), 0);
+    age(&home, 15 * day);
+    assert_eq!((expired(), held(&home).len()), (1, 0));
+    // A digest that cannot be sent is an error.
+    assert!(!found().contains("no digest is sent"));
+    fs::remove_file(home.file("sendmail")).unwrap();
+    assert!(found().contains("cannot be run, so no digest is sent; set replies.sendmail"));
+}
+
 #[test]
 fn the_digest_comes_through_the_screener_itself() {
     let home = screened();

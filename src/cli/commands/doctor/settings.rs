@@ -143,7 +143,7 @@ pub(super) fn replies(config: &Config) -> Option<Finding> {
         return Some(Finding::error(what, error.to_string()));
     }
     let sendmail = replies.sendmail.display();
-    if !std::fs::metadata(&replies.sendmail).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0) {
+    if !is_runnable(&replies.sendmail) {
         return Some(Finding::error(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
     }
     if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
@@ -152,6 +152,11 @@ pub(super) fn replies(config: &Config) -> Option<Finding> {
     }
     let most = replies.per_day;
     Some(Finding::ok(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
+}
+
+/// Returns whether the file is a program.
+pub(super) fn is_runnable(program: &Path) -> bool {
+    std::fs::metadata(program).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
 }
 
 /// Checks that the configured folders exist. A missing one may be a misspelt name.

@@ -1,15 +1,16 @@
 //! Checks of `mailstamp doctor`: the state, its disk, held mail, the watched folders.
 
 use super::Finding;
+use super::settings::is_runnable;
 use crate::cli::ui::counts::counted;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::context::error::Deferral;
 use crate::context::used_log;
 use crate::engine::digest_route::{digest_address, digest_arrives};
+use crate::engine::digested::KEY;
 use crate::engine::judge::Engine;
-use crate::engine::quarantine::Quarantine;
-use crate::engine::screener;
+use crate::engine::quarantine::{HeldError, Quarantine};
 use crate::message::header::escape_untrusted;
 use crate::os::clock;
 use crate::policy::rule_set::Rule;
@@ -24,6 +25,8 @@ use std::path::Path;
 
 /// Free bytes below which a disk counts as full. A new used log takes less.
 const LITTLE_ROOM: u64 = 4 << 20;
+/// Seconds for which a held message may wait for its digest, which is sent once a day.
+const DIGEST_LATE: i64 = 3 * 86_400;
 
 pub(super) fn state(config: &Config, places: &Paths) -> Vec<Finding> {
     let what = "state";
@@ -129,21 +132,30 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
 pub(super) fn held(given: &CliOverrides) -> Option<Finding> {
     let what = "held mail";
     let engine = Engine::load(given, None).ok()?;
-    match Quarantine::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
-        Ok(None) => None,
-        Ok(Some((0, _))) => Some(Finding::ok(what, "none")),
-        Ok(Some((count, oldest))) => {
-            let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
-            Some(Finding::ok(
-                what,
-                format!(
-                    "{}{since}; mailstamp held list shows them, and mailstamp held digest mails what is new",
-                    counted(count as u64, "message")
-                ),
-            ))
+    let held = match Quarantine::existing(&engine) {
+        Ok(held) => held?,
+        Err(error) => return Some(Finding::error(what, error.to_string())),
+    };
+    let found = || {
+        let since =
+            |oldest: Option<UnixTime>| oldest.map_or(String::new(), |oldest| format!(", the oldest since {oldest}"));
+        let (waiting, oldest) = held.waiting(engine.context.now.plus(-DIGEST_LATE))?;
+        if waiting > 0 {
+            let text =
+                "mailstamp held digest mails one, once a day by rules/held-digest.timer, and they stay until then";
+            let waiting = counted(waiting as u64, "message");
+            let shown = format!("held longer than three days without a digest: {waiting}{}; {text}", since(oldest));
+            return Ok(Finding::warning(what, shown));
         }
-        Err(error) => Some(Finding::error(what, error.to_string())),
-    }
+        Ok(match held.count()? {
+            (0, _) => Finding::ok(what, "none"),
+            (count, oldest) => {
+                let text = "mailstamp held list shows them, and mailstamp held digest mails what is new";
+                Finding::ok(what, format!("{}{}; {text}", counted(count as u64, "message"), since(oldest)))
+            }
+        })
+    };
+    Some(found().unwrap_or_else(|error: HeldError| Finding::error(what, error.to_string())))
 }
 
 /// Checks the folders of `[watch]`, if a Maildir is to be watched. A missing folder may be a misspelt name.
@@ -198,9 +210,14 @@ pub(super) fn room(folder: &Path) -> Option<Finding> {
     }
 }
 
-/// Checks that digests are not held themselves, if there ever was one.
+/// Checks that digests can be sent, and are not held themselves, if there ever was one.
 pub(super) fn digests(config: &Config, places: &Paths) -> Option<Finding> {
-    let state = places.state().ok().filter(|state| state.join(screener::KEY).exists())?;
+    let state = places.state().ok().filter(|state| state.join(KEY).exists())?;
+    if !is_runnable(&config.replies.sendmail) {
+        let sendmail = config.replies.sendmail.display();
+        let text = format!("{sendmail} cannot be run, so no digest is sent; set replies.sendmail");
+        return Some(Finding::error("held mail", text));
+    }
     let rules = rules::in_force(config, places).ok()?;
     let to = digest_address(config)?;
     (!digest_arrives(&to, config, &config.actions, &rules, state)).then(|| {
