@@ -129,7 +129,7 @@ pub(in crate::store) fn decide(
         };
         match decide::decide(ask, &State { standing, entry, counter, mark }) {
             Ok(decision) => {
-                answers.push(Ok(decision.answer.clone()));
+                answers.push(Ok(decision.answer));
                 rows.stage(ask, decision, grace);
             }
             Err(error) => answers.push(Err(error)),
