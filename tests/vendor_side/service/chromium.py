@@ -187,6 +187,7 @@ class Browser:
             if PICTURES:
                 picture = await self.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
                 path = pathlib.Path(PICTURES, f"{name}-{width}-{scheme}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(base64.b64decode(picture["data"]))
         return seen
 
