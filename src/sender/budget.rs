@@ -76,6 +76,8 @@ pub struct Spending {
 const HOUR: i64 = 60 * 60;
 /// The window of [`SpendingLimits::day`] and [`SpendingLimits::recipient`], in seconds: nothing older than this counts.
 pub const DAY: i64 = 24 * HOUR;
+/// Spending further in the future than this many seconds counts for no limit.
+pub const CLOCK_TOLERANCE: i64 = HOUR;
 
 impl SpendingLimits {
     /// Checks the credits `asked` for recipients against the limits, after the spending `before`.
@@ -108,9 +110,10 @@ impl SpendingLimits {
         asked: u64,
         now: UnixTime,
     ) -> Result<(), LimitExceeded> {
-        // Spending in the future counts: the clock was ahead then, or is behind now.
+        // Corrections of a clock count. What is later was spent while the clock was wrong, and would count for years.
+        let ages = -CLOCK_TOLERANCE..window;
         let mut counts: Vec<&Spending> =
-            before.iter().copied().filter(|spending| now.since(spending.at) < window).collect();
+            before.iter().copied().filter(|spending| ages.contains(&now.since(spending.at))).collect();
         counts.sort_by_key(|spending| spending.at);
         let spent = counts.iter().map(|spending| spending.credits).fold(0, u64::saturating_add);
         if spent.saturating_add(asked) <= cap {
@@ -177,8 +180,11 @@ mod tests {
         let before = [spent(50, "a", 4), spent(40, "b", 4), spent(30, "c", 2)];
         assert_eq!(check(&before, &[("d", 5)]).unwrap_err().free, Some(NOW.plus(HOUR - 40)));
         assert_eq!(check(&before, &[("d", 4)]).unwrap_err().free, Some(NOW.plus(HOUR - 50)));
-        // A clock that was ahead does not raise a limit.
+        // A clock that is corrected does not raise a limit, and one that was far ahead blocks nothing.
         assert!(check(&[spent(-500, "a", 10)], &[("b", 1)]).is_err());
+        for ahead in [HOUR + 1, 3_650 * DAY] {
+            assert_eq!(check(&[spent(-ahead, "b", 10), spent(-ahead, "b", 20)], &[("b", 5)]), Ok(()));
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `mailstamp buy`: buys stamps for recipients, into the wallet or to standard output.
 
-use crate::cli::ui::exit_status::{Failure, USAGE};
+use crate::cli::ui::exit_status::{DATA, Failure, USAGE};
 use crate::cli::ui::purchase::{failure, sweep};
 use crate::cli::ui::{acceptance, output};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::address::Address;
-use crate::sender::stamp_request::{StampRequest, WalletStamp};
+use crate::sender::budget::DAY;
+use crate::sender::stamp_request::{ReservationKey, StampRequest, WalletStamp, WalletState};
 use crate::sender::stamp_source::StampSource;
 use crate::sender::wallet::Disposition;
+use crate::stamp::claims::Stamp;
 use crate::time::UnixTime;
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -80,6 +82,14 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         ..StampRequest::new(run.key(recipient), recipient.clone())
     };
     let wants: Vec<StampRequest> = args.to.iter().map(want).collect();
+    if let Some(name) = &args.name {
+        for want in &wants {
+            let held = sender.wallet().held(&want.key)?.filter(|held| held.expires.is_none_or(|end| end > now));
+            if let Some(held) = held {
+                is_same(args, name, &want.key, &held, &sender)?;
+            }
+        }
+    }
     let mut stamps = Vec::with_capacity(wants.len());
     let mut failed = None;
     for (want, answer) in wants.iter().zip(sender.acquire(&wants, now)) {
@@ -98,10 +108,54 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
         return Err(failure(&error));
     }
+    if let Some(name) = &args.name {
+        // A message can have taken one in the meantime.
+        let each = stamps.iter().try_for_each(|(key, held)| is_same(args, name, key, held, &sender));
+        if let Err(failure) = each {
+            run.end(&stamps.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), Disposition::Kept, now)?;
+            return Err(failure);
+        }
+    }
     tell(args, &stamps.iter().map(|(_, held)| held).collect::<Vec<_>>(), now)?;
     let keys: Vec<_> = stamps.into_iter().map(|(key, _)| key).collect();
     run.end(&keys, if args.out == "-" { Disposition::HandedOut } else { Disposition::Kept }, now)?;
     Ok(0)
+}
+
+/// Checks that the stamp of a named purchase is what these arguments order, and that no message has it if it is to be
+/// handed out.
+fn is_same(
+    args: &Args,
+    name: &str,
+    key: &ReservationKey,
+    held: &WalletStamp,
+    source: &StampSource,
+) -> Result<(), Failure> {
+    let stamp = Stamp::read(held.token.payload()).map_err(|error| Failure::new(DATA, error))?;
+    let is_of = |vendor: &String| {
+        held.vendor == *vendor || source.accounts().get(vendor).is_ok_and(|account| account.vendor == held.vendor)
+    };
+    let lasts = |days: u32| held.expires.map(|end| end.since(held.bought.plus(i64::from(days) * DAY)).abs() <= DAY);
+    let differs = match (args.value, args.days, &args.vendor, &args.sender) {
+        (Some(value), ..) if held.value != value => format!("has a value of {}, not of {value}", held.value),
+        (_, Some(days), ..) if lasts(days) != Some(true) => match held.expires {
+            Some(end) => format!("ends at {end}, not after {days} days"),
+            None => format!("has no end, not one after {days} days"),
+        },
+        (_, _, Some(vendor), _) if !is_of(vendor) => format!("is of {}, not of {vendor}", held.vendor),
+        (.., Some(sender)) if stamp.sender.as_ref() != Some(sender) => format!("does not name {sender} as its sender"),
+        _ if args.hashed && stamp.audience.address().is_some() => "names its recipient without a hash".to_owned(),
+        _ => match &held.state {
+            WalletState::Reserved { key: by, .. } | WalletState::Used { key: by, .. }
+                if args.out == "-" && by != key =>
+            {
+                "went to a message from the wallet".to_owned()
+            }
+            _ => return Ok(()),
+        },
+    };
+    let text = format!("the stamp for {} that was bought with --name {name:?} {differs}", held.recipient);
+    Err(Failure::new(DATA, text).hint("another purchase needs another --name"))
 }
 
 fn tell(args: &Args, stamps: &[&WalletStamp], now: UnixTime) -> Result<(), Failure> {

@@ -219,7 +219,8 @@ impl Wallet {
         })
     }
 
-    /// Ends a purchase by command and applies the disposition of its stamps, in one transaction.
+    /// Ends a purchase by command and applies the disposition of its stamps, in one transaction. Without a digest, the
+    /// purchase has a name: its keys still find the stamps that are kept.
     pub(super) fn end_run(
         &self,
         digest: Option<&str>,
@@ -231,6 +232,7 @@ impl Wallet {
             for key in keys {
                 match ending {
                     Disposition::HandedOut => used(tables, key.as_str(), now)?,
+                    Disposition::Kept if digest.is_none() => kept_by_name(tables, key.as_str())?,
                     Disposition::Kept => given_back(tables, key.as_str())?,
                 };
             }
@@ -282,6 +284,15 @@ fn used(tables: &mut Tables<'_>, key: &str, now: UnixTime) -> Result<bool, Sessi
         let state = StateRow::Used { key: key.to_owned(), at: now.0 };
         tables.put_stamp(&StampRow { state, ..stamp })?;
     }
+    Ok(true)
+}
+
+/// Frees the stamp of a named purchase for other keys, and leaves the name's key.
+fn kept_by_name(tables: &mut Tables<'_>, key: &str) -> Result<bool, SessionError> {
+    let stamp = tables.held(key)?;
+    let own = stamp.filter(|it| matches!(&it.state, StateRow::Reserved { key: by, .. } if by == key));
+    let Some(stamp) = own else { return Ok(false) };
+    tables.put_stamp(&StampRow { state: StateRow::Unused, named: Some(key.to_owned()), ..stamp })?;
     Ok(true)
 }
 

@@ -91,5 +91,7 @@ pub(super) fn is_lost(purchase: &PurchaseRow, now: UnixTime) -> bool {
 }
 
 fn is_askable(purchase: &PurchaseRow, now: UnixTime) -> bool {
-    purchase.state == PurchaseState::Open && !is_lost(purchase, now)
+    // Of a purchase in the future, the age is unknown. Within a day, it is younger than what vendors keep.
+    let is_dated = now.0.saturating_sub(purchase.at) > -DAY;
+    purchase.state == PurchaseState::Open && is_dated && !is_lost(purchase, now)
 }

@@ -130,7 +130,14 @@ fn step(
                 }
                 tables.remove_key(key)?;
             }
-            Some(stamp) => return Ok(Step::Done(Plan::Held(stamp.held()?))),
+            Some(mut stamp) => {
+                // The stamp of a named purchase, which no message has taken.
+                if stamp.state == StateRow::Unused {
+                    stamp.state = StateRow::Reserved { key: key.to_owned(), at: now.0 };
+                    tables.put_stamp(&stamp)?;
+                }
+                return Ok(Step::Done(Plan::Held(stamp.held()?)));
+            }
             None => tables.remove_key(key)?,
         },
         Some(KeyRow::Purchase { at, id }) => match tables.purchase(at, &id)? {
@@ -305,6 +312,7 @@ fn arrive(
         expires: stamp.expires.map(|time| time.0),
         bought: purchase.at,
         state: if waits { StateRow::Reserved { key: order.key.clone(), at: now.0 } } else { StateRow::Unused },
+        named: None,
     })?;
     Ok(Ok(()))
 }

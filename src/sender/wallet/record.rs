@@ -25,6 +25,9 @@ pub(crate) struct StampRow {
     pub expires: Option<i64>,
     pub bought: i64,
     pub state: StateRow,
+    /// Key of the named purchase that brought it, if it is free for other keys since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
 }
 
 /// State of a stamp.

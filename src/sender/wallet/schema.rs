@@ -71,13 +71,17 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Removes a stamp, and the key that points to it.
+    /// Removes a stamp, and the keys that point to it.
     pub(super) fn remove_stamp(&mut self, stamp: &StampRow) -> Result<(), SessionError> {
         self.unused.remove(place(stamp))?;
         self.stamps.remove((stamp.vendor.as_str(), stamp.serial.as_str()))?;
-        if let StateRow::Reserved { key, .. } | StateRow::Used { key, .. } = &stamp.state {
-            let points = KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: stamp.serial.clone() };
-            if self.key(key)? == Some(points) {
+        let reserved = match &stamp.state {
+            StateRow::Reserved { key, .. } | StateRow::Used { key, .. } => Some(key),
+            StateRow::Unused => None,
+        };
+        let points = KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: stamp.serial.clone() };
+        for key in reserved.into_iter().chain(&stamp.named) {
+            if self.key(key)?.as_ref() == Some(&points) {
                 self.remove_key(key)?;
             }
         }

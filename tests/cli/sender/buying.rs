@@ -1,8 +1,8 @@
 //! Buying: one request for many stamps, caps, errors that say what to do, and a wallet that keeps unused stamps.
 
 use super::{add_account, customer, sold, tokens};
-use crate::support::run;
 use crate::support::shop::Shop;
+use crate::support::{faketime, run};
 use mailstamp::accounting::event::Event;
 use mailstamp::ledger::ops;
 use mailstamp::stamp::claims::Stamp;
@@ -236,5 +236,78 @@ fn a_name_brings_the_same_stamps_and_none_brings_new_ones() {
     let plain: BTreeSet<String> =
         (0..3).map(|_| home.run(["buy", "--to", "a@y.example", "--out", "-"], b"").exits(0).text()).collect();
     assert_eq!(plain.len(), 3);
+    assert_eq!(sold(&shop), 4);
+}
+
+#[test]
+fn a_name_brings_the_same_stamps_into_the_wallet() {
+    let shop = Shop::open(20, &[]);
+    let home = customer(&shop, shop.address);
+    let named = |more: &[&str], code: i32| {
+        let ran = home.run(["buy", "--to", "a@y.example", "--name", "n"].iter().chain(more).copied(), b"");
+        let ran = ran.exits(code);
+        (ran.text(), ran.stderr)
+    };
+    let first = named(&[], 0).0;
+    assert_eq!([named(&[], 0).0, named(&["--value", "1", "--vendor", "shop"], 0).0], [first.clone(), first.clone()]);
+    assert_eq!(sold(&shop), 1);
+    for (more, told) in [
+        (&["--value", "2"][..], "has a value of 1, not of 2"),
+        (&["--days", "3"], "not after 3 days"),
+        (&["--vendor", "w.example"], "is of stamps.example, not of w.example"),
+        (&["--hashed"], "names its recipient without a hash"),
+        (&["--sender", "joe@shop.example"], "does not name joe@shop.example as its sender"),
+        (&["--to", "b@y.example", "--value", "2", "--out", "-"], "has a value of 1, not of 2"),
+    ] {
+        let stderr = named(more, 65).1;
+        assert!(stderr.contains("the stamp for a@y.example that was bought with --name \"n\" "), "{stderr}");
+        assert!(stderr.contains(told) && stderr.contains("hint: another purchase needs another --name"), "{stderr}");
+    }
+    assert_eq!((sold(&shop), shop.balance()), (1, 19));
+    // A message takes the stamp from the wallet. The name does not hand it out a second time.
+    let message = b"From: joe@shop.example\nTo: a@y.example\nMessage-ID: <1@shop.example>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\nhello\n";
+    let affixed = home.run(["affix", "--buy"], message).exits(0).text();
+    assert!(affixed.to_ascii_lowercase().contains("digital-stamp:") && sold(&shop) == 1);
+    assert_eq!(named(&[], 0).0, first);
+    assert!(named(&["--out", "-"], 65).1.contains("went to a message from the wallet"));
+    assert_eq!(home.run(["affix", "--buy"], message).exits(0).text(), affixed);
+    assert_eq!(sold(&shop), 1);
+    // What is dropped from the wallet is bought anew; what is printed leaves the wallet.
+    let listed: serde_json::Value =
+        serde_json::from_str(&home.run(["wallet", "list", "--all", "--json"], b"").exits(0).text()).unwrap();
+    home.run(["wallet", "drop", listed["stamps"][0]["serial"].as_str().unwrap()], b"").exits(0);
+    named(&["--days", "3"], 0);
+    let printed = named(&["--days", "3", "--out", "-"], 0).0;
+    assert_eq!(
+        [named(&["--out", "-"], 0).0, home.run(["wallet", "show"], b"").exits(0).text()],
+        [printed, String::new()]
+    );
+    assert_eq!(sold(&shop), 2);
+}
+
+#[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
+fn purchases_of_a_clock_that_was_ahead_block_no_cap() {
+    let shop = Shop::open(20, &[]);
+    let home = customer(&shop, shop.address);
+    home.configure("[sender]\ncredits_per_hour = 2");
+    let buy = |command: &mut std::process::Command, code: i32| {
+        run(command.args(["buy", "--to", "a@y.example"]), b"").exits(code).stderr
+    };
+    let ahead = || {
+        let own = home.command();
+        let mut command = faketime("+3650d");
+        command.arg(own.get_program()).env_clear().current_dir(home.path());
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    };
+    for code in [0, 0, 75] {
+        buy(&mut ahead(), code);
+    }
+    let doctor = home.run(["doctor"], b"").text();
+    assert!(doctor.contains("dated after now, ") && doctor.contains(": 2 purchases, the last 203"), "{doctor}");
+    for code in [0, 0, 75] {
+        buy(&mut home.command(), code);
+    }
     assert_eq!(sold(&shop), 4);
 }
