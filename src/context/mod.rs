@@ -1,7 +1,6 @@
 //! Context of a command: the user's configuration and files, and the time. Commands that judge no message need nothing
 //! else. [`used_log`] opens the log, and alone knows which store that is.
 
-pub mod clock_record;
 pub mod error;
 pub mod learn_sent;
 pub mod used_log;
@@ -11,13 +10,16 @@ use crate::config::paths::{CliOverrides, Paths, PathsError};
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
 use crate::message::parse::Message;
-use crate::os::clock;
+use crate::os::{clock, clock_record};
 use crate::store::Store;
 use crate::time::UnixTime;
 use crate::verdict::facts;
 use crate::verdict::owner::Owner;
 use error::Deferral;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Release date of this program (2026-11-21): an earlier clock is wrong.
 pub const RELEASE_TIME: UnixTime = UnixTime(1_795_219_200);
@@ -90,7 +92,7 @@ impl Context {
         if self.now_overridden {
             return Some(self.now);
         }
-        clock_record::observe(self.places.state().ok()?, self.now)
+        clock_record::observe(self.places.state().ok()?, self.now, last_written)
     }
 
     /// Checks that the state is there: it has what was fetched about vendors.
@@ -137,4 +139,12 @@ impl Context {
     pub fn is_mine(&self, address: &Address) -> bool {
         self.config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address))
     }
+}
+
+/// Returns when the state was last written.
+fn last_written(state: &Path) -> Option<UnixTime> {
+    let files = [used_log::used_log_path(state), state.join(CLEANED), state.join("held/new")];
+    let times = files.iter().filter_map(|file| fs::metadata(file).and_then(|metadata| metadata.modified()).ok());
+    let latest = times.max()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(UnixTime(i64::try_from(latest.as_secs()).ok()?))
 }

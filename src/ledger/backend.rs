@@ -5,6 +5,7 @@ use super::client;
 use super::database::{self, SharedDatabase};
 use super::error::LedgerError;
 use super::files::{self, LedgerPaths};
+use super::ledger_clock::LedgerClock;
 use super::model::{Payer, Sale};
 use super::payment::Paid;
 use super::public_log::files::LogFolder;
@@ -53,6 +54,7 @@ pub struct LocalLedger {
     /// Time and number of the last count of expired revoked serials.
     ended: Mutex<Option<(UnixTime, u64)>>,
     writer: Writer,
+    clock: Arc<LedgerClock>,
     database: Arc<SharedDatabase>,
     place: LedgerPaths,
     _lock: File,
@@ -120,11 +122,16 @@ impl LocalLedger {
     }
 
     fn start(place: &LedgerPaths, lock: File, database: Database) -> Result<Self, LedgerError> {
+        let path = place.ledger();
+        let last =
+            database::guarded(&path, || schema::last_time_in(&database.begin_read()?.open_table(schema::ENTRY)?))?;
+        let clock = Arc::new(LedgerClock::new(place.folder().to_owned(), last));
         let database = Arc::new(SharedDatabase::new(place.clone(), database));
         Ok(Self {
             listening: Mutex::default(),
             ended: Mutex::default(),
-            writer: Writer::new(Arc::clone(&database)),
+            writer: Writer::new(Arc::clone(&database), Arc::clone(&clock)),
+            clock,
             database,
             place: place.clone(),
             _lock: lock,
@@ -170,6 +177,16 @@ impl LocalLedger {
         act: impl FnOnce(&Self, UnixTime) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         act(self, now)
+    }
+
+    /// Returns the time up to which operations at `now` may end something for good.
+    pub(super) fn limit(&self, now: UnixTime) -> UnixTime {
+        self.clock.limit(now)
+    }
+
+    /// Believes the times of the callers instead of the system's clock.
+    pub(super) fn believe_callers(&self) {
+        self.clock.believe_callers();
     }
 
     /// Returns the size of the file in bytes.
@@ -225,6 +242,7 @@ impl LocalLedger {
     ///
     /// There can be many, so the count is cached for an hour and only made when the directory may become full.
     pub(super) fn ended(&self, now: UnixTime) -> Result<u64, LedgerError> {
+        let now = self.limit(now);
         self.read(now, |snapshot| {
             if snapshot.tx.open_table(schema::REVOKED)?.len()? < MOST_LISTED / 2 {
                 return Ok(0);

@@ -25,6 +25,8 @@ use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
 use crate::directory::signing_key::SigningKey;
 use crate::net::smtp::HandOverError;
+use crate::os::clock;
+use crate::os::clock_record::{self, ClockHealth};
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use crate::transparency;
@@ -134,6 +136,24 @@ impl Ledger {
                 Err(LedgerError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO })
             }
         }
+    }
+
+    /// Makes things end by the times that the callers give, and not by the system's clock: for a time of one's own.
+    ///
+    /// Without it, a clock that jumped ends nothing for good (`ledger_clock`). Changes nothing of a ledger that another
+    /// process has open.
+    #[must_use]
+    pub fn believing_callers(self) -> Self {
+        if let Backend::Local(core) = &self.backend {
+            core.believe_callers();
+        }
+        self
+    }
+
+    /// Judges the system's clock by the record in the folder; `None` without a record.
+    #[must_use]
+    pub fn clock_health(&self, now: UnixTime) -> Option<ClockHealth> {
+        Some(clock_record::read(self.shared.place.folder())?.health(now, clock::uptime()))
     }
 
     /// Returns whether another process serves the ledger.

@@ -21,6 +21,7 @@ mod expected;
 mod expected_meters;
 mod files;
 pub mod handle;
+mod ledger_clock;
 pub mod meters;
 pub mod model;
 pub mod ops;

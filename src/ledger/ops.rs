@@ -119,9 +119,12 @@ operations! {
     ReleaseCode { to: String, at: UnixTime } -> () = write |tx| tx.release_code(&to, at);
     /// Forgets the codes of a day ago and the counts of them, and closes licences. Every write does, so this is for a
     /// service without writes.
-    Forget {} -> () = with |ledger, now| match ledger.read(now, |tx| tx.is_due())? {
-        true => ledger.write(now, |_| Ok(())),
-        false => Ok(()),
+    Forget {} -> () = with |ledger, now| {
+        let limit = ledger.limit(now);
+        match ledger.read(now, |tx| tx.is_due(limit))? {
+            true => ledger.write(now, |_| Ok(())),
+            false => Ok(()),
+        }
     };
     /// Makes an account the owner of an address or a domain, by decision of the operator.
     Own { account: u64, subject: String } -> () = write |tx| tx.own(account, &subject);
@@ -220,7 +223,7 @@ operations! {
     /// Returns every serial that was revoked.
     RevokedSerials {} -> Vec<Serial> = read |tx| tx.revoked();
     /// Returns the revoked serials that need not be published any more, since their stamps have expired.
-    EndedSerials {} -> Vec<Serial> = read |tx| tx.ended();
+    EndedSerials {} -> Vec<Serial> = with |ledger, now| ledger.read(ledger.limit(now), |tx| tx.ended());
     /// Returns the last entries of an account, newest first.
     ///
     /// Returns up to `most` (10,000 at most) with numbers below `before` (`u64::MAX` to begin).

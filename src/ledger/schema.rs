@@ -288,6 +288,12 @@ pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> TxResul
     }
 }
 
+/// Returns the time of the last entry.
+pub(super) fn last_time_in(table: &impl ReadableTable<u64, &'static [u8]>) -> TxResult<Option<UnixTime>> {
+    let last = table.last()?;
+    last.map(|(number, row)| Ok(from_json::<Entry>(split_entry(number.value(), row.value())?.1)?.at)).transpose()
+}
+
 /// Creates the tables of an empty ledger.
 pub(super) fn establish(database: &Database, vendor: &str) -> TxResult<()> {
     let mut tx = database.begin_write()?;

@@ -5,6 +5,7 @@
 
 use super::database::SharedDatabase;
 use super::error::LedgerError;
+use super::ledger_clock::LedgerClock;
 use super::rejection::Rejection;
 use super::schema::{TxError, TxResult};
 use super::transaction::LedgerTx;
@@ -37,11 +38,12 @@ impl fmt::Debug for Job {
 pub(super) struct Writer {
     jobs: GroupCommit<Job, Result<(), LedgerError>>,
     database: Arc<SharedDatabase>,
+    clock: Arc<LedgerClock>,
 }
 
 impl Writer {
-    pub(super) fn new(database: Arc<SharedDatabase>) -> Self {
-        Self { jobs: GroupCommit::new(MAX_BATCH), database }
+    pub(super) fn new(database: Arc<SharedDatabase>, clock: Arc<LedgerClock>) -> Self {
+        Self { jobs: GroupCommit::new(MAX_BATCH), database, clock }
     }
 
     /// Runs `apply` in the next commit, and returns its output once that is durable.
@@ -63,7 +65,9 @@ impl Writer {
     /// Runs the jobs of a batch. An error goes to the first; the others are told to try again.
     fn write(&self, jobs: Vec<Job>) -> Vec<Result<(), LedgerError>> {
         let count = jobs.len();
-        match self.database.with(|database| commit(database, jobs)) {
+        let latest = jobs.iter().map(|job| job.now).max().unwrap_or(UnixTime(0));
+        let limit = self.clock.limit(latest);
+        match self.database.with(|database| commit(database, jobs, latest, limit)) {
             Ok(answers) => {
                 self.database.wrote();
                 answers.into_iter().map(|answer| answer.map_err(LedgerError::Refused)).collect()
@@ -94,16 +98,22 @@ pub(super) fn append_event(database: &Database, event: Event, now: UnixTime) -> 
     write(database, now, |tx| tx.append_event(event).map(drop))
 }
 
-/// Runs the jobs in one transaction.
+/// Runs the jobs in one transaction. `latest` is the latest of their times, and `limit` the time up to which something
+/// may end for good.
 ///
 /// Returns a rejection or none for each once it is durable; after an error none was done.
-fn commit(database: &Database, jobs: Vec<Job>) -> TxResult<Vec<Result<(), Rejection>>> {
+fn commit(
+    database: &Database,
+    jobs: Vec<Job>,
+    latest: UnixTime,
+    limit: UnixTime,
+) -> TxResult<Vec<Result<(), Rejection>>> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     let mut answers = Vec::with_capacity(jobs.len());
     {
-        let latest = jobs.iter().map(|job| job.now).max().unwrap_or(UnixTime(0));
         let mut ledger = LedgerTx::open(&tx, latest)?;
+        ledger.limit = limit;
         for job in jobs {
             ledger.now = job.now;
             match (job.apply)(&mut ledger) {

@@ -1,11 +1,12 @@
 //! Operating system services that several modules need, each mechanism once: durable folders (a synced file is lost all
 //! the same when the disk does not know its folder), opens that follow no link, locks, atomic replacement of files,
-//! Unix sockets, standard streams, the user database, the clock, random bytes, group commit, versions of files, the
+//! Unix sockets, standard streams, the user database, the clock and how far it is believed, random bytes, group commit, versions of files, the
 //! system's certificates. The callers decide the
 //! content of files and their access rights.
 
 pub mod atomic_file;
 pub mod clock;
+pub mod clock_record;
 pub mod file_lock;
 pub mod file_version;
 pub(crate) mod group_commit;

@@ -5,6 +5,7 @@
 //! - A payment is cleared once: [`schema::PAYMENT`] has its hash for ever, whatever the ID of its token.
 //! - A token's own signed end decides how long it is cleared. What a payer says about that end releases credits of the
 //!   payer's own books only.
+//! - A licence closes, and a token ends, by a clock that is believed: neither can be undone.
 //! - A request is known by its idempotency key, and its answer is kept as it was.
 
 use super::{LedgerTx, REMEMBERED, form, printable};
@@ -164,7 +165,7 @@ impl LedgerTx<'_> {
     /// Checks one token, and adds it to the claims of this request.
     fn claim(&self, claim: TokenClaim, claims: &mut Claims) -> TxResult<Result<u64, ClearingProblem>> {
         let license = self.license_of(claim.license)?;
-        if license.closed.is_some() || meter::last_clearing(claim.until) < self.now {
+        if license.closed.is_some() || meter::last_clearing(claim.until) < self.believed() {
             return Ok(Err(ClearingProblem::Expired));
         }
         let TokenClaim { credits, payment, .. } = claim;
@@ -211,7 +212,7 @@ impl LedgerTx<'_> {
             let before = self.spent_before(|vendor| leaf::payment(vendor, &claim.payment.to_string()))?;
             states.push(if before.is_some() || self.payment.get(&claim.payment.0)?.is_some() {
                 PaymentState::Cleared
-            } else if meter::is_void(claim.until, self.now) {
+            } else if meter::is_void(claim.until, self.believed()) {
                 PaymentState::Void
             } else {
                 PaymentState::Open
@@ -227,7 +228,7 @@ impl LedgerTx<'_> {
 
     /// Closes licences of which no token can be cleared any more, and returns their rest.
     pub(super) fn close_due_licenses(&mut self) -> TxResult<()> {
-        let now = seconds(self.now);
+        let now = seconds(self.believed());
         let due: Vec<u64> = {
             let rows = self.license_due.range((0, 0)..(now, 0))?.take(ALONG);
             rows.map(|row| row.map(|(key, _)| key.value().1)).collect::<Result<_, _>>()?

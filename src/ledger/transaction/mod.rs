@@ -72,6 +72,8 @@ pub(super) struct LedgerTx<'t> {
     terms: Option<Terms>,
     /// Time of the operation that is executed.
     pub(super) now: UnixTime,
+    /// Time up to which something may end for good, whatever `now` is.
+    pub(super) limit: UnixTime,
 }
 
 impl<'t> LedgerTx<'t> {
@@ -83,6 +85,7 @@ impl<'t> LedgerTx<'t> {
             head: schema::head_in(&entry)?,
             terms,
             now,
+            limit: now,
             meta,
             entry,
             balance: tx.open_table(schema::BALANCE)?,
@@ -149,14 +152,15 @@ impl<'t> LedgerTx<'t> {
         Ok(self.head)
     }
 
-    /// Removes expired idempotency keys, and codes and their counts after a day; closes licences.
+    /// Removes expired idempotency keys, and codes and their counts after a day; closes licences. A clock that is not
+    /// believed ends none of them.
     pub(super) fn forget(&mut self, now: UnixTime) -> TxResult<()> {
         self.now = now;
-        if schema::codes_are_due(&self.meta, now)? {
+        if !self.is_ahead() && schema::codes_are_due(&self.meta, now)? {
             self.forget_codes()?;
         }
         self.close_due_licenses()?;
-        let now = u64::try_from(now.0).unwrap_or(0);
+        let now = u64::try_from(self.believed().0).unwrap_or(0);
         let over: Vec<(u64, [u8; 32])> = {
             let rows = self.idempotency_expiry.range((0, &[0; 32])..(now, &[0; 32]))?;
             let keys = rows.take(ALONG).map(|row| row.map(|(key, _)| (key.value().0, *key.value().1)));
@@ -168,6 +172,16 @@ impl<'t> LedgerTx<'t> {
             self.output.remove(&key)?;
         }
         Ok(())
+    }
+
+    /// Returns the time of the operation, as far as the clock is believed.
+    fn believed(&self) -> UnixTime {
+        self.now.min(self.limit)
+    }
+
+    /// Returns whether the clock is ahead of what is believed.
+    fn is_ahead(&self) -> bool {
+        self.now > self.limit
     }
 
     fn terms(&self) -> TxResult<&Terms> {

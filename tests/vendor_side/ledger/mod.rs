@@ -45,7 +45,7 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let founding = LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() };
         let ledger = Ledger::create(&folder.path().join("ledger"), &founding, NOW).unwrap();
-        Self { folder, ledger }
+        Self { folder, ledger: ledger.believing_callers() }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -81,7 +81,7 @@ pub fn sound(ledger: &Ledger) {
 }
 
 pub fn open(folder: &Path) -> Ledger {
-    Ledger::open(folder, WAIT).unwrap()
+    Ledger::open(folder, WAIT).unwrap().believing_callers()
 }
 
 pub fn order(to: &str) -> Order {

@@ -8,14 +8,12 @@
 //! ahead its first reading, the seconds that the machine has run since, and the readings. It has neither lock nor sync.
 //! If the record is lost, less is forgotten, and later.
 
-use crate::context::used_log;
 use crate::os::atomic_file::{self, Durability};
 use crate::os::clock;
 use crate::time::UnixTime;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 /// The file.
 const FILE: &str = "clock";
@@ -163,15 +161,21 @@ pub fn read(state: &Path) -> Option<ClockRecord> {
     ClockRecord::from_line(&fs::read_to_string(path).ok()?)
 }
 
-/// Records the reading `now`, and returns the time up to which may be forgotten.
+/// Records the reading `now`, and returns the time up to which may be forgotten. A state without a record is compared
+/// with `last_written`, the time at which it was last written, if that is known.
 /// `None`, and nothing is recorded, while there is no folder. An error of the disk is ignored: the older record stays,
 /// which forgets less.
 #[must_use]
-pub fn observe(state: &Path, now: UnixTime) -> Option<UnixTime> {
-    observe_at(state, now, clock::uptime())
+pub fn observe(state: &Path, now: UnixTime, last_written: impl FnOnce(&Path) -> Option<UnixTime>) -> Option<UnixTime> {
+    observe_at(state, now, clock::uptime(), last_written)
 }
 
-fn observe_at(state: &Path, now: UnixTime, uptime: i64) -> Option<UnixTime> {
+fn observe_at(
+    state: &Path,
+    now: UnixTime,
+    uptime: i64,
+    last_written: impl FnOnce(&Path) -> Option<UnixTime>,
+) -> Option<UnixTime> {
     let known = read(state);
     if known.is_none() && !state.is_dir() {
         return None;
@@ -183,14 +187,6 @@ fn observe_at(state: &Path, now: UnixTime, uptime: i64) -> Option<UnixTime> {
         let _ = atomic_file::replace(&state.join(FILE), 0o600, Durability::Cached, write);
     }
     Some(after.limit(now))
-}
-
-/// Returns when the state was last written, for a state that has no record yet.
-fn last_written(state: &Path) -> Option<UnixTime> {
-    let files = [used_log::used_log_path(state), state.join(crate::context::CLEANED), state.join("held/new")];
-    let times = files.iter().filter_map(|file| fs::metadata(file).and_then(|metadata| metadata.modified()).ok());
-    let latest = times.max()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(UnixTime(i64::try_from(latest.as_secs()).ok()?))
 }
 
 #[cfg(test)]
@@ -337,10 +333,9 @@ mod tests {
     #[test]
     fn a_state_without_a_record_is_compared_with_its_files() {
         let folder = tempfile::tempdir().unwrap();
-        let observe = |state: &Path, now| observe_at(state, now, 5 * DAY);
+        let observe = |state: &Path, now| observe_at(state, now, 5 * DAY, |_| Some(THEN));
         assert_eq!(observe(&folder.path().join("absent"), THEN), None);
-        fs::write(used_log::used_log_path(folder.path()), "").unwrap();
-        let now = last_written(folder.path()).unwrap();
+        let now = THEN;
         assert!(observe(folder.path(), now.plus(400 * DAY)).unwrap() <= now.plus(DAY + 60));
         assert_eq!(observe(folder.path(), now.plus(1)), Some(now.plus(1)));
         assert!(observe(folder.path(), now.plus(40 * DAY)).unwrap() <= now.plus(DAY + 60));
