@@ -25,7 +25,7 @@ use std::thread;
 const DAY: i64 = 86_400;
 
 /// A shop with the accounts `payer` (1), who has these credits, and `payee` (2).
-fn shop(credits: u64) -> Shop {
+pub fn shop(credits: u64) -> Shop {
     let shop = Shop::new();
     assert_eq!(shop.account("payer", credits).number, 1);
     assert_eq!(shop.account("payee", 0).number, 2);

@@ -4,6 +4,7 @@
 
 mod always;
 pub mod chain;
+mod clock;
 mod codes;
 mod commands;
 mod crash;

@@ -1,6 +1,6 @@
 //! `vendor status`, `audit`, `backup`, `restore`: maintain the ledger.
 
-use super::open_ledger::Which;
+use super::open_ledger::{Which, tell_clock};
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
@@ -72,6 +72,7 @@ pub struct Restore {
 pub(super) fn status(args: &Status, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let (profile, summary) = (ledger.profile()?, ledger.summary()?);
+    tell_clock(&ledger);
     if args.json {
         let balances: Vec<Value> = summary.balances.iter().map(balance_json).collect();
         let object = json!({
@@ -131,6 +132,7 @@ pub(super) fn audit(args: &Audit, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let mut report = ledger.audit(args.since)?;
     report.problems.extend(ledger.check_log_files(&args.which.public(given)?)?);
+    tell_clock(&ledger);
     let status = if report.problems.is_empty() { 0 } else { DATA };
     if args.json {
         let object = json!({

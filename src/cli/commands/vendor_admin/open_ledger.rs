@@ -8,6 +8,8 @@ use crate::ledger::error::{CREATE, LedgerError};
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
 use crate::ledger::ops;
+use crate::os::clock;
+use crate::os::clock_record::ClockHealth;
 use crate::server::vendor_http::api::directory::published;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -100,12 +102,30 @@ fn host_and_port(text: &str) -> Result<String, String> {
 
 /// Finds an account by its name or its number.
 pub(super) fn account(ledger: &Ledger, name: &str) -> Result<Standing, Failure> {
-    let now = crate::os::clock::now();
+    let now = clock::now();
     let found = match name.parse() {
         Ok(number) => ledger.account(number, now),
         Err(_) => ledger.run(ops::AccountNamed { name: name.to_owned() }, now),
     };
     Ok(found?)
+}
+
+/// Reports a clock that the ledger does not believe.
+pub(super) fn tell_clock(ledger: &Ledger) {
+    let now = clock::now();
+    match ledger.clock_health(now) {
+        None | Some(ClockHealth::Believed) => {}
+        Some(ClockHealth::Ahead { expected }) => output::note(&format!(
+            "the clock says {now}, ahead of {expected}, the time last seen and the uptime since; no idempotency key is \
+             forgotten and no licence closes until the machine has run for a day"
+        )),
+        Some(ClockHealth::WasAhead { read }) => {
+            output::note(&format!("the clock was ahead at {read}: stamps and licences of that time end late"));
+        }
+        Some(ClockHealth::Behind { seen }) => output::note(&format!(
+            "the clock says {now}, behind {seen}, the time last seen; set the clock, unless it was ahead then"
+        )),
+    }
 }
 
 impl From<LedgerError> for Failure {

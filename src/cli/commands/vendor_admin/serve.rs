@@ -1,6 +1,6 @@
 //! `mailstamp vendor serve`: translates arguments into settings of the service, and its end into an exit status.
 
-use super::open_ledger::{Smtp, Which};
+use super::open_ledger::{Smtp, Which, tell_clock};
 use super::web_address::in_ascii;
 #[cfg(feature = "sender")]
 use crate::accounting::money::Price;
@@ -171,6 +171,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             AskedPrice::Foreign => none(&format!("your configuration does not have the address {recipient}")),
         }
     }
+    tell_clock(&ledger);
     ledger.listen()?;
     // A closed standard output does not stop the service.
     vendor_http::run(ledger, settings, |address| drop(output::line(&format!("listening on {address}"))))
