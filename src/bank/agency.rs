@@ -92,6 +92,9 @@ pub enum AgencyError {
     /// No licence of which the key is here is in force at the agency.
     #[error("no licence is in force, so that no request can be signed")]
     NoLicense,
+    /// The agency refuses the key of a licence that is in force in the books.
+    #[error("{agency} refuses the key of licence {kid}: the licence was revoked or closed there")]
+    Unlicensed { agency: String, kid: String },
     /// The agency's key is not known, so that its answer is not believed.
     #[error("key {kid:?} of {agency} is not among the keys of vendors that you trust")]
     Untrusted { agency: String, kid: String },
@@ -139,6 +142,8 @@ impl AgencyFiles {
 }
 
 type Result<T, E = AgencyError> = std::result::Result<T, E>;
+/// A verified receipt and its text, or an error with the agency's code, if it refused.
+type Answer = Result<(MeterReceipt, String), (AgencyError, Option<String>)>;
 
 impl Agency<'_> {
     /// Licenses a new key for up to `limit` credits, and returns the name of the licence. A request that was not
@@ -159,15 +164,19 @@ impl Agency<'_> {
         if !matches!(self.bank.journalled()?, Some(Journalled { kind: Journal::License { .. }, .. })) {
             self.bank.keep_key(&signer)?;
         }
-        let pending = self.bank.begin_license(request, now)?;
+        let mut pending = self.bank.begin_license(request.clone(), false, now)?;
+        if matches!(pending.kind, Journal::Clearing { .. }) {
+            match self.send(&pending, now) {
+                // No key can sign it again: it goes on after the new licence.
+                Err(AgencyError::Unlicensed { .. }) => pending = self.bank.begin_license(request, true, now)?,
+                sent => return sent.and(Err(AgencyError::Earlier)),
+            }
+        }
         let is_same = |it: &Journalled| {
             let asked: Option<LicenseRequest> = serde_json::from_str(&it.body).ok();
             asked.is_some_and(|asked| asked.limit == limit && asked.days == days)
         };
-        let Journal::License { kid, .. } = &pending.kind else {
-            self.send(&pending, now)?;
-            return Err(AgencyError::Earlier);
-        };
+        let Journal::License { kid, .. } = &pending.kind else { return Err(AgencyError::Earlier) };
         let outcome = self.send(&pending, now)?;
         if is_same(&pending) { Ok((kid.clone(), outcome)) } else { Err(AgencyError::Earlier) }
     }
@@ -211,20 +220,23 @@ impl Agency<'_> {
         let open =
             open.iter().map(|(payment, until)| OpenPayment { payment: payment.to_string(), until: until.to_string() });
         let request = CheckpointRequest { open: open.collect(), accept_restored };
-        let signer = if accept_restored { self.any_signer(now)? } else { self.signer(now)? };
         let (key, body) = (idempotency_key()?, body(&request));
-        let (receipt, text) =
-            self.ask(Operation::Checkpoint, ReceiptKind::Checkpoint, &key, &body, &signer, now).map_err(|it| it.0)?;
+        let ask =
+            |signer: &SigningKey| self.ask(Operation::Checkpoint, ReceiptKind::Checkpoint, &key, &body, signer, now);
+        let answer = if accept_restored { ask(&self.any_signer(now)?) } else { self.signed(now, ask) };
+        let (receipt, text) = answer.map_err(|it| it.0)?;
         Ok(self.bank.checked(request, receipt, text, now)?)
     }
 
     /// Sends a journalled request and books its answer.
     fn send(&self, pending: &Journalled, now: UnixTime) -> Result<Outcome> {
-        let (operation, kind, signer) = match &pending.kind {
-            Journal::License { kid, .. } => (Operation::License, ReceiptKind::License, self.bank.license_key(kid)?),
-            Journal::Clearing { .. } => (Operation::Clear, ReceiptKind::Clearing, self.signer(now)?),
+        let ask =
+            |operation, kind, signer: &SigningKey| self.ask(operation, kind, &pending.key, &pending.body, signer, now);
+        let answer = match &pending.kind {
+            Journal::License { kid, .. } => ask(Operation::License, ReceiptKind::License, &self.bank.license_key(kid)?),
+            Journal::Clearing { .. } => self.signed(now, |signer| ask(Operation::Clear, ReceiptKind::Clearing, signer)),
         };
-        match self.ask(operation, kind, &pending.key, &pending.body, &signer, now) {
+        match answer {
             Ok((receipt, text)) => Ok(self.bank.answered(&pending.key, receipt, text, now)?.unwrap_or_default()),
             Err((error, problem)) => {
                 if problem.is_some_and(|problem| FINAL.contains(&problem.as_str())) {
@@ -244,18 +256,21 @@ impl Agency<'_> {
         body: &str,
         signer: &SigningKey,
         now: UnixTime,
-    ) -> Result<(MeterReceipt, String), (AgencyError, Option<String>)> {
+    ) -> Answer {
         let agency = self.name().map_err(|error| (error, None))?;
         let bank = self.bank.balance().map_err(|error| (error.into(), None))?.head;
         let digest = Hash::of(body.as_bytes());
         let request = SignedRequest { body: digest, key: key.to_owned(), at: now, bank };
         let signature = request.sign(operation, &signer.issuer, &signer.key);
         let answer = vendor_client::receipt(self.account, operation, key, body, signature.as_str(), self.timeout);
-        let text = answer.map_err(|ReceiptError { error, problem, last }| match (problem.as_deref(), last) {
-            (Some("bank-behind"), Some(last)) => {
-                (AgencyError::Behind { agency: agency.clone(), own: bank.to_string(), last }, problem)
-            }
-            _ => (error.into(), problem),
+        let text = answer.map_err(|ReceiptError { error, problem, reason, last }| {
+            let (agency, own, kid) = (agency.clone(), bank.to_string(), signer.issuer.key_id().to_owned());
+            let error = match (problem.as_deref(), reason.as_deref(), last) {
+                (Some("bank-behind"), _, Some(last)) => AgencyError::Behind { agency, own, last: last.into() },
+                (Some("meter-request"), Some("key"), _) => AgencyError::Unlicensed { agency, kid },
+                _ => error.into(),
+            };
+            (error, problem.map(String::from))
         })?;
         let receipt = self.verified(&agency, &text).map_err(|error| (error, None))?;
         let is_right = receipt.receipt == kind
@@ -296,14 +311,23 @@ impl Agency<'_> {
         Err(AgencyError::OtherAgency { account, vendor, agency })
     }
 
-    /// Returns the key of the licence that lasts longest.
-    fn signer(&self, now: UnixTime) -> Result<SigningKey> {
-        let licenses = self.bank.balance()?.licenses;
-        let live = licenses.into_iter().map(|it| it.license).filter(|it| it.signs_at(now));
-        match live.max_by_key(|it| it.until) {
-            Some(license) => Ok(self.bank.license_key(&license.kid)?),
-            None => Err(AgencyError::NoLicense),
+    /// Asks with the key of the licence that lasts longest, or with the next one where the agency refuses a key.
+    ///
+    /// The refusal is not signed, so it ends no licence in the books: the answer to another key does.
+    fn signed(&self, now: UnixTime, ask: impl Fn(&SigningKey) -> Answer) -> Answer {
+        let unsent = |error| (error, None);
+        let licenses = self.bank.balance().map_err(|error| unsent(error.into()))?.licenses;
+        let mut live: Vec<_> = licenses.into_iter().map(|it| it.license).filter(|it| it.signs_at(now)).collect();
+        live.sort_by_key(|it| std::cmp::Reverse(it.until));
+        let mut refused = unsent(AgencyError::NoLicense);
+        for license in live {
+            let signer = self.bank.license_key(&license.kid).map_err(|error| unsent(error.into()))?;
+            match ask(&signer) {
+                Err((error @ AgencyError::Unlicensed { .. }, problem)) => refused = (error, problem),
+                answer => return answer,
+            }
         }
+        Err(refused)
     }
 
     /// Returns the key of any licence that is in force at the agency, also one that the bank does not know.

@@ -185,8 +185,10 @@ impl Bank {
     }
 
     /// Journals a request for a licence, unless another request is journalled that can be sent. Returns the one that is.
-    pub fn begin_license(&self, request: Journalled, now: UnixTime) -> Result<Journalled> {
-        self.write(now, move |tx| tx.begin_license(request))
+    ///
+    /// A clearing is set aside when no licence is in force, or when `aside` says that no key can sign it.
+    pub fn begin_license(&self, request: Journalled, aside: bool, now: UnixTime) -> Result<Journalled> {
+        self.write(now, move |tx| tx.begin_license(request, aside))
     }
 
     /// Journals the clearing of up to `most` received tokens under an idempotency key, unless another request is

@@ -4,7 +4,8 @@
 //! again until it is answered, and the answer is booked in the transaction that removes it from the journal. Checkpoints
 //! move nothing, so they are not journalled.
 //!
-//! A clearing that no licence in force can sign is set aside for a request for a licence, and goes on after it.
+//! A clearing that no licence in force can sign, since they ended here or at the agency, is set aside for a request for a
+//! licence, and goes on after it.
 
 use super::error::Refusal;
 use super::schema;
@@ -88,10 +89,12 @@ impl BankTx<'_> {
     }
 
     /// Journals a request for a licence, unless another request is journalled that can be sent. Returns the one that is.
-    pub(super) fn begin_license(&mut self, request: Journalled) -> TxResult<Journalled> {
+    ///
+    /// A clearing is set aside when no licence is in force, or when `aside` says that no key can sign it.
+    pub(super) fn begin_license(&mut self, request: Journalled, aside: bool) -> TxResult<Journalled> {
         if let Some(before) = self.journalled()? {
             let is_clearing = matches!(before.kind, Journal::Clearing { .. });
-            if !is_clearing || self.licenses()?.iter().any(|(_, license)| license.signs_at(self.now)) {
+            if !is_clearing || !aside && self.licenses()?.iter().any(|(_, license)| license.signs_at(self.now)) {
                 return Ok(before);
             }
             self.set_state("aside", &schema::to_json(&before)?)?;

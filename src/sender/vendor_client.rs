@@ -90,9 +90,11 @@ pub(super) fn buy(
 pub struct ReceiptError {
     pub error: SupplyError,
     /// The vendor's code, if the vendor refused the request and did nothing.
-    pub problem: Option<String>,
+    pub problem: Option<Box<str>>,
+    /// What the vendor does not accept, with the code `meter-request`.
+    pub reason: Option<Box<str>>,
     /// Head of the bank's chain that the vendor saw last, with the code `bank-behind`.
-    pub last: Option<String>,
+    pub last: Option<Box<str>>,
 }
 
 /// Sends the signed request of a meter, and repeats it if no answer comes: its idempotency key makes that free.
@@ -115,13 +117,14 @@ pub fn receipt(
         body: Some(body),
         time,
     };
-    let failed = |error| ReceiptError { error, problem: None, last: None };
+    let failed = |error| ReceiptError { error, problem: None, reason: None, last: None };
     let reply = send(&account.name, ask).map_err(failed)?;
     if reply.status != 200 {
         let said: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&reply.body).ok();
-        let text = |name: &str| said.as_ref()?.get(name)?.as_str().map(str::to_owned);
+        let text = |name: &str| said.as_ref()?.get(name)?.as_str().map(Box::from);
         let problem = text("problem").filter(|_| (400..500).contains(&reply.status));
-        return Err(ReceiptError { error: refusal(&account.name, &reply).0, problem, last: text("last") });
+        let error = refusal(&account.name, &reply).0;
+        return Err(ReceiptError { error, problem, reason: text("reason"), last: text("last") });
     }
     let receipt: SignedReceipt = serde_json::from_slice(&reply.body)
         .map_err(|error| failed(SupplyError::Answer { account: account.name.clone(), detail: problem(&error) }))?;

@@ -307,6 +307,44 @@ fn a_clearing_without_a_licence_in_force_waits_for_the_next_one() {
     shop.audit();
 }
 
+// The agency revoked the licence that would sign it again; the bank cannot know that before
+#[test]
+fn a_clearing_whose_licence_was_revoked_goes_on_with_the_next() {
+    let (shop, payer, payee) = sides(1_000);
+    let kid = payee.tells("license 0")["kid"].as_str().unwrap().to_owned();
+    payer.tells("license 100");
+    payee.receive(&payer.pay(1, 10));
+    payee.asks_at("http://127.0.0.1:9");
+    payee.run("clear").exits(75);
+    payee.asks_at(&format!("http://{}", shop.address));
+    let mut revoke = payee.home.command();
+    revoke.args(["vendor", "meters", "--revoke", &kid, "--ledger"]).arg(shop.folder());
+    run(&mut revoke, b"").exits(0);
+    for _ in 0..2 {
+        let dead = payee.run("clear").exits(78).stderr;
+        let told = dead.contains(&kid) && dead.contains("revoked or closed") && !dead.contains("reached");
+        assert!(told && dead.contains("run mailstamp bank license 0"), "{dead}");
+    }
+    // More than the account has, which the agency refuses: the clearing is still there.
+    payee.run("license 5000").exits(77);
+    payee.run("clear").exits(78);
+    payee.tells("license 0");
+    assert_eq!(payee.has(), [0, 0, 0, 0, 10]);
+    assert_eq!(payee.tells("clear")["cleared"]["count"], 1);
+    // Of two licences the one that is left signs, though the other one lasts longer.
+    let kid = payee.tells("license 5")["kid"].as_str().unwrap().to_owned();
+    payee.tells("license 1 --days 1");
+    let mut revoke = payee.home.command();
+    revoke.args(["vendor", "meters", "--revoke", &kid, "--ledger"]).arg(shop.folder());
+    run(&mut revoke, b"").exits(0);
+    payee.receive(&payer.pay(2, 7));
+    assert_eq!(payee.tells("clear")["cleared"]["count"], 1);
+    let live = |it: &mailstamp::bank::statement::LicenseBalance| it.license.signs_at(clock::now());
+    assert!(payee.bank.balance().unwrap().licenses.iter().filter(|it| live(it)).all(|it| it.license.kid != kid));
+    payee.sound();
+    shop.audit();
+}
+
 // E21: an older copy is noticed at the next contact, and not by itself
 #[test]
 fn an_older_copy_is_noticed_at_the_next_contact() {

@@ -139,15 +139,23 @@ pub(super) fn contact(given: &CliOverrides, settings: Settings, bank: &Bank) -> 
     let licenses = bank.balance()?.licenses;
     let mut live = licenses.iter().map(|it| &it.license).filter(|it| it.state == LicenseState::Live);
     let has_license = live.any(|it| it.limit >= settings.license && it.until.since(now) > LICENSE_LEFT);
-    let licensed = match has_license {
-        true => Ok(()),
-        false => agency.license(settings.license, LICENSE_DAYS, now).map(|(kid, outcome)| {
+    let license = || {
+        agency.license(settings.license, LICENSE_DAYS, now).map(|(kid, outcome)| {
             log_stderr(&format!("clearing: licence {kid} for {} credits", settings.license));
             report(&outcome);
-        }),
+        })
     };
+    let mut licensed = if has_license { Ok(()) } else { license() };
+    let mut cleared = agency.clear(now, context.forget_limit());
+    if licensed.is_ok()
+        && let Err(error @ AgencyError::Unlicensed { .. }) = &cleared
+    {
+        log_stderr(&format!("clearing: {error}"));
+        licensed = license();
+        cleared = agency.clear(now, context.forget_limit());
+    }
     // What came is handed in though the account has too few credits for a new licence.
-    report(&agency.clear(now, context.forget_limit())?);
+    report(&cleared?);
     licensed
 }
 

@@ -204,7 +204,9 @@ impl From<AgencyError> for Failure {
             AgencyError::Behind { .. } => {
                 failed(DATA).hint("if the bank was restored on purpose, run mailstamp bank accept-restored")
             }
-            AgencyError::NoLicense => failed(CONFIG).hint("run mailstamp bank license 0, or with a limit"),
+            AgencyError::NoLicense | AgencyError::Unlicensed { .. } => {
+                failed(CONFIG).hint("run mailstamp bank license 0, or with a limit")
+            }
             AgencyError::Untrusted { .. } => {
                 failed(CONFIG).hint("run mailstamp directory refresh, or mailstamp trust add")
             }
