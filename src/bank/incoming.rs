@@ -2,12 +2,11 @@
 
 use super::error::BankError;
 use super::handle::Bank;
-use super::schema;
+use super::{request, schema};
 use crate::accounting::bank::books::{Incoming, IncomingState};
 use crate::emstamp::token::Payee;
 use crate::store::SessionError;
 use crate::time::UnixTime;
-use crate::vendor_api::meters::{MeterReceipt, RECEIPT_MAX};
 use redb::ReadableTable as _;
 
 impl Bank {
@@ -39,13 +38,9 @@ impl Bank {
     pub fn payee(&self) -> Result<Option<Payee>, BankError> {
         self.read(|tx| {
             let Some(row) = tx.open_table(schema::STATE)?.get("receipt")? else { return Ok(None) };
-            let malformed = |what: &str| SessionError::damaged(&format!("the receipt of the agency {what}"));
-            let text = std::str::from_utf8(row.value()).map_err(|_| malformed("is no text"))?;
-            let token = crate::stamp::token::Token::parse_document(text, RECEIPT_MAX);
-            let token = token.map_err(|_| malformed("is malformed"))?;
-            let receipt: MeterReceipt = schema::from_json(token.payload())?;
-            let payee = Payee::new(&receipt.name, &receipt.vendor);
-            payee.map(Some).map_err(|_| malformed("names an account that no token can pay"))
+            let receipt = request::receipt_of(row.value())?;
+            let unpayable = "the receipt of the agency names an account that no token can pay";
+            Payee::new(&receipt.name, &receipt.vendor).map(Some).map_err(|_| SessionError::damaged(&unpayable))
         })
     }
 }

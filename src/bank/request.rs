@@ -13,12 +13,14 @@ use super::transaction::{BankTx, TxError, TxResult};
 use crate::accounting::bank::books::{IncomingState, LicenseState, PaymentState as Known, Rows};
 use crate::accounting::bank::event::{BankAccount, Event, OrderKind};
 use crate::accounting::hash::Hash;
+use crate::accounting::hash_chain::Head;
 use crate::accounting::meter::ClearingProblem;
 use crate::stamp::signing::PublicKey;
+use crate::stamp::token::Token;
 use crate::store::SessionError;
 use crate::time::UnixTime;
 use crate::vendor_api::meters::{
-    CheckpointRequest, ClearingResult, LicenseStatus, MeterReceipt, OpenPayment, PaymentState,
+    CheckpointRequest, ClearingResult, LicenseStatus, MeterReceipt, OpenPayment, PaymentState, RECEIPT_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,8 @@ pub struct Outcome {
     pub open: u64,
     /// Licences of which the agency cleared more than this bank paid, so that their keys signed elsewhere.
     pub overdrawn: Vec<String>,
+    /// Licences that were in force here, and that the agency revoked or does not list any more.
+    pub ended: Vec<String>,
 }
 
 impl Outcome {
@@ -79,6 +83,7 @@ impl Outcome {
         self.open += other.open;
         self.refused.extend(other.refused);
         self.overdrawn = other.overdrawn;
+        self.ended.extend(other.ended);
     }
 }
 
@@ -291,8 +296,8 @@ impl BankTx<'_> {
 
     /// Books the state of the account and its licences, and a new licence.
     ///
-    /// Where a licence was closed at the agency and has open payments here, its rest counts twice until the agency was
-    /// asked for them all. It cannot be spent meanwhile: the agency licenses only what it holds.
+    /// An answer that the agency repeats has the state of the time when it was first given: it ends no licence, and
+    /// without a new licence its balance is not booked.
     fn book_account(
         &mut self,
         receipt: &MeterReceipt,
@@ -301,28 +306,10 @@ impl BankTx<'_> {
         outcome: &mut Outcome,
     ) -> TxResult<()> {
         let agency = receipt.head.parse().map_err(|_| wrong("its head is malformed"))?;
-        for (license, row) in self.licenses()? {
-            let left = self.balance(BankAccount::Licensed(license))?;
-            let status = receipt.licenses.iter().find(|it| it.kid == row.kid);
-            if row.state == LicenseState::Closed {
-                continue;
-            }
-            if let Some(status) = status {
-                if status.rest < left {
-                    outcome.overdrawn.push(row.kid.clone());
-                }
-                if status.revoked.is_some() && row.state == LicenseState::Live {
-                    self.append(Event::LicenseEnded { license })?;
-                }
-                continue;
-            }
-            let open = [BankAccount::Reserved(license), BankAccount::Paid(license)];
-            let waits = open
-                .iter()
-                .try_fold(false, |waits, account| Ok::<_, SessionError>(waits || self.balance(*account)? > 0))?;
-            if !waits && row.until < self.now {
-                self.append(Event::LicenseClosed { license, credits: left })?;
-            }
+        if self.is_latest(receipt)? {
+            self.book_licenses(receipt, outcome)?;
+        } else if licensed.is_none() {
+            return Ok(());
         }
         let taken = match &licensed {
             Some(Event::Licensed { credits, .. }) => *credits,
@@ -338,6 +325,61 @@ impl BankTx<'_> {
         self.set_state("receipt", text.as_bytes())?;
         Ok(())
     }
+
+    /// Books what became of the licences: those that the agency revoked sign no more, and those that it lists no more are
+    /// closed.
+    ///
+    /// Where a licence was closed at the agency and has open payments here, its rest counts twice until the agency was
+    /// asked for them all. It cannot be spent meanwhile.
+    fn book_licenses(&mut self, receipt: &MeterReceipt, outcome: &mut Outcome) -> TxResult<()> {
+        for (license, row) in self.licenses()? {
+            if row.state == LicenseState::Closed {
+                continue;
+            }
+            let left = self.balance(BankAccount::Licensed(license))?;
+            let status = receipt.licenses.iter().find(|it| it.kid == row.kid);
+            if status.is_some_and(|status| status.rest < left) {
+                outcome.overdrawn.push(row.kid.clone());
+            }
+            if status.is_some_and(|status| status.revoked.is_none()) {
+                continue;
+            }
+            if row.signs_at(self.now) {
+                outcome.ended.push(row.kid.clone());
+            }
+            let open = self.balance(BankAccount::Reserved(license))?.max(self.balance(BankAccount::Paid(license))?);
+            if status.is_none() && open == 0 {
+                self.append(Event::LicenseClosed { license, credits: left })?;
+            } else if row.state == LicenseState::Live {
+                self.append(Event::LicenseEnded { license })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a receipt is of a later request than the one that was booked last.
+    ///
+    /// It is not when the agency repeats an answer that was lost, since its idempotency key was used before. The head of
+    /// this bank in the receipt is that of the first time: before later requests, or of entries that a copy does not have.
+    fn is_latest(&self, receipt: &MeterReceipt) -> TxResult<bool> {
+        let sent: Head = receipt.bank.now.parse().map_err(|_| wrong("its head of this bank is malformed"))?;
+        let known = self.state("receipt")?.map(|row| receipt_of(&row)).transpose()?;
+        let known: Option<Head> = known.and_then(|known| known.bank.now.parse().ok());
+        // What is no head of this chain was sent by a bank of which this one is a copy.
+        let known = match known {
+            Some(known) if self.has_head(known)? => known.number,
+            _ => 0,
+        };
+        Ok(self.has_head(sent)? && known < sent.number)
+    }
+}
+
+/// Reads a receipt that was verified when it came.
+pub(super) fn receipt_of(row: &[u8]) -> Result<MeterReceipt, SessionError> {
+    let malformed = |what: &str| SessionError::damaged(&format!("the receipt of the agency {what}"));
+    let text = std::str::from_utf8(row).map_err(|_| malformed("is no text"))?;
+    let token = Token::parse_document(text, RECEIPT_MAX).map_err(|_| malformed("is malformed"))?;
+    schema::from_json(token.payload())
 }
 
 /// Returns whether the agency has closed the licence of this name.

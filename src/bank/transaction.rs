@@ -106,6 +106,12 @@ impl<'t> BankTx<'t> {
         self.head
     }
 
+    /// Returns whether the chain had this head.
+    pub(super) fn has_head(&self, head: Head) -> Result<bool, SessionError> {
+        let row = self.entry.get(head.number)?;
+        row.map_or(Ok(false), |row| Ok(schema::entry_of(head.number, row.value())?.0 == head))
+    }
+
     pub(super) fn balance(&self, account: BankAccount) -> Result<u64, SessionError> {
         Ok(u64::try_from(self.tables.balance(account)?).unwrap_or(0))
     }

@@ -345,6 +345,90 @@ fn a_clearing_whose_licence_was_revoked_goes_on_with_the_next() {
     shop.audit();
 }
 
+// The agency does not list a licence any more, as after a restore from a backup: the next one pays
+#[test]
+fn a_licence_that_the_agency_lost_is_closed_and_the_next_pays() {
+    let (mut shop, payer, payee) = sides(1_000);
+    payee.tells("license 0");
+    shop.signal("-TERM");
+    shop.ended();
+    let backup = shop.path().join("backup");
+    copy_folder(&shop.folder(), &backup);
+    shop.restart();
+    let at = |shop: &Shop| format!("http://{}", shop.address);
+    payer.asks_at(&at(&shop));
+    // The first to end pays, so this one would go on paying.
+    let lost = payer.tells("license 600 --days 6")["kid"].as_str().unwrap().to_owned();
+    let queued = payer.pay(1, 10);
+    let idle = payer.tells("license 300 --days 5")["kid"].as_str().unwrap().to_owned();
+    assert_eq!(payer.has(), [100, 890, 10, 0, 0]);
+
+    shop.signal("-TERM");
+    shop.ended();
+    fs::remove_dir_all(shop.folder()).unwrap();
+    copy_folder(&backup, &shop.folder());
+    shop.restart();
+    payer.asks_at(&at(&shop));
+    let next = payer.run("license 500 --json").exits(0);
+    let kid: Value = serde_json::from_str(&next.text()).unwrap();
+    let told = |kid: &str| format!("licence {kid}: the agency revoked or closed it; its key signs no more");
+    assert!([&lost, &idle].iter().all(|kid| next.stderr.contains(&told(kid))), "{}", next.stderr);
+    // The credits of the message in the queue are still reserved: the agency was not asked yet whether it was paid.
+    assert_eq!(payer.has(), [500, 500 + 590, 10, 0, 0]);
+    let signer = |message| {
+        let token = payer.pay(message, 7).token;
+        mailstamp::stamp::token::Token::parse(&token).unwrap().issuer().unwrap().key_id().to_owned()
+    };
+    assert_eq!([signer(2), signer(3)], [kid["kid"].as_str().unwrap(); 2]);
+    assert_eq!(payer.pay(1, 10).token, queued.token);
+    let again = payer.run("clear --json").exits(0);
+    assert_eq!((again.stderr.as_str(), payer.tells("clear")["ended"].clone()), ("", json!([])));
+    payer.sound();
+    shop.audit();
+}
+
+// An answer that was lost, and is repeated after a new licence: it does not list that one, and does not close it
+#[test]
+fn an_old_answer_that_is_repeated_closes_no_new_licence() {
+    let (shop, payer, payee) = sides(1_000);
+    let first = payee.tells("license 0")["kid"].as_str().unwrap().to_owned();
+    payer.tells("license 100");
+    payee.receive(&payer.pay(1, 10));
+    // The agency books the clearing, and its answer is lost.
+    let lost = cutting(shop.address, |_, _| 0);
+    payee.asks_at(&format!("http://{lost}"));
+    payee.run("clear").exits(75);
+    assert_eq!(balance(&shop, payee.account), 10);
+    payee.asks_at(&format!("http://{}", shop.address));
+    let mut revoke = payee.home.command();
+    revoke.args(["vendor", "meters", "--revoke", &first, "--ledger"]).arg(shop.folder());
+    run(&mut revoke, b"").exits(0);
+    let next = payee.run("license 6 --json").exits(0);
+    assert!(next.stderr.contains(&format!("licence {first}: the agency revoked or closed it")), "{}", next.stderr);
+    let cleared = payee.tells("clear");
+    assert_eq!((&cleared["cleared"]["count"], &cleared["ended"]), (&json!(1), &json!([])));
+    assert_eq!(payee.has(), [4, 6, 0, 0, 0]);
+    let live = payee.bank.balance().unwrap().licenses.into_iter().filter(|it| it.license.signs_at(clock::now()));
+    assert_eq!(live.map(|it| it.license.limit).collect::<Vec<_>>(), [6]);
+    // No old balance was booked on the way: nothing was bought, and nothing was paid out.
+    let mut bought = Vec::new();
+    payee
+        .bank
+        .statement(None, &mut |line| {
+            bought.push(line.bought);
+            true
+        })
+        .unwrap();
+    assert_eq!(bought.into_iter().filter(|it| *it != 0).collect::<Vec<_>>(), [10, -10]);
+    payee.sound();
+    shop.audit();
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
 // E21: an older copy is noticed at the next contact, and not by itself
 #[test]
 fn an_older_copy_is_noticed_at_the_next_contact() {

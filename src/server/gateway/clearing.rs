@@ -136,16 +136,18 @@ pub(super) fn contact(given: &CliOverrides, settings: Settings, bank: &Bank) -> 
     if !given_up.is_empty() {
         bank.drop_pending(given_up, now)?;
     }
-    let licenses = bank.balance()?.licenses;
-    let mut live = licenses.iter().map(|it| &it.license).filter(|it| it.state == LicenseState::Live);
-    let has_license = live.any(|it| it.limit >= settings.license && it.until.since(now) > LICENSE_LEFT);
+    let has_license = || {
+        let licenses = bank.balance()?.licenses;
+        let mut live = licenses.iter().map(|it| &it.license).filter(|it| it.state == LicenseState::Live);
+        Ok::<_, AgencyError>(live.any(|it| it.limit >= settings.license && it.until.since(now) > LICENSE_LEFT))
+    };
     let license = || {
         agency.license(settings.license, LICENSE_DAYS, now).map(|(kid, outcome)| {
             log_stderr(&format!("clearing: licence {kid} for {} credits", settings.license));
             report(&outcome);
         })
     };
-    let mut licensed = if has_license { Ok(()) } else { license() };
+    let mut licensed = if has_license()? { Ok(()) } else { license() };
     let mut cleared = agency.clear(now, context.forget_limit());
     if licensed.is_ok()
         && let Err(error @ AgencyError::Unlicensed { .. }) = &cleared
@@ -156,12 +158,16 @@ pub(super) fn contact(given: &CliOverrides, settings: Settings, bank: &Bank) -> 
     }
     // What came is handed in though the account has too few credits for a new licence.
     report(&cleared?);
-    licensed
+    // The answer may have ended the licence.
+    if licensed.is_ok() && !has_license()? { license() } else { licensed }
 }
 
 fn report(outcome: &Outcome) {
     for (id, credits, why) in &outcome.refused {
         log_stderr(&format!("clearing: token {id}: {credits} credits not paid: {why}"));
+    }
+    for kid in &outcome.ended {
+        log_stderr(&format!("clearing: licence {kid}: the agency revoked or closed it; its key signs no more"));
     }
     for kid in &outcome.overdrawn {
         log_stderr(&format!("clearing: licence {kid}: the agency cleared more than this bank paid"));

@@ -93,7 +93,7 @@ pub(super) fn license(args: &License, context: &Context, bank: &Bank) -> Result<
         let credits = counted(args.limit, "credit");
         output::line(&format!("licence {}: {credits}, until {}", tame(&kid), until.unwrap_or_default()))?;
     }
-    overdrawn(&outcome)
+    licenses(&outcome)
 }
 
 pub(super) fn buy(args: &Buy, context: &Context, bank: &Bank) -> Result<u8, Failure> {
@@ -160,10 +160,10 @@ fn tell(outcome: &Outcome, as_json: bool, bank: &Bank) -> Result<u8, Failure> {
         let object = json!({
             "schema": output::SCHEMA, "cleared": sum(outcome.cleared), "paid": sum(outcome.paid),
             "void": sum(outcome.void), "open": outcome.open, "overdrawn": outcome.overdrawn,
-            "refused": outcome.refused.iter().map(refused).collect::<Vec<Value>>(), "held": has.held,
+            "ended": outcome.ended, "refused": outcome.refused.iter().map(refused).collect::<Vec<Value>>(), "held": has.held,
         });
         output::line(&object.to_string())?;
-        return overdrawn(outcome);
+        return licenses(outcome);
     }
     for (id, credits, why) in &outcome.refused {
         output::note(&format!("token {}: {} not paid: {}", tame(id), counted(*credits, "credit"), tame(why)));
@@ -180,11 +180,14 @@ fn tell(outcome: &Outcome, as_json: bool, bank: &Bank) -> Result<u8, Failure> {
         output::line(&format!("open: {}", counted(outcome.open, "payment")))?;
     }
     output::line(&format!("held at the agency: {}", counted(has.held, "credit")))?;
-    overdrawn(outcome)
+    licenses(outcome)
 }
 
-/// Reports licences whose keys signed elsewhere.
-fn overdrawn(outcome: &Outcome) -> Result<u8, Failure> {
+/// Reports licences that ended at the agency, and those whose keys signed elsewhere.
+fn licenses(outcome: &Outcome) -> Result<u8, Failure> {
+    for kid in &outcome.ended {
+        output::note(&format!("licence {}: the agency revoked or closed it; its key signs no more", tame(kid)));
+    }
     for kid in &outcome.overdrawn {
         output::note(&format!(
             "licence {}: the agency cleared more than this bank paid: its key signs elsewhere, or the bank was restored",
