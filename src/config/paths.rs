@@ -7,8 +7,11 @@ use super::user::{User, UserError};
 use super::{Config, ConfigError};
 use crate::os::user_database;
 use directories::BaseDirs;
+use rustix::fs::Access;
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The name of the file of the rules, beside the configuration.
@@ -53,6 +56,9 @@ pub struct Paths {
     pub maildir: Option<PathBuf>,
     /// Whether the configuration differs for each user of the mailbox.
     pub by_user: bool,
+    /// The user's own folder, where the system's configuration names a state that is closed to this user: see
+    /// [`Paths::user_state`].
+    pub own_state: Option<UserFolder>,
 }
 
 /// Failure to find or read the configuration.
@@ -93,6 +99,9 @@ pub enum PathsError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The used log of the system's daemon, which runs as another user.
+    #[error("{}: closed to your user: only the system's daemon (serve --system) opens this used log", path.display())]
+    ClosedLog { path: PathBuf },
     /// This process has no client of databases; `mailstamp-tools` has one.
     #[error("the used log is in PostgreSQL, for which this program has no client; use mailstamp-tools")]
     NoClient,
@@ -199,7 +208,14 @@ impl Paths {
         let directories = config.directories.clone().or_else(|| state.as_ref().map(|state| state.join("directories")));
         let maildir = config.deliver.maildir.clone().or_else(|| home().map(|home| home.join("Maildir")));
         let by_user = text.contains('%');
-        Ok((config, Self { config: path.clone(), vendors, directories, rules, state, ground, maildir, by_user }))
+        let is_systems = given.config.is_none() && path.as_deref().is_some_and(|path| path.starts_with(SYSTEM));
+        let named = state.as_deref().filter(|_| is_systems && given.state.is_none() && config.state.is_some());
+        let is_closed = named.is_some_and(|state| is_closed(state, ground.as_deref()));
+        let own_state = if is_closed { UserFolder::of_state() } else { None };
+        Ok((
+            config,
+            Self { config: path.clone(), vendors, directories, rules, state, ground, maildir, by_user, own_state },
+        ))
     }
 
     /// Returns the possible configuration files. The first one that exists is used.
@@ -221,6 +237,27 @@ impl Paths {
         let state = self.state.as_deref().ok_or(PathsError::Nowhere("the state"))?;
         self.ground.as_deref().map_or(Ok(()), |ground| there(ground, "the state"))?;
         Ok(state)
+    }
+
+    /// Returns the folder of what the user keeps beside the used log: held mail, the verdict log, the lists of senders.
+    /// It is the folder of the state. Where the system's configuration names one that belongs to the user of its
+    /// daemon, only that process can open the used log, and the rest is in the user's own folder.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state).
+    pub fn user_state(&self) -> Result<&Path, PathsError> {
+        let Some(own) = &self.own_state else { return self.state() };
+        there(&own.ground, "the state")?;
+        Ok(&own.path)
+    }
+
+    /// Returns the folder of the used log.
+    ///
+    /// # Errors
+    /// [`PathsError::ClosedLog`] where only the system's daemon can open it, else as [`state`](Self::state).
+    pub fn log_folder(&self) -> Result<&Path, PathsError> {
+        let state = self.state()?;
+        if self.own_state.is_some() { Err(PathsError::ClosedLog { path: state.to_owned() }) } else { Ok(state) }
     }
 
     /// Returns the folder of the fetched directories.
@@ -267,7 +304,8 @@ pub fn is_own_config_away() -> bool {
 }
 
 /// A user's own folder of one kind, in an XDG base directory.
-struct UserFolder {
+#[derive(Clone, Debug)]
+pub struct UserFolder {
     path: PathBuf,
     /// The folder that must exist. A missing base directory is created, as its specification says; its parent is not.
     ground: PathBuf,
@@ -350,6 +388,20 @@ fn there(path: &Path, what: &'static str) -> Result<(), PathsError> {
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
     };
     if there { Ok(()) } else { Err(PathsError::Missing { what, path: path.to_owned() }) }
+}
+
+/// Returns whether a folder of the state is closed to this user: it belongs to another user, is out of reach, or cannot
+/// be created in `ground`. To root, none is closed.
+fn is_closed(state: &Path, ground: Option<&Path>) -> bool {
+    let user = geteuid();
+    let cannot_create =
+        |ground: &Path| rustix::fs::access(ground, Access::WRITE_OK | Access::EXEC_OK) == Err(Errno::ACCESS);
+    match std::fs::metadata(state) {
+        _ if user.is_root() => false,
+        Ok(metadata) => metadata.uid() != user.as_raw(),
+        Err(error) if error.kind() == ErrorKind::NotFound => ground.is_some_and(cannot_create),
+        Err(error) => error.kind() == ErrorKind::PermissionDenied,
+    }
 }
 
 /// Returns whether the program runs with the rights of another user than the one that started it.

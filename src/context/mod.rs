@@ -92,7 +92,7 @@ impl Context {
         if self.now_overridden {
             return Some(self.now);
         }
-        clock_record::observe(self.places.state().ok()?, self.now, last_written)
+        clock_record::observe(self.places.user_state().ok()?, self.now, last_written)
     }
 
     /// Checks that the state is there: it has what was fetched about vendors.

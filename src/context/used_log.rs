@@ -73,7 +73,7 @@ fn open_used_log(config: &Config, places: &Paths, remembers: bool) -> Result<Box
 /// Returns the used log that is the file of this host, also where the configuration names a database.
 pub fn local_log(config: &Config, places: &Paths) -> Result<Box<dyn Store>, PathsError> {
     let options = Options { wait: config.wait, grace: config.policy.grace(), ..Options::default() };
-    Ok(Box::new(Redb::new(used_log_path(places.state()?), options)))
+    Ok(Box::new(Redb::new(used_log_path(places.log_folder()?), options)))
 }
 
 /// Returns the database's log for the daemon, which counts its start there. A server that is away delays nothing.
@@ -96,7 +96,7 @@ pub fn shared_log(
     places: &Paths,
     remembers: bool,
 ) -> Result<Postgres, PathsError> {
-    let state = places.state()?;
+    let state = places.log_folder()?;
     if remembers {
         os::make_folder(state, 0o700).map_err(|source| PathsError::State { path: state.to_owned(), source })?;
     }

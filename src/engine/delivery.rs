@@ -184,7 +184,7 @@ impl Engine {
     }
 
     fn tidy_once_a_day(&self, maildir: Option<&Path>) -> Result<(), DeliveryError> {
-        let mark = self.context.places.state().map_err(Deferral::from)?.join(CLEANED);
+        let mark = self.context.places.user_state().map_err(Deferral::from)?.join(CLEANED);
         // Each delivery reads the clock, so that a jump is noticed.
         let Some(limit) = self.context.forget_limit() else { return Ok(()) };
         let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<i64>().ok());

@@ -6,6 +6,7 @@
 use super::error::RecordError;
 use super::marking::Mode;
 use super::remote::client::{DaemonClient, Logging};
+use super::remote::protocol::LARGEST;
 use super::result_header;
 use crate::config::paths::{CliOverrides, PathsError};
 use crate::context::Context;
@@ -144,7 +145,12 @@ impl Engine {
         if let Some(elsewhere) = &self.ready.elsewhere
             && let Some(answer) = elsewhere.judge(message, envelope, marking, Logging::ByCaller)?
         {
-            return Ok(answer.decision);
+            return self.allowed_here(answer.decision, message);
+        }
+        if message.raw().len() > LARGEST
+            && let Some(decision) = self.judge_by_header(message, envelope, marking, Extent::Whole)?
+        {
+            return Ok(decision);
         }
         self.opened(message, marking, |judge| judge(envelope))
     }
@@ -234,7 +240,26 @@ impl Engine {
     /// Judges a message of which only the header, and perhaps some of the body, was read.
     /// Its stamps are not examined; the user's rules apply.
     pub fn judge_beginning(&self, message: &Message<'_>, envelope: &Envelope) -> Result<Decision, Deferral> {
+        if let Some(decision) = self.judge_by_header(message, envelope, Mode::DryRun, Extent::Beginning)? {
+            return Ok(decision);
+        }
         self.decide(Verdict::too_large(), message, envelope, Extent::Beginning, &LazyStore::new(self))
+    }
+
+    /// Has the daemon judge a message that is too large for it, by the header. Only where this process cannot open the
+    /// used log; otherwise, or without a daemon, the result is `None`.
+    fn judge_by_header(
+        &self,
+        message: &Message<'_>,
+        envelope: &Envelope,
+        marking: Mode,
+        seen: Extent,
+    ) -> Result<Option<Decision>, Deferral> {
+        let Some(elsewhere) = self.ready.elsewhere.as_ref().filter(|_| self.context.places.own_state.is_some()) else {
+            return Ok(None);
+        };
+        let answer = elsewhere.judge_by_header(message, envelope, marking, seen)?;
+        answer.map(|answer| self.allowed_here(answer.decision, message)).transpose()
     }
 
     /// Judges a message without a stamp from its header alone, as [`judge`](Self::judge) does.
@@ -333,7 +358,7 @@ impl Engine {
     /// Writes to syslog and the verdict log.
     /// An error there changes nothing: the message is judged.
     pub fn record(&self, entry: &Entry) {
-        if let (true, Ok(state)) = (self.context.config.verdict_log, self.context.places.state())
+        if let (true, Ok(state)) = (self.context.config.verdict_log, self.context.places.user_state())
             && let Err(error) = VerdictLog::new(state).append(entry)
         {
             self.context.log_error(&format!("verdict log: {error}"));
@@ -349,7 +374,7 @@ impl Engine {
     /// # Errors
     /// [`RecordError`]: no message may be dropped.
     pub fn record_durably(&self, entry: &Entry) -> Result<(), RecordError> {
-        VerdictLog::new(self.context.places.state()?).append_durably(entry)?;
+        VerdictLog::new(self.context.places.user_state()?).append_durably(entry)?;
         if let Some(socket) = &self.context.config.syslog {
             let _ = syslog::send(socket, Severity::Info, &result_header::line(entry));
         }

@@ -132,14 +132,14 @@ impl<'a> Quarantine<'a> {
 
     /// Opens the quarantine; creates its folder if it is missing.
     pub fn open(engine: &'a Engine) -> Result<Self, HeldError> {
-        let state = engine.context.places.state()?;
+        let state = engine.context.places.user_state()?;
         os::make_folder(state, 0o700)?;
         Ok(Self { engine, folder: Maildir::open(&state.join(FOLDER))?.inbox() })
     }
 
     /// Opens the quarantine, if a message was ever held.
     pub fn existing(engine: &'a Engine) -> Result<Option<Self>, HeldError> {
-        let maildir = Maildir::existing(&engine.context.places.state()?.join(FOLDER))?;
+        let maildir = Maildir::existing(&engine.context.places.user_state()?.join(FOLDER))?;
         Ok(maildir.map(|maildir| Self { engine, folder: maildir.inbox() }))
     }
 
@@ -225,14 +225,14 @@ impl<'a> Quarantine<'a> {
         if !alone || text.contains(['#', '"']) {
             return Err(no_sender());
         }
-        let state = self.engine.context.places.state()?;
+        let state = self.engine.context.places.user_state()?;
         allow_list::add(state, list, &text).map_err(|source| HeldError::List { list, source })
     }
 
     /// Returns whether the user refused the sender of a message, and did not allow them.
     pub(super) fn is_refused(&self, message: &HeldMessage) -> Result<bool, HeldError> {
         let Some(author) = &message.author else { return Ok(false) };
-        let state = self.engine.context.places.state()?;
+        let state = self.engine.context.places.user_state()?;
         let case = self.engine.context.config.local_case;
         let on = |list: &'static str| match address_list::covers(&state.join(list), author, case) {
             Err(error) if error.is_absent() => Ok(false),
@@ -244,7 +244,7 @@ impl<'a> Quarantine<'a> {
     /// Returns how many messages have waited for a digest since before a time, and since when the oldest of them; none
     /// where no digest was ever made.
     pub fn waiting(&self, before: UnixTime) -> Result<(usize, Option<UnixTime>), HeldError> {
-        let Some(digested) = Digested::if_used(self.engine.context.places.state()?)? else { return Ok((0, None)) };
+        let Some(digested) = Digested::if_used(self.engine.context.places.user_state()?)? else { return Ok((0, None)) };
         let mut waiting = Vec::new();
         for message in self.list()?.into_iter().filter(|it| it.since < before && !digested.0.contains_key(&it.id)) {
             if !self.is_refused(&message)? {
@@ -290,7 +290,7 @@ impl<'a> Quarantine<'a> {
         let mut gone = Vec::new();
         // The lock holder may wait for the user. The next day's cleanup comes anyway.
         let Some(_lock) = self.folder.try_lock()? else { return Ok(gone) };
-        let digested = Digested::if_used(self.engine.context.places.state()?)?;
+        let digested = Digested::if_used(self.engine.context.places.user_state()?)?;
         for kept in self.folder.messages()? {
             if gone.len() == most || now.since(UnixTime(kept.since.seconds)) <= keep {
                 continue;

@@ -15,7 +15,9 @@ impl Engine {
     /// Keeps the stamp of a received message, if it says `; reuse=return`.
     /// An error goes to syslog and changes nothing else.
     pub fn keep_return(&self, message: &Message<'_>, decision: &Decision) {
-        if decision.class() != Class::FirstClass || !self.context.config.sendmail.keep_returns {
+        // Where the state is closed to this user, no mail is sent from it either.
+        let keeps = self.context.config.sendmail.keep_returns && self.context.places.own_state.is_none();
+        if decision.class() != Class::FirstClass || !keeps {
             return;
         }
         let Some(finding) = decision.verdict.stamp() else { return };

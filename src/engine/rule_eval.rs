@@ -145,8 +145,23 @@ impl Engine {
         Ok(if self.held_allow(author)? { allow(HELD_ALLOW_NAME) } else { None })
     }
 
+    /// Applies the list of `mailstamp held allow` to a decision of the system's daemon, which cannot read it.
+    pub(super) fn allowed_here(&self, decision: Decision, message: &Message<'_>) -> Result<Decision, Deferral> {
+        let is_let_through = matches!(decision.class(), Class::FirstClass | Class::Allowed);
+        if is_let_through || self.context.places.own_state.is_none() {
+            return Ok(decision);
+        }
+        match message.authors().first() {
+            Some(author) if self.held_allow(author)? => {
+                let ruling = Ruling { name: HELD_ALLOW_NAME.to_owned(), effect: Effect::Allow };
+                Decision::of(decision.verdict, &self.context.config.actions, |_| Ok(Some(ruling)))
+            }
+            _ => Ok(decision),
+        }
+    }
+
     fn held_allow(&self, author: &Address) -> Result<bool, Deferral> {
-        let state = match self.context.places.state() {
+        let state = match self.context.places.user_state() {
             // Without a folder for the state no message was ever held.
             Err(PathsError::Nowhere(_)) => return Ok(false),
             other => other?,

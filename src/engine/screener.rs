@@ -86,7 +86,7 @@ impl<'a> Quarantine<'a> {
     pub fn digest(&self, to: Option<Address>) -> Result<Option<Digest>, DigestError> {
         let engine = self.engine();
         let to = recipient(engine, to)?;
-        let state = engine.context.places.state().map_err(HeldError::from)?;
+        let state = engine.context.places.user_state().map_err(HeldError::from)?;
         let mut listed = Digested::load(state).map_err(HeldError::from)?;
         let held = self.list()?;
         let now = engine.context.now;
@@ -146,7 +146,7 @@ impl<'a> Quarantine<'a> {
         let program = &context.config.replies.sendmail;
         sendmail::send(program, &digest.to, &digest.text, LIMIT)
             .map_err(|source| DigestError::Send { program: program.display().to_string(), source })?;
-        let state = context.places.state().map_err(HeldError::from)?;
+        let state = context.places.user_state().map_err(HeldError::from)?;
         Ok(digest.listed.save(state).map_err(HeldError::from)?)
     }
 }
@@ -158,7 +158,7 @@ impl Engine {
     /// [`HeldError`]; the answer must be tried again.
     pub fn answer_held(&self, message: &Message<'_>, maildir: &Path) -> Result<Answered, HeldError> {
         let Some((answer, word)) = answer_in(message) else { return Ok(Answered::Nothing) };
-        let Some(key) = key(self.context.places.state()?)? else { return Ok(Answered::Nothing) };
+        let Some(key) = key(self.context.places.user_state()?)? else { return Ok(Answered::Nothing) };
         let name = match key.open(answer, &word, self.context.now) {
             Ok(name) => name.to_owned(),
             Err(why) => return Ok(Answered::Refused(why)),

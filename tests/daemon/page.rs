@@ -72,7 +72,18 @@ fn full_question() -> JudgeRequest {
     let whose = FileSet { config: Some("/c".into()), state: Some("/s".into()), home: Some(("/h".into(), None)) };
     let names = MailboxNames { recipient: some(), user: some(), recipient_variable: some() };
     let (recipient, sender, now) = (some(), some(), Some(UnixTime(1)));
-    JudgeRequest { file_set: whose, names, recipient, sender, now, spend: true, record: true, size: 1, whole: true }
+    JudgeRequest {
+        file_set: whose,
+        names,
+        recipient,
+        sender,
+        now,
+        spend: true,
+        record: true,
+        size: 1,
+        whole: true,
+        beginning: true,
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
     let mut stdout = io::stdout().lock();
-    for entry in VerdictLog::new(places.state()?).last(args.count)? {
+    for entry in VerdictLog::new(places.user_state()?).last(args.count)? {
         if args.json {
             let mut value = serde_json::to_value(&entry).map_err(io::Error::from)?;
             value["schema"] = output::SCHEMA.into();

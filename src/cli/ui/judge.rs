@@ -104,11 +104,15 @@ pub fn judge(args: &Args, given: &CliOverrides) -> Result<Delivery, Failure> {
         }
         begun = Some(input);
     }
-    let engine = Engine::load(given, args.now)?;
+    let mut engine = Engine::load(given, args.now)?;
     if !used_log::has_client(&engine.context.config) {
         let put_back = begun.map_or(Ok(()), |input| standard_streams::put_back_input(&input.bytes));
         put_back.map_err(|error| Failure::input(TEMPFAIL, &error))?;
         return Err(Failure::for_tools());
+    }
+    if engine.context.places.own_state.is_some() {
+        // Only the daemon has the log; a large message is judged there by its header.
+        engine.ask_resident(given);
     }
     let envelope = args.envelope()?;
     let input =

@@ -157,7 +157,7 @@ fn named(text: &str) -> Result<Target, Failure> {
 fn logged(id: &str, engine: &Engine) -> Result<Vec<Target>, Failure> {
     let id = id.trim();
     let bracketed = if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") };
-    let log = VerdictLog::new(engine.context.places.state()?);
+    let log = VerdictLog::new(engine.context.places.user_state()?);
     let written = escape_untrusted(bracketed.as_bytes(), LONGEST);
     // Any sender may write any Message-ID. The log keeps its beginning only, so a longer one names no message.
     if written.len() < escape_untrusted(bracketed.as_bytes(), usize::MAX).len() {

@@ -17,6 +17,7 @@ use crate::ipc::connection::{ChannelError, Connection};
 use crate::ipc::frame::{Kind, Limits};
 use crate::message::parse::Message;
 use crate::os::unix_socket;
+use crate::policy::context::Extent;
 use crate::stamp::extract::locate;
 use crate::store::combining::client::{decode_error, is_timeout};
 use crate::time::UnixTime;
@@ -80,11 +81,36 @@ impl DaemonClient {
         marking: Mode,
         telling: Logging,
     ) -> Result<Option<JudgeResponse>, Deferral> {
-        let mut slot = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        let raw = message.raw();
-        let Some(channel) = slot.as_mut().filter(|_| raw.len() <= LARGEST) else { return Ok(None) };
-        let located = locate(message);
-        let mut question = JudgeRequest {
+        if message.raw().len() > LARGEST {
+            return Ok(None);
+        }
+        // Without a stamp or a seal, only rules that ask for the text need the body.
+        self.exchange(
+            message,
+            JudgeRequest { whole: has_stamp(message), ..self.question(message, envelope, marking, telling) },
+        )
+    }
+
+    /// Judges a message in the daemon by its header: one that is too large for the daemon, or of which only the
+    /// beginning was `seen`. Its stamps are not examined. `None` when it must be judged locally.
+    ///
+    /// # Errors
+    /// [`Deferral::Remote`]: the message has to wait.
+    pub fn judge_by_header(
+        &self,
+        message: &Message<'_>,
+        envelope: &Envelope,
+        marking: Mode,
+        seen: Extent,
+    ) -> Result<Option<JudgeResponse>, Deferral> {
+        let beginning = seen == Extent::Beginning || has_stamp(message);
+        let question = self.question(message, envelope, marking, Logging::ByCaller);
+        self.exchange(message, JudgeRequest { beginning, ..question })
+    }
+
+    /// Returns the question about the header of a message.
+    fn question(&self, message: &Message<'_>, envelope: &Envelope, marking: Mode, telling: Logging) -> JudgeRequest {
+        JudgeRequest {
             file_set: self.file_set.clone(),
             names: self.names.clone(),
             recipient: envelope.recipient.as_ref().map(ToString::to_string),
@@ -92,14 +118,20 @@ impl DaemonClient {
             now: self.now,
             spend: marking == Mode::Spend,
             record: telling == Logging::Verdict,
-            size: raw.len() as u64,
-            // Without a stamp or a seal, only rules that ask for the text need the body.
-            whole: !located.stamps.is_empty() || located.over_limit || may_be_sealed(message),
-        };
-        let wait = Wait::new(question.whole);
+            size: message.raw().len() as u64,
+            whole: false,
+            beginning: false,
+        }
+    }
+
+    fn exchange(&self, message: &Message<'_>, mut question: JudgeRequest) -> Result<Option<JudgeResponse>, Deferral> {
+        let mut slot = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(channel) = slot.as_mut() else { return Ok(None) };
+        let is_large = message.raw().len() > LARGEST;
+        let wait = Wait::new(question.whole || question.beginning || is_large);
         let mut ask_for = |channel: &mut Connection| match ask(channel, &question, message, &wait)? {
             Some(Response::WantBody) => {
-                question.whole = true;
+                (question.whole, question.beginning) = (!is_large, is_large);
                 ask(channel, &question, message, &wait)
             }
             other => Ok(other),
@@ -122,6 +154,12 @@ impl DaemonClient {
     }
 }
 
+/// Returns whether a message has a stamp or a seal, for which the daemon needs the whole message.
+fn has_stamp(message: &Message<'_>) -> bool {
+    let located = locate(message);
+    !located.stamps.is_empty() || located.over_limit || may_be_sealed(message)
+}
+
 enum Response {
     Judged(Box<JudgeResponse>),
     WantBody,
@@ -132,7 +170,7 @@ enum Response {
 /// How long the daemon has for all its answers to one message, and its successor for the rest of that.
 struct Wait {
     until: Instant,
-    /// Without a stamp, a message can be judged without the daemon's log.
+    /// A small message without a stamp can be judged without the daemon's log.
     has_stamp: bool,
 }
 
@@ -155,14 +193,15 @@ fn ask(
 ) -> Result<Option<Response>, Deferral> {
     let Ok(head) = serde_json::to_vec(question) else { return Ok(None) };
     let raw = message.raw();
-    let body = if question.whole { raw } else { &raw[..raw.len() - message.body().len()] };
+    let header = raw.len() - message.body().len();
+    let body = if question.whole { raw } else { &raw[..header.min(LARGEST)] };
     let answer = channel
         .send(Kind::Judge, &head, body, wait.left())
         .and_then(|()| channel.receive(Limits::HEAD_ONLY, wait.left(), wait.left()));
     match answer {
         Ok(Some(frame)) => match frame.kind {
             Kind::Verdict => Ok(JudgeResponse::from_head(&frame.head).map(|answer| Response::Judged(Box::new(answer)))),
-            Kind::BodyNeeded if !question.whole => Ok(Some(Response::WantBody)),
+            Kind::BodyNeeded if !question.whole && !question.beginning => Ok(Some(Response::WantBody)),
             Kind::Defer => {
                 let told = decode_error(&frame.head);
                 Err(Deferral::Remote { what: told.what, hint: told.hint })

@@ -39,6 +39,10 @@ pub struct JudgeRequest {
     pub size: u64,
     /// Whether the frame's body is the whole message; otherwise it is the header of a message without a stamp.
     pub whole: bool,
+    /// Whether the message is too large for the daemon, so that its stamps are not examined. The body of the frame is
+    /// then the header, or its beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beginning: bool,
 }
 
 /// The files that a process would use. The daemon answers only clients that use the same ones.

@@ -240,14 +240,17 @@ impl DaemonState {
         let mailbox = self.mailbox(&given)?;
         let engine = self.engine_of(&mailbox, question.now);
         let recipient = question.recipient.as_deref().map(Address::parse).transpose();
-        let known = recipient.is_ok() && question.size <= engine.context.config.largest;
+        let is_small = question.beginning || question.size <= engine.context.config.largest;
+        let known = recipient.is_ok() && is_small;
         let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
         if !known {
             return Ok(Judgement { reply: Response::JudgeLocally, engine, envelope });
         }
         let message = Message::parse(body);
         let marking = if question.spend { Mode::Spend } else { Mode::DryRun };
-        let decision = if question.whole {
+        let decision = if question.beginning {
+            engine.judge_beginning(&message, &envelope)?
+        } else if question.whole {
             engine.judge(&message, &envelope, marking)?
         } else {
             match engine.judge_header(&message, &envelope, question.size, marking)? {

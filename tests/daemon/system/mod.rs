@@ -1,6 +1,7 @@
 //! `mailstamp serve` as a system runs it: by systemd, and for other users. The programs are real. Debian's
 //! systemd-socket-activate(1) replaces systemd, with a socket that receives the notifications for a service manager.
 
+mod held;
 mod notify;
 mod prices;
 mod signals;
@@ -76,5 +77,6 @@ pub fn question(home: &Home, message: &[u8]) -> JudgeRequest {
         record: true,
         size: message.len() as u64,
         whole: true,
+        beginning: false,
     }
 }

@@ -123,6 +123,7 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
     let mut findings = Vec::new();
     match Paths::read(given) {
         Err(error) => findings.push(Finding::error("configuration", error.to_string())),
+        Ok((config, places)) if places.own_state.is_some() => findings.extend(under_system(&config, &places, given)),
         Ok((config, places)) => {
             findings.push(settings::configuration(&config, &places, given));
             findings.extend(settings::folders(&config));
@@ -135,7 +136,7 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
             findings.extend(settings::setup(&places));
             #[cfg(feature = "postgres")]
             findings.extend(database::database(&config, &places));
-            findings.extend(config.deliver.maildir.as_deref().and_then(state::room));
+            findings.extend(places.maildir.as_deref().and_then(state::room));
             findings.push(syslog(&config));
             findings.extend(settings::replies(&config));
             findings.extend(state::held(given));
@@ -161,6 +162,28 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
         }
         Err(what) => Finding::error("self-test", what),
     });
+    findings
+}
+
+/// Checks what counts for a user whose used log only the system's daemon can open. The rest is that process's, and
+/// closed to this user.
+fn under_system(config: &Config, places: &Paths, given: &CliOverrides) -> Vec<Finding> {
+    let mut findings = vec![settings::configuration(config, places, given)];
+    findings.extend(settings::rules(config, places));
+    findings.push(state::closed(places));
+    if let Ok(own) = places.user_state() {
+        findings.push(state::folder_of_state(own, "a message is held"));
+        findings.extend(state::room(own));
+    }
+    findings.extend(places.maildir.as_deref().and_then(state::room));
+    findings.push(syslog(config));
+    if config.replies.on() {
+        let text =
+            "no reply is sent to mail of yours: the reply log is the daemon's; a configuration of your own sends";
+        findings.push(Finding::warning("replies", text));
+    }
+    findings.extend(state::held(given));
+    findings.extend(mail_system::mail_system(paths::home().as_deref(), config.milter().is_some()));
     findings
 }
 
@@ -225,6 +248,11 @@ fn daemon(given: &CliOverrides) -> Finding {
     let what = "daemon";
     let ours = env!("CARGO_PKG_VERSION");
     match status::ask(given) {
+        StatusOutcome::NotRunning if is_needed(given) => {
+            let text = "none answers, and only it can open the used log: stamped mail waits; the administrator starts it: \
+                        systemctl start mailstamp-system.socket";
+            Finding::error(what, text)
+        }
         StatusOutcome::NotRunning => Finding::ok(what, "none; each message is judged by a process of its own"),
         StatusOutcome::Silent(socket) => {
             let text = format!("the process listening at {} does not answer, so mail may wait", socket.display());
@@ -246,6 +274,11 @@ fn daemon(given: &CliOverrides) -> Finding {
             }
         }
     }
+}
+
+/// Returns whether only the daemon of the system can open the used log of this user.
+fn is_needed(given: &CliOverrides) -> bool {
+    Paths::read(given).is_ok_and(|(_, places)| places.own_state.is_some())
 }
 
 /// Checks that not both the user's own daemon and the system's run for this user.
@@ -280,7 +313,7 @@ fn clock(given: &CliOverrides) -> Finding {
         );
     }
     let places = Paths::read(given).ok().map(|(_, places)| places);
-    let record = places.and_then(|places| clock_record::read(places.state().ok()?));
+    let record = places.and_then(|places| clock_record::read(places.user_state().ok()?));
     match record.map(|record| record.health(now, clock::uptime())) {
         None | Some(ClockHealth::Believed) => Finding::ok(what, now.to_string()),
         Some(ClockHealth::Ahead { expected }) => Finding::warning(

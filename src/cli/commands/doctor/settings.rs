@@ -38,7 +38,7 @@ pub(super) fn configuration(config: &Config, places: &Paths, given: &CliOverride
 
 /// Checks that no setup was cut off.
 pub(super) fn setup(places: &Paths) -> Option<Finding> {
-    let open = journal::unfinished(places.state().ok()?);
+    let open = journal::unfinished(places.user_state().ok()?);
     let shown: Vec<String> = open.iter().map(|path| path.display().to_string()).collect();
     let text = format!("not finished: {}; run mailstamp setup, or mailstamp setup --undo", shown.join(", "));
     (!open.is_empty()).then(|| Finding::warning("setup", text))

@@ -34,7 +34,7 @@ pub(super) fn state(config: &Config, places: &Paths) -> Vec<Finding> {
         Ok(folder) => folder,
         Err(error) => return vec![Finding::error(what, error.to_string())],
     };
-    let mut findings = vec![folder_of_state(folder)];
+    let mut findings = vec![folder_of_state(folder, "the first stamp is spent")];
     findings.extend(room(folder));
     if !is_begun(config, places) {
         return findings;
@@ -85,12 +85,25 @@ fn suspended(config: &Config, places: &Paths) -> Result<usize, Deferral> {
     Ok(count)
 }
 
-fn folder_of_state(folder: &Path) -> Finding {
+/// Says whose the used log is, where it is closed to this user.
+pub(super) fn closed(places: &Paths) -> Finding {
+    let log = places.state.as_deref().unwrap_or(Path::new("")).display();
+    match places.user_state() {
+        Ok(own) => {
+            let text = "has the used log, which only the system's daemon opens; your held mail and verdict log are in";
+            Finding::ok("used log", format!("{log} {text} {}", own.display()))
+        }
+        Err(error) => Finding::error("state", error.to_string()),
+    }
+}
+
+/// Checks a folder of the state, which is made when `first` happens.
+pub(super) fn folder_of_state(folder: &Path, first: &str) -> Finding {
     let what = "state";
     let shown = folder.display();
     let metadata = match std::fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Finding::ok(what, format!("{shown} will be made when the first stamp is spent"));
+            return Finding::ok(what, format!("{shown} will be made when {first}"));
         }
         Err(error) => return Finding::error(what, format!("{shown}: {error}")),
         Ok(metadata) => metadata,
@@ -212,7 +225,7 @@ pub(super) fn room(folder: &Path) -> Option<Finding> {
 
 /// Checks that digests can be sent, and are not held themselves, if there ever was one.
 pub(super) fn digests(config: &Config, places: &Paths) -> Option<Finding> {
-    let state = places.state().ok().filter(|state| state.join(KEY).exists())?;
+    let state = places.user_state().ok().filter(|state| state.join(KEY).exists())?;
     if !is_runnable(&config.replies.sendmail) {
         let sendmail = config.replies.sendmail.display();
         let text = format!("{sendmail} cannot be run, so no digest is sent; set replies.sendmail");

@@ -79,7 +79,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             incoming: args.incoming.unwrap_or_else(|| found.way()),
             has_screener: args.screener,
         },
-        sent: if args.sent.is_empty() { found.sent() } else { args.sent.clone() },
+        sent: if args.sent.is_empty() && places.has_log { found.sent() } else { args.sent.clone() },
         contacts: args.contacts.clone(),
         mail: if args.mail.is_empty() { found.mail() } else { args.mail.clone() },
     };

@@ -14,6 +14,7 @@ use crate::message::address::{Address, Pattern};
 use crate::policy::action::Action;
 use crate::policy::rule_set::Rules;
 use crate::verdict::class::Class;
+use rustix::process::geteuid;
 use std::path::{Path, PathBuf};
 
 /// What the user wants.
@@ -57,6 +58,10 @@ pub(super) struct Places {
     pub(super) state: PathBuf,
     /// The configuration in force; an empty one if there is none.
     settings: Config,
+    /// Whether it is the system's, which this user does not write.
+    is_systems: bool,
+    /// Whether this user can open the used log, which learns what was sent.
+    pub(super) has_log: bool,
     /// Whether unstamped mail is held.
     holds: bool,
     /// The Maildir into which held mail is released.
@@ -82,18 +87,32 @@ impl Places {
                 rules,
                 state,
                 settings,
+                is_systems: false,
+                has_log: true,
                 holds: false,
                 maildir: paths::home().map(|home| home.join("Maildir")),
             });
         }
         let (config, places) = Paths::read(given)?;
         let folder = own.ok_or_else(nowhere)?;
-        let state = places.state()?.to_owned();
+        let state = places.user_state()?.to_owned();
         let has_config = places.config.is_some();
         let path = places.config.unwrap_or_else(|| folder.join("config.toml"));
+        let is_systems = given.config.is_none() && !path.starts_with(&folder) && !geteuid().is_root();
+        let has_log = places.own_state.is_none();
         let rules = places.rules.unwrap_or_else(|| path.with_file_name(RULES_FILE));
         let holds = config.actions.of(Class::Unstamped) == Action::Hold;
-        Ok(Self { config: path, has_config, rules, state, settings: config, holds, maildir: places.maildir })
+        Ok(Self {
+            config: path,
+            has_config,
+            is_systems,
+            has_log,
+            rules,
+            state,
+            settings: config,
+            holds,
+            maildir: places.maildir,
+        })
     }
 
     /// Returns what is still to be written by hand to switch the screener on; `None` if it is on.
@@ -166,6 +185,14 @@ impl Plan {
 
     fn rules(&mut self, places: &Places) -> Result<(), Failure> {
         let shown = places.rules.display();
+        if places.is_systems {
+            self.notes.push(format!(
+                "{} is the administrator's, and so are its rules; held mail and the verdict log are yours, in {}",
+                places.config.display(),
+                places.state.display()
+            ));
+            return Ok(());
+        }
         if places.rules.exists() {
             self.notes
                 .push(format!("{shown} is there already, and stays as it is; rules/rules.toml has the usual rules"));

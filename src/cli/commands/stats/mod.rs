@@ -56,7 +56,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let since = args.since.map(|since| since.from(context.now));
     let mut counting = Counting::new(since, context.now);
-    let log = VerdictLog::new(context.places.state()?);
+    let log = VerdictLog::new(context.places.user_state()?);
     let broken = log
         .each(&mut |entry| counting.entry(&entry))
         .map_err(|error| Failure::new(exit_status::IO, format!("cannot read the verdict log: {error}")))?;

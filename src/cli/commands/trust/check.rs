@@ -81,7 +81,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         let text = format!("--from is a copy of one log, and {} would be checked: {}", names.len(), names.join(", "));
         return Err(Failure::new(USAGE, text).hint("name one vendor: mailstamp trust check VENDOR --from PLACE"));
     }
-    let accepted = accepted(&VerdictLog::new(places.state()?))?;
+    let accepted = accepted(&VerdictLog::new(places.user_state()?))?;
     let evidence = args.evidence.clone().unwrap_or_else(|| logs.join("evidence"));
     let mut codes = BTreeSet::new();
     let mut reports = Vec::new();
