@@ -6,10 +6,11 @@ use super::database::{self, SharedDatabase};
 use super::error::LedgerError;
 use super::files::{self, LedgerPaths};
 use super::ledger_clock::LedgerClock;
-use super::model::{Payer, Sale};
+use super::model::{Payer, Profile, Sale};
 use super::payment::Paid;
 use super::public_log::files::LogFolder;
 use super::public_log::resume;
+use super::published_keys;
 use super::queries::ReadTx;
 use super::rejection::Rejection;
 use super::schema::{self, TxError, TxResult};
@@ -20,6 +21,7 @@ use crate::accounting::event::Event;
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
 use crate::accounting::order::Order;
+use crate::directory::public_log::editions;
 use crate::ipc::server::Server;
 use crate::time::UnixTime;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata};
@@ -65,60 +67,103 @@ impl LocalLedger {
     pub(super) fn try_open(place: &LedgerPaths) -> Result<Option<Self>, LedgerError> {
         let path = place.ledger();
         if !path.exists() {
-            return Err(LedgerError::Absent { path: place.folder().to_owned() });
+            let path = place.folder().to_owned();
+            return Err(if place.has_remains() { LedgerError::Lost { path } } else { LedgerError::Absent { path } });
         }
         let Some(lock) = place.try_lock()? else { return Ok(None) };
         Self::start(place, lock, database::existing(place, &path)?).map(Some)
     }
 
-    /// Creates a ledger.
-    pub(super) fn create(place: &LedgerPaths, vendor: &str, now: UnixTime) -> Result<Self, LedgerError> {
-        Self::new(place, |database, path| {
-            let founded = schema::establish(database, vendor)
-                .and_then(|()| writer::append_event(database, Event::Founded { vendor: vendor.to_owned() }, now));
-            founded.map_err(|stop| stop.at(path))
-        })
+    /// Creates a ledger, and its keys before: an interrupted run leaves an unfinished ledger beside them.
+    pub(super) fn create(
+        place: &LedgerPaths,
+        vendor: &str,
+        make_keys: impl FnOnce() -> Result<(), LedgerError>,
+        now: UnixTime,
+    ) -> Result<Self, LedgerError> {
+        let lock = Self::lock_new(place)?;
+        if place.has_remains() {
+            return Err(LedgerError::Remains { path: place.folder().to_owned() });
+        }
+        let path = place.unfinished();
+        let database = database::open(place.create_new(&path)?, &path)?;
+        make_keys()?;
+        let founded = schema::establish(&database, vendor)
+            .and_then(|()| writer::append_event(&database, Event::Founded { vendor: vendor.to_owned() }, now));
+        founded.map_err(|stop| stop.at(&path))?;
+        place.commit_rename(&path)?;
+        Self::start(place, lock, database)
     }
 
-    /// Creates a ledger from a backup that passes an audit, and takes its public log over.
+    /// Creates a ledger from a backup that passes an audit, and takes its public log and its editions over. Returns also
+    /// the names of the keys that those revoke and the backup did not.
     pub(super) fn restore(
         place: &LedgerPaths,
         from: &Path,
         log: &LogFolder,
         now: UnixTime,
-    ) -> Result<Self, LedgerError> {
-        Self::new(place, |database, path| {
-            let backup = sound_backup(from).map_err(|error| match error {
-                LedgerError::Damaged { path, what } => LedgerError::Backup { path, what },
-                other => other,
-            })?;
-            let restored = (|| {
-                backup::copy(&backup.begin_read()?, database)?;
-                writer::write(database, now, |tx| tx.restored())
-            })();
-            restored.map_err(|stop: TxError| stop.at(path))?;
-            resume::restored(place, database, path, log, now)
-        })
+    ) -> Result<(Self, Vec<String>), LedgerError> {
+        let lock = Self::lock_new(place)?;
+        let path = place.unrestored();
+        let database = database::open(place.create_new(&path)?, &path)?;
+        let backup = sound_backup(from).map_err(|error| match error {
+            LedgerError::Damaged { path, what } => LedgerError::Backup { path, what },
+            other => other,
+        })?;
+        let copied = (|| {
+            backup::copy(&backup.begin_read()?, &database)?;
+            writer::write(&database, now, |tx| tx.restored())
+        })();
+        copied.map_err(|stop: TxError| stop.at(&path))?;
+        let revoked = Self::restore_revocations(place, &database, log, now)?;
+        resume::restored(place, &database, &path, log, now)?;
+        // Of a run that was interrupted; the keys are no longer those of an unfinished ledger.
+        place.remove(&place.unfinished())?;
+        place.commit_rename(&path)?;
+        Ok((Self::start(place, lock, database)?, revoked))
     }
 
-    /// Creates the ledger that `fill` builds, under another name until it is complete.
-    fn new(
+    /// Revokes the keys that the editions in the folder, and those beside the log, revoke. Copies the latter.
+    fn restore_revocations(
         place: &LedgerPaths,
-        fill: impl FnOnce(&Database, &Path) -> Result<(), LedgerError>,
-    ) -> Result<Self, LedgerError> {
+        database: &Database,
+        log: &LogFolder,
+        now: UnixTime,
+    ) -> Result<Vec<String>, LedgerError> {
+        let path = place.unrestored();
+        let read = ReadTx::open(database, now).and_then(|tx| tx.profile());
+        let Profile { vendor, keys, .. } = read.map_err(|stop| stop.at(&path))?;
+        let own = place.well_known();
+        let mut listed = published_keys::listed(&vendor, &own)?;
+        if let Some(other) = log.path().parent().filter(|other| *other != own) {
+            let beside = published_keys::listed(&vendor, other)?;
+            if !beside.is_empty() {
+                // The next edition continues them.
+                editions::copy_missing(other, &own).map_err(|source| files::failed("write", &own, source))?;
+            }
+            listed.extend(beside);
+        }
+        let revoked = published_keys::newly_revoked(&keys, &listed);
+        let names = revoked.iter().map(|key| key.kid.clone()).collect();
+        if !revoked.is_empty() {
+            let set = |tx: &mut LedgerTx<'_>| {
+                revoked.iter().try_for_each(|key| tx.set_key(key.kid.clone(), key.key, key.state))
+            };
+            writer::write(database, now, set).map_err(|stop| stop.at(&path))?;
+        }
+        Ok(names)
+    }
+
+    /// Locks a folder without a ledger.
+    fn lock_new(place: &LedgerPaths) -> Result<File, LedgerError> {
         // A lock may be held a moment longer than its ledger: by a forked process that has not yet called execve(2).
-        let lock = place.wait(LOCK_WAIT, || {
+        place.wait(LOCK_WAIT, || {
             let lock = place.try_lock()?;
             if place.ledger().exists() {
                 return Err(LedgerError::Exists { path: place.folder().to_owned() });
             }
             Ok(lock)
-        })?;
-        let path = place.unfinished();
-        let database = database::open(place.create_new(&path)?, &path)?;
-        fill(&database, &path)?;
-        place.commit_rename()?;
-        Self::start(place, lock, database)
+        })
     }
 
     fn start(place: &LedgerPaths, lock: File, database: Database) -> Result<Self, LedgerError> {

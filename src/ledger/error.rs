@@ -29,6 +29,15 @@ pub enum LedgerError {
     Served { path: PathBuf },
     #[error("{}: no vendor's ledger; `mailstamp vendor init` creates one", path.display())]
     Absent { path: PathBuf },
+    /// The keys, the public log or editions are there, and the ledger is not.
+    #[error("{}: the vendor's ledger is lost; `mailstamp vendor restore` restores it from a backup", path.display())]
+    Lost { path: PathBuf },
+    /// A new ledger cannot be created beside these.
+    #[error(
+        "{}: has the keys or the public log of a lost ledger; restore it (`mailstamp vendor restore`), or take another \
+         folder", path.display()
+    )]
+    Remains { path: PathBuf },
     #[error("{}: already has a vendor's ledger", path.display())]
     Exists { path: PathBuf },
     /// The file is not a vendor's ledger, or is corrupt.

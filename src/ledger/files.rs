@@ -2,9 +2,11 @@
 //! define their contents.
 
 use super::error::{CREATE, LedgerError};
+use crate::directory::public_log::editions;
 use crate::os::{self, atomic_file, file_lock, random, safe_open};
+use crate::transparency;
 use rustix::fs::OFlags;
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ impl LedgerPaths {
     /// Returns an existing folder with safe permissions.
     pub(super) fn existing(folder: &Path) -> Result<Self, LedgerError> {
         let absent = || LedgerError::Absent { path: folder.to_owned() };
-        let metadata = match std::fs::metadata(folder) {
+        let metadata = match fs::metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent()),
             other => other.map_err(|source| failed("look at", folder, source))?,
         };
@@ -65,9 +67,27 @@ impl LedgerPaths {
         self.folder.join("public")
     }
 
+    /// Returns the folder of what a web server publishes at known paths (RFC 8615).
+    pub(super) fn well_known(&self) -> PathBuf {
+        self.public().join(".well-known")
+    }
+
     /// Returns the path of the file while the ledger is created.
     pub(super) fn unfinished(&self) -> PathBuf {
         self.folder.join("ledger.redb.new")
+    }
+
+    /// Returns the path of the file while the ledger is restored.
+    pub(super) fn unrestored(&self) -> PathBuf {
+        self.folder.join("ledger.redb.restored")
+    }
+
+    /// Returns whether the ledger was lost: keys, a public log or editions are here, and nothing began to create them.
+    pub(super) fn has_remains(&self) -> bool {
+        let has_keys = fs::read_dir(self.folder.join("keys")).is_ok_and(|mut files| files.next().is_some());
+        let has_log = self.public().join(transparency::PATH).exists();
+        let is_left = has_keys || has_log || self.well_known().join(editions::FOLDER).exists();
+        is_left && !self.ledger().exists() && !self.unfinished().exists()
     }
 
     /// Returns the path of the socket of the process that has the ledger.
@@ -100,16 +120,21 @@ impl LedgerPaths {
 
     /// Creates an empty file, and replaces any other at this path.
     pub(super) fn create_new(&self, path: &Path) -> Result<File, LedgerError> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path, error)),
-            _ => {}
-        }
+        self.remove(path)?;
         new_file(path)
     }
 
+    /// Removes a file, if it is there.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), LedgerError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Renames the finished ledger to its name, durably.
-    pub(super) fn commit_rename(&self) -> Result<(), LedgerError> {
-        atomic_file::rename(&self.unfinished(), &self.ledger())
+    pub(super) fn commit_rename(&self, finished: &Path) -> Result<(), LedgerError> {
+        atomic_file::rename(finished, &self.ledger())
             .and_then(|()| os::sync_folder(&self.folder))
             .map_err(|source| failed(CREATE, &self.ledger(), source))
     }

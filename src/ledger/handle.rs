@@ -17,12 +17,14 @@ use super::ops::{self, LedgerOp, Request};
 use super::payment;
 use super::public_log::files::LogFolder;
 use super::public_log::note_key;
+use super::published_keys;
 use super::rejection::Rejection;
 use super::signing_keys::{self, Signers};
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
+use crate::directory::document::KeyEntry;
 use crate::directory::signing_key::SigningKey;
 use crate::net::smtp::HandOverError;
 use crate::os::clock;
@@ -79,21 +81,29 @@ impl Ledger {
     /// Creates a ledger in `folder` with a new signing key. A missing folder is created (0700).
     ///
     /// # Errors
-    /// [`LedgerError::Exists`], a rejection of malformed names, or errors of the system.
+    /// [`LedgerError::Exists`]; [`LedgerError::Remains`] beside the keys or the log of a lost ledger; a rejection of
+    /// malformed names; errors of the system.
     pub fn create(folder: &Path, founding: &LedgerParams, now: UnixTime) -> Result<Self> {
         let named =
             |error: &dyn std::fmt::Display| Rejection::Form { what: "vendor or key".into(), wanted: error.to_string() };
         Issuer::new(&founding.vendor, &founding.kid).map_err(|error| named(&error))?;
         let place = LedgerPaths::create(folder)?;
-        if !place.ledger().exists() {
-            // Only before there is a ledger: a file that was left may be another vendor's key.
+        // Only while there is an unfinished ledger: a file that was left may be another vendor's key.
+        let make_keys = || {
             signing_keys::make(&place, &founding.vendor, &founding.kid)?;
-            note_key::make(&place, &transparency::origin(&founding.vendor))?;
-        }
-        let ledger = Self::here(LocalLedger::create(&place, &founding.vendor, now)?, place);
+            note_key::make(&place, &transparency::origin(&founding.vendor)).map(drop)
+        };
+        let core = LocalLedger::create(&place, &founding.vendor, make_keys, now)?;
+        let ledger = Self::here(core, place);
         ledger.run(ops::SetTerms { terms: founding.terms.clone() }, now)?;
         ledger.rotate(&founding.kid, now)?;
         Ok(ledger)
+    }
+
+    /// Returns whether the folder has the keys, the public log or the editions of a ledger, and no ledger.
+    #[must_use]
+    pub fn is_lost(folder: &Path) -> bool {
+        LedgerPaths::existing(folder).is_ok_and(|place| place.has_remains())
     }
 
     /// Opens the ledger of `folder` for the service, and waits at most `wait` while another process has it.
@@ -192,7 +202,7 @@ impl Ledger {
     /// The key is published, and does not sign before [`rotate`](Self::rotate).
     ///
     /// # Errors
-    /// [`Rejection::SigningKey`] when a key of this name exists.
+    /// [`Rejection::SigningKey`] when a key of this name exists, or readers know one.
     pub fn prepare(&self, kid: &str, now: UnixTime) -> Result<()> {
         self.new_key(kid, KeyState::Prepared, now)
     }
@@ -208,6 +218,9 @@ impl Ledger {
     }
 
     fn new_key(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
+        if let Some(problem) = published_keys::problem(&self.shared.place, &self.listed_keys()?, kid) {
+            return Err(Rejection::SigningKey { kid: kid.to_owned(), problem }.into());
+        }
         let key = match self.keys()?.into_iter().find(|key| key.kid == kid) {
             None => signing_keys::make(&self.shared.place, self.vendor()?, kid)?,
             Some(key) if key.state == KeyState::Prepared && state == KeyState::Active => {
@@ -236,6 +249,11 @@ impl Ledger {
         let problem = "there is no key of this name".to_owned();
         let unknown = || Rejection::SigningKey { kid: kid.to_owned(), problem };
         Ok(self.keys()?.into_iter().find(|key| key.kid == kid).ok_or_else(unknown)?)
+    }
+
+    /// Returns the keys that the editions in the folder of the ledger list.
+    pub(super) fn listed_keys(&self) -> Result<Vec<KeyEntry>> {
+        published_keys::listed(self.vendor()?, &self.shared.place.well_known())
     }
 
     pub(super) fn keys(&self) -> Result<Vec<KeyRecord>> {
@@ -366,18 +384,21 @@ impl Ledger {
 
     /// Restores a backup into a folder without a ledger, and records that in an entry.
     ///
-    /// The public log is taken over from its files in the folder, if there are any.
+    /// The public log is taken over from its files in the folder, if there are any. Keys that the editions there revoke
+    /// are revoked.
     ///
     /// # Errors
     /// [`LedgerError::Exists`]; [`LedgerError::Backup`] when the backup does not pass an audit.
     pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
-        Self::restore_with_log(folder, from, &LogFolder::below(&folder.join("public")), now)
+        Self::restore_with_log(folder, from, &LogFolder::below(&folder.join("public")), now).map(|(ledger, _)| ledger)
     }
 
-    /// Restores a backup as [`restore`](Self::restore), with the public log in another folder, which is copied.
-    pub fn restore_with_log(folder: &Path, from: &Path, log: &LogFolder, now: UnixTime) -> Result<Self> {
+    /// Restores a backup as [`restore`](Self::restore), with the public log in another folder, and the editions beside
+    /// it, which are copied. Returns also the names of the keys that the editions revoke and the backup did not.
+    pub fn restore_with_log(folder: &Path, from: &Path, log: &LogFolder, now: UnixTime) -> Result<(Self, Vec<String>)> {
         let place = LedgerPaths::create(folder)?;
-        Ok(Self::here(LocalLedger::restore(&place, from, log, now)?, place))
+        let (core, revoked) = LocalLedger::restore(&place, from, log, now)?;
+        Ok((Self::here(core, place), revoked))
     }
 
     /// Returns the permanent secret of the service, so that forms stay valid after a restart.

@@ -6,7 +6,7 @@
 //!   [`meters`]: those that license meters and clear their tokens.
 //! - [`ops`]: the operations, each with its fields and its output. [`model`]: records; [`rejection`]: reasons why an
 //!   operation is rejected.
-//! - `publication.rs`: the signed directory of the vendor. [`public_log`]: the log that anyone can audit.
+//! - `publication.rs`: the signed directory of the vendor; `published_keys.rs`: what earlier editions say of its keys. [`public_log`]: the log that anyone can audit.
 //! - [`audit`]: recomputes the ledger. [`payment`]: ways to pay. [`address_proof`]: proof that an account owns an
 //!   address.
 
@@ -28,6 +28,7 @@ pub mod ops;
 pub mod payment;
 pub mod public_log;
 mod publication;
+mod published_keys;
 mod queries;
 pub mod rejection;
 

@@ -5,6 +5,7 @@ use super::error::LedgerError;
 use super::handle::{ANY_TIME, Ledger};
 use super::model::{BookedEdition, KeyRecord, License};
 use super::ops;
+use super::published_keys;
 use super::rejection::Rejection;
 use crate::accounting::event::KeyState;
 use crate::directory::document::{self, KeyEntry, MeterEntry, Status, VendorEntry};
@@ -29,6 +30,39 @@ pub(super) fn retried<T>(mut attempt: impl FnMut() -> Result<T, LedgerError>) ->
 }
 
 impl Ledger {
+    /// Revokes the signing keys that the editions in the folder of the ledger revoke, and returns their names. A ledger
+    /// that is an older copy does not know of them.
+    ///
+    /// # Errors
+    /// The newest edition cannot be read, and others.
+    pub fn adopt_revocations(&self, now: UnixTime) -> Result<Vec<String>, LedgerError> {
+        self.adopt(&self.listed_keys()?, now)
+    }
+
+    /// Returns the keys that sign and that the editions in the folder of the ledger revoke, one sentence each.
+    ///
+    /// # Errors
+    /// The newest edition cannot be read, and others.
+    pub fn check_keys(&self) -> Result<Vec<String>, LedgerError> {
+        let revoked = published_keys::newly_revoked(&self.keys()?, &self.listed_keys()?);
+        let told = |key: KeyRecord| format!("key {} is revoked in a published edition, and not in the ledger", key.kid);
+        Ok(revoked.into_iter().map(told).collect())
+    }
+
+    fn adopt(&self, listed: &[KeyEntry], now: UnixTime) -> Result<Vec<String>, LedgerError> {
+        let revoked = published_keys::newly_revoked(&self.keys()?, listed);
+        let revoke = |KeyRecord { kid, key, state, .. }: KeyRecord| {
+            self.run(ops::SetKey { kid: kid.clone(), key, state }, now).map(|()| kid)
+        };
+        revoked.into_iter().map(revoke).collect()
+    }
+
+    /// Returns the name of a key that can sign in place of a revoked one: the editions list it, its file is there, and
+    /// the ledger lacks it.
+    pub fn published_key(&self) -> Result<Option<String>, LedgerError> {
+        Ok(published_keys::unbooked(self.place(), &self.keys()?, &self.listed_keys()?))
+    }
+
     /// Returns the directory entry of the vendor: keys, revoked serials, price, and the meters that are licensed now.
     /// `buy` and `log` are left empty.
     pub fn published(&self, now: UnixTime) -> Result<VendorEntry, LedgerError> {
@@ -46,7 +80,8 @@ impl Ledger {
 
     /// Builds the next edition: the content of the last one, updated from the ledger, with these changes.
     ///
-    /// The last one is what the ledger booked, or `in_folder` if that is later, as after a restore. The next one is
+    /// The last one is what the ledger booked, or `in_folder` if that is later, as after a restore. Keys that the last one
+    /// revokes are revoked in the ledger. The next one is
     /// booked before it is returned, so that every edition that a reader may have is continued, in whatever folder.
     ///
     /// It is signed with the key that signs stamps, and with the others, for recipients who know only one of those.
@@ -63,6 +98,9 @@ impl Ledger {
         retried(|| {
             let booked = self.last_edition()?;
             let last = self.later(booked.as_ref(), in_folder)?;
+            if let Some(last) = &last {
+                self.adopt(published_keys::own_keys(&last.content.vendors, self.vendor()?), now)?;
+            }
             // First, since a document with a higher version must not contain less.
             let version = self.run(ops::NextVersion {}, now)?;
             let made = self.draft(last, &Changes { version, ..changes.clone() }, now, expires)?;
@@ -84,6 +122,10 @@ impl Ledger {
     ) -> Result<Option<(BookedEdition, UnixTime)>, LedgerError> {
         let Some(booked) = self.last_edition()? else { return Ok(None) };
         let Some(last) = self.later(Some(&booked), in_folder)? else { return Ok(None) };
+        let listed = published_keys::own_keys(&last.content.vendors, self.vendor()?);
+        if !published_keys::newly_revoked(&self.keys()?, listed).is_empty() {
+            return Ok(None);
+        }
         let issued = document::time(&last.content.issued).map_err(EditionError::from)?;
         let ends = document::time(&last.content.expires).map_err(EditionError::from)?;
         let is_young = (0..age).contains(&now.since(issued)) && expires.since(ends) < age;

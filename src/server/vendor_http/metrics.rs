@@ -188,10 +188,15 @@ pub async fn metrics(State(service): State<Service>) -> Response {
     }
 }
 
-/// `GET /healthz`: whether the ledger answers, stamps can be signed, and the last write succeeded.
+/// `GET /healthz`: whether the ledger answers, stamps can be signed, the last write succeeded, and there is a directory.
 pub async fn health(State(service): State<Service>) -> Response {
-    match service.ledger(|ledger, _| ledger.well()).await {
-        Ok(_) => ([(CONTENT_TYPE, "text/plain")], "ok\n").into_response(),
+    let asked = service.clone();
+    let checked = service.ledger(move |ledger, now| {
+        ledger.well()?;
+        Ok(asked.edition().text(&asked, ledger, now).map(drop))
+    });
+    match checked.await.and_then(|edition| edition.map_err(|error| super::error::Problem::trouble(&error))) {
+        Ok(()) => ([(CONTENT_TYPE, "text/plain")], "ok\n").into_response(),
         Err(problem) => problem.into_response(),
     }
 }

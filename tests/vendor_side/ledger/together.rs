@@ -172,9 +172,9 @@ fn a_new_ledger_waits_for_a_lock_that_outlives_its_ledger() {
         Ledger::create(&path, &LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() }, NOW)
     };
     drop(found().unwrap());
-    for part in ["ledger.redb", "keys/key-a.json"] {
-        fs::remove_file(path.join(part)).unwrap();
-    }
+    // As after an init that was killed.
+    fs::rename(path.join("ledger.redb"), path.join("ledger.redb.new")).unwrap();
+    fs::remove_file(path.join("keys/key-a.json")).unwrap();
     let lock = File::open(path.join("ledger.lock")).unwrap();
     lock.lock().unwrap();
     thread::scope(|scope| {

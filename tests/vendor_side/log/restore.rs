@@ -99,7 +99,7 @@ fn what_was_spent_after_the_backup_is_not_spent_again() {
     let again = shop.folder.path().join("again");
     fs::set_permissions(&again, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     std::process::Command::new("cp").arg("-a").args([folder.join("keys"), again.join("keys")]).status().unwrap();
-    let ledger = Ledger::restore_with_log(&again, &second, &LogFolder::below(&public), on(6)).unwrap();
+    let ledger = Ledger::restore_with_log(&again, &second, &LogFolder::below(&public), on(6)).unwrap().0;
     refused(&ledger, &stamps[11], StampProblem::Deposited);
     assert_eq!(ledger.publish_log(&again.join("public"), false, on(6)).unwrap().entry, next.entry);
     sound(&ledger);

@@ -18,6 +18,7 @@ mod own;
 mod page;
 #[cfg(feature = "sender")]
 mod provider;
+mod restored;
 #[cfg(feature = "sender")]
 mod states;
 mod storms;

@@ -1,6 +1,6 @@
 //! `vendor status`, `audit`, `backup`, `restore`: maintain the ledger.
 
-use super::open_ledger::{Which, tell_clock};
+use super::open_ledger::{Which, tell_clock, tell_revoked};
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
@@ -131,6 +131,7 @@ fn amount(balance: &Balance) -> String {
 pub(super) fn audit(args: &Audit, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let mut report = ledger.audit(args.since)?;
+    report.problems.extend(ledger.check_keys()?);
     report.problems.extend(ledger.check_log_files(&args.which.public(given)?)?);
     tell_clock(&ledger);
     let status = if report.problems.is_empty() { 0 } else { DATA };
@@ -165,7 +166,8 @@ pub(super) fn restore(args: &Restore, given: &CliOverrides) -> Result<u8, Failur
     if is_missing && args.log.is_some() {
         return Err(Failure::new(NO_INPUT, format!("{}: no checkpoint of a public log", log.path().display())));
     }
-    let ledger = Ledger::restore_with_log(&folder, &args.file, &log, clock::now())?;
+    let (ledger, revoked) = Ledger::restore_with_log(&folder, &args.file, &log, clock::now())?;
+    tell_revoked(&ledger, &revoked)?;
     if is_missing {
         output::note(&format!(
             "no public log to take over; put its files into {} and run mailstamp vendor publish --resume-log",

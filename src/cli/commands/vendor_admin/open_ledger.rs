@@ -1,5 +1,6 @@
 //! Locates and opens the ledger, and maps its errors to exit statuses.
 
+use crate::accounting::event::KeyState;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, Paths, names_own_state};
@@ -110,6 +111,18 @@ pub(super) fn account(ledger: &Ledger, name: &str) -> Result<Standing, Failure> 
     Ok(found?)
 }
 
+/// Reports keys that the published editions revoked and the ledger did not, and which command makes a key that signs.
+pub(super) fn tell_revoked(ledger: &Ledger, revoked: &[String]) -> Result<(), Failure> {
+    for kid in revoked {
+        output::warning(&format!("key {kid} was revoked in a published edition, so it is revoked here, too"));
+    }
+    if !revoked.is_empty() && ledger.profile()?.keys.iter().all(|key| key.state != KeyState::Active) {
+        let kid = ledger.published_key()?.unwrap_or_else(|| "NAME".to_owned());
+        output::warning(&format!("no key signs, so nothing is sold; run mailstamp vendor rotate {kid}"));
+    }
+    Ok(())
+}
+
 /// Reports a clock that the ledger does not believe.
 pub(super) fn tell_clock(ledger: &Ledger) {
     let now = clock::now();
@@ -141,8 +154,8 @@ impl From<LedgerError> for Failure {
             | LedgerError::Left
             | LedgerError::Remote(_)
             | LedgerError::Mail { .. } => TEMPFAIL,
-            LedgerError::Absent { .. } => NO_INPUT,
-            LedgerError::Exists { .. } => CANNOT_CREATE,
+            LedgerError::Absent { .. } | LedgerError::Lost { .. } => NO_INPUT,
+            LedgerError::Exists { .. } | LedgerError::Remains { .. } => CANNOT_CREATE,
             LedgerError::Version { .. } | LedgerError::Unsafe { .. } => CONFIG,
             LedgerError::Io { doing: CREATE, .. } => CANNOT_CREATE,
             LedgerError::Io { source, .. } if source.kind() == ErrorKind::NotFound => NO_INPUT,

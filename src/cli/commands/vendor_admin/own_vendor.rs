@@ -52,6 +52,9 @@ pub(super) fn init(args: &Init, address: &Address, buy: &str, given: &CliOverrid
     let at = args.which.folder(given)?;
     let terms = Terms { work: Some(WorkTerms::default()), ..Terms::new(price, DAYS) };
     let is_new = !at.join("ledger.redb").exists();
+    if Ledger::is_lost(&at) {
+        return Err(LedgerError::Remains { path: at }.into());
+    }
     if is_new && document.exists() {
         let text = format!("{vendor} is trusted already: {}", document.display());
         return Err(Failure::new(CANNOT_CREATE, text).hint(format!(

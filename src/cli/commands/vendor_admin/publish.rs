@@ -4,7 +4,7 @@
 
 use super::offline;
 #[cfg(feature = "vendor")]
-use super::open_ledger::Which;
+use super::open_ledger::{Which, tell_revoked};
 use super::web_address::in_ascii;
 use crate::accounting::money::Price;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
@@ -121,6 +121,7 @@ fn from_ledger(
     let which = Which::at(args.ledger.clone());
     let ledger = which.reach(given)?;
     let public = which.public(given)?;
+    tell_revoked(&ledger, &ledger.adopt_revocations(now)?)?;
     let out = out.unwrap_or(&public);
     let (own, there) = (public.join(".well-known"), out.join(".well-known"));
     let unkept = |error: std::io::Error| Failure::new(CANNOT_CREATE, format!("{}: {error}", public.display()));

@@ -1,6 +1,6 @@
 //! `mailstamp vendor serve`: translates arguments into settings of the service, and its end into an exit status.
 
-use super::open_ledger::{Smtp, Which, tell_clock};
+use super::open_ledger::{Smtp, Which, tell_clock, tell_revoked};
 use super::web_address::in_ascii;
 #[cfg(feature = "sender")]
 use crate::accounting::money::Price;
@@ -17,6 +17,7 @@ use crate::ledger::payment::cashu::Cashu;
 use crate::ledger::payment::provider::Provider;
 #[cfg(feature = "sender")]
 use crate::net::http_client::{Secret, is_allowed};
+use crate::os::clock;
 use crate::server::tls::Files;
 use crate::server::vendor_http::own_inbox::{AskedPrice, asked_price};
 use crate::server::vendor_http::{self, Limits, ServeError, Settings};
@@ -159,8 +160,11 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             return Err(error.hint(format!("write what one {} is worth in {price}", cashu.unit)));
         }
     }
+    // A ledger that is an older copy would sell stamps that every reader refuses.
+    let revoked = ledger.adopt_revocations(clock::now())?;
+    tell_revoked(&ledger, &revoked)?;
     // A buyer would pay for stamps that cannot be signed.
-    if ledger.active_signer()?.is_none() {
+    if revoked.is_empty() && ledger.active_signer()?.is_none() {
         output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
     }
     if let Some(recipient) = ledger.profile()?.recipient {

@@ -104,7 +104,11 @@ impl DirectoryCache {
         }
     }
 
-    fn text(&self, service: &Service, ledger: &Ledger, now: UnixTime) -> Result<String, String> {
+    /// Returns the document: the published one, or one that holds.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator: there is no document.
+    pub fn text(&self, service: &Service, ledger: &Ledger, now: UnixTime) -> Result<String, String> {
         let path = published(&service.settings().folder);
         match fs::read_to_string(&path) {
             Ok(text) => return Ok(text),
