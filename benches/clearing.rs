@@ -131,7 +131,7 @@ impl Meter {
 }
 
 fn license(ledger: &Ledger, account: u64, meter: &Meter, limit: u64) -> Result<(), Failure> {
-    let request = LicenseRequest { key: meter.key.public().to_string(), limit, days: 7 };
+    let request = LicenseRequest { key: meter.key.public().to_string(), limit, days: 7, accept_restored: false };
     let signature = meter.sign(Operation::License, &request, "license")?;
     ledger.license(account, &request, &signature, NOW)?;
     Ok(())

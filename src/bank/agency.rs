@@ -31,6 +31,8 @@ use std::time::Duration;
 
 /// How long closed payments and tokens are kept after their end, in seconds: 30 days.
 const REMEMBERED: i64 = 30 * 86_400;
+/// Days of the licence that accepts a restored bank.
+const RESTORED_DAYS: u32 = 1;
 /// How long another process may ask the agency.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Codes of the agency by which a licence is refused, and nothing was done.
@@ -152,15 +154,8 @@ impl Agency<'_> {
     /// # Errors
     /// [`AgencyError::Earlier`] when that was another one.
     pub fn license(&self, limit: u64, days: u32, now: UnixTime) -> Result<(String, Outcome)> {
-        let agency = self.name()?;
-        let unnamed = SigningKey::generate(named(&agency, "new")?)?;
-        let public = unnamed.key.public();
-        let kid = meter::key_name(&public);
-        let request = LicenseRequest { key: public.to_string(), limit, days };
-        let kind = Journal::License { kid: kid.clone(), key: public, limit };
-        let request = Journalled { kind, key: idempotency_key()?, body: body(&request) };
+        let (request, signer) = self.license_request(limit, days, false)?;
         // The key is kept before the request is: a licence without its key would be of no use.
-        let signer = SigningKey { issuer: named(&agency, &kid)?, key: unnamed.key };
         if !matches!(self.bank.journalled()?, Some(Journalled { kind: Journal::License { .. }, .. })) {
             self.bank.keep_key(&signer)?;
         }
@@ -173,12 +168,23 @@ impl Agency<'_> {
             }
         }
         let is_same = |it: &Journalled| {
-            let asked: Option<LicenseRequest> = serde_json::from_str(&it.body).ok();
-            asked.is_some_and(|asked| asked.limit == limit && asked.days == days)
+            it.license().is_some_and(|it| !it.accept_restored && it.limit == limit && it.days == days)
         };
         let Journal::License { kid, .. } = &pending.kind else { return Err(AgencyError::Earlier) };
         let outcome = self.send(&pending, now)?;
         if is_same(&pending) { Ok((kid.clone(), outcome)) } else { Err(AgencyError::Earlier) }
+    }
+
+    /// Returns a request for a licence of a new key, and the key.
+    fn license_request(&self, limit: u64, days: u32, accept_restored: bool) -> Result<(Journalled, SigningKey)> {
+        let agency = self.name()?;
+        let unnamed = SigningKey::generate(named(&agency, "new")?)?;
+        let public = unnamed.key.public();
+        let kid = meter::key_name(&public);
+        let request = LicenseRequest { key: public.to_string(), limit, days, accept_restored };
+        let signer = SigningKey { issuer: named(&agency, &kid)?, key: unnamed.key };
+        let kind = Journal::License { kid, key: public, limit };
+        Ok((Journalled { kind, key: idempotency_key()?, body: body(&request) }, signer))
     }
 
     /// Hands in what was received, asks for the payments that are open, and books the state of the account. A request
@@ -199,7 +205,7 @@ impl Agency<'_> {
         let mut rest = open.as_slice();
         loop {
             let (part, after) = rest.split_at(rest.len().min(MAX_TOKENS));
-            sum.add(self.checkpoint(part, false, now)?);
+            sum.add(self.checkpoint(part, None, now)?);
             rest = after;
             if rest.is_empty() {
                 break;
@@ -212,18 +218,30 @@ impl Agency<'_> {
     }
 
     /// Tells the agency that the bank was restored from a copy, and ends every licence of before.
+    ///
+    /// Where no key is left that could say so, the request for a licence of nothing does, and its key is the next one.
     pub fn accept_restored(&self, now: UnixTime) -> Result<Outcome> {
-        self.checkpoint(&[], true, now)
+        if let Some(pending) = self.bank.journalled()?.filter(Journalled::accepts_restored) {
+            return self.send(&pending, now);
+        }
+        if let Some(signer) = self.any_signer(now)? {
+            return self.checkpoint(&[], Some(&signer), now);
+        }
+        let (request, signer) = self.license_request(0, RESTORED_DAYS, true)?;
+        self.bank.keep_key(&signer)?;
+        let pending = self.bank.begin_license(request, true, now)?;
+        self.send(&pending, now)
     }
 
-    fn checkpoint(&self, open: &[(Hash, UnixTime)], accept_restored: bool, now: UnixTime) -> Result<Outcome> {
+    /// Asks for the state of the account, and of these open payments. `restored` is the key that accepts the bank.
+    fn checkpoint(&self, open: &[(Hash, UnixTime)], restored: Option<&SigningKey>, now: UnixTime) -> Result<Outcome> {
         let open =
             open.iter().map(|(payment, until)| OpenPayment { payment: payment.to_string(), until: until.to_string() });
-        let request = CheckpointRequest { open: open.collect(), accept_restored };
+        let request = CheckpointRequest { open: open.collect(), accept_restored: restored.is_some() };
         let (key, body) = (idempotency_key()?, body(&request));
         let ask =
             |signer: &SigningKey| self.ask(Operation::Checkpoint, ReceiptKind::Checkpoint, &key, &body, signer, now);
-        let answer = if accept_restored { ask(&self.any_signer(now)?) } else { self.signed(now, ask) };
+        let answer = restored.map_or_else(|| self.signed(now, ask), ask);
         let (receipt, text) = answer.map_err(|it| it.0)?;
         Ok(self.bank.checked(request, receipt, text, now)?)
     }
@@ -331,14 +349,13 @@ impl Agency<'_> {
     }
 
     /// Returns the key of any licence that is in force at the agency, also one that the bank does not know.
-    fn any_signer(&self, now: UnixTime) -> Result<SigningKey> {
+    fn any_signer(&self, now: UnixTime) -> Result<Option<SigningKey>> {
         let said = vendor_client::licenses(self.account, self.timeout)?;
         let live = said
             .licenses
             .iter()
             .filter(|it| it.revoked.is_none() && UnixTime::from_rfc3339(&it.until).is_ok_and(|until| until > now));
-        let mut keys = live.filter_map(|it| self.bank.license_key(&it.kid).ok());
-        keys.next().ok_or(AgencyError::NoLicense)
+        Ok(live.filter_map(|it| self.bank.license_key(&it.kid).ok()).next())
     }
 }
 

@@ -20,7 +20,8 @@ use crate::stamp::token::Token;
 use crate::store::SessionError;
 use crate::time::UnixTime;
 use crate::vendor_api::meters::{
-    CheckpointRequest, ClearingResult, LicenseStatus, MeterReceipt, OpenPayment, PaymentState, RECEIPT_MAX,
+    CheckpointRequest, ClearingResult, LicenseRequest, LicenseStatus, MeterReceipt, OpenPayment, PaymentState,
+    RECEIPT_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,19 @@ pub enum Journal {
     License { kid: String, key: PublicKey, limit: u64 },
     /// Tokens with these IDs, in the order of the body.
     Clearing { ids: Vec<String> },
+}
+
+impl Journalled {
+    /// Returns what is asked for, if it is a licence.
+    pub(super) fn license(&self) -> Option<LicenseRequest> {
+        let is_license = matches!(self.kind, Journal::License { .. });
+        is_license.then(|| serde_json::from_str(&self.body).ok()).flatten()
+    }
+
+    /// Returns whether it asks for a licence that accepts a restored bank.
+    pub(super) fn accepts_restored(&self) -> bool {
+        self.license().is_some_and(|license| license.accept_restored)
+    }
 }
 
 /// Last order of a kind.
@@ -95,14 +109,18 @@ impl BankTx<'_> {
 
     /// Journals a request for a licence, unless another request is journalled that can be sent. Returns the one that is.
     ///
-    /// A clearing is set aside when no licence is in force, or when `aside` says that no key can sign it.
+    /// A clearing is set aside when no licence is in force, or when `aside` says that no key can sign it. A licence that
+    /// accepts a restored bank replaces any other.
     pub(super) fn begin_license(&mut self, request: Journalled, aside: bool) -> TxResult<Journalled> {
         if let Some(before) = self.journalled()? {
-            let is_clearing = matches!(before.kind, Journal::Clearing { .. });
-            if !is_clearing || !aside && self.licenses()?.iter().any(|(_, license)| license.signs_at(self.now)) {
+            if matches!(before.kind, Journal::Clearing { .. }) {
+                if !aside && self.licenses()?.iter().any(|(_, license)| license.signs_at(self.now)) {
+                    return Ok(before);
+                }
+                self.set_state("aside", &schema::to_json(&before)?)?;
+            } else if before.accepts_restored() || !request.accepts_restored() {
                 return Ok(before);
             }
-            self.set_state("aside", &schema::to_json(&before)?)?;
         }
         self.set_state("request", &schema::to_json(&request)?)?;
         Ok(request)
@@ -157,6 +175,7 @@ impl BankTx<'_> {
         let Some(request) = self.journalled()?.filter(|it| it.key == key) else { return Ok(None) };
         let mut outcome = Outcome::default();
         let mut licensed = None;
+        let accepts_restored = request.accepts_restored();
         match request.kind {
             Journal::License { kid, key, limit } => {
                 let of_it = |it: &&LicenseStatus| it.kid == kid && receipt.license.as_ref() == Some(&it.kid);
@@ -174,6 +193,9 @@ impl BankTx<'_> {
             }
         }
         self.end_request()?;
+        if accepts_restored {
+            self.book_restored(receipt)?;
+        }
         self.book_account(receipt, text, licensed, &mut outcome)?;
         Ok(Some(outcome))
     }
@@ -246,19 +268,28 @@ impl BankTx<'_> {
         }
         let mut outcome = Outcome::default();
         if request.accept_restored {
-            self.append(Event::Restored { seen: receipt.bank.last.as_ref().and_then(|head| head.parse().ok()) })?;
-            // What these keys signed after the copy was made is not known.
-            for (license, row) in self.licenses()? {
-                if row.state == LicenseState::Live {
-                    self.append(Event::LicenseEnded { license })?;
-                }
-            }
+            self.book_restored(receipt)?;
         }
         for (asked, state) in request.open.iter().zip(&receipt.open) {
             self.book_payment(asked, *state, receipt, &mut outcome)?;
         }
         self.book_account(receipt, text, None, &mut outcome)?;
         Ok(outcome)
+    }
+
+    /// Books that the bank was restored from a copy. What the keys of its licences signed later is not known, and neither
+    /// is what became of a request for one.
+    fn book_restored(&mut self, receipt: &MeterReceipt) -> TxResult<()> {
+        self.append(Event::Restored { seen: receipt.bank.last.as_ref().and_then(|head| head.parse().ok()) })?;
+        for (license, row) in self.licenses()? {
+            if row.state == LicenseState::Live {
+                self.append(Event::LicenseEnded { license })?;
+            }
+        }
+        if self.journalled()?.is_some_and(|it| matches!(it.kind, Journal::License { .. })) {
+            self.end_request()?;
+        }
+        Ok(())
     }
 
     /// Books what the agency says of one payment. A payment that changed since it was asked for waits for the next time.

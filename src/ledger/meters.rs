@@ -47,12 +47,12 @@ impl Ledger {
         signature: &RequestSignature,
         now: UnixTime,
     ) -> Result<Token> {
-        let LicenseRequest { key, limit, days } = request;
+        let &LicenseRequest { ref key, limit, days, accept_restored } = request;
         let wanted = || "a key k4.public.…".to_owned();
         let key = PublicKey::parse(key).map_err(|_| Rejection::Form { what: "key".into(), wanted: wanted() })?;
         let known = |name: &str| if name == meter::key_name(&key) { Ok(key) } else { Err(RequestProblem::Key) };
         let contact = self.contact(account, Operation::License, signature, known, now)?;
-        self.answered(ops::License { contact, key, limit: *limit, days: *days }, now)
+        self.answered(ops::License { contact, key, limit, days, accept_restored }, now)
     }
 
     /// Clears tokens to an account: each payment once, down to what is left of its licence.

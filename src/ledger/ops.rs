@@ -161,10 +161,10 @@ operations! {
     BookEdition { last: Option<u64>, edition: BookedEdition } -> () = write |tx| tx.book_edition(last, &edition);
     /// Licenses a meter that signed the request, and locks the limit.
     ///
-    /// Rejected with `MetersOff`, `LicenseLimit`, `ManyLicenses`, `Funds`, `BankBehind`, `KeyReused`, and `Form` for a
-    /// key that was licensed before.
-    License { contact: MeterContact, key: PublicKey, limit: u64, days: u32 } -> MeterReceipt =
-        write |tx| tx.license(&contact, key, limit, days);
+    /// Rejected with `MetersOff`, `LicenseLimit`, `ManyLicenses`, `Funds`, `KeyReused`, with `Form` for a key that was
+    /// licensed before, and with `BankBehind` unless `accept_restored` says otherwise.
+    License { contact: MeterContact, key: PublicKey, limit: u64, days: u32, accept_restored: bool } -> MeterReceipt =
+        write |tx| tx.license(&contact, key, limit, days, accept_restored);
     /// Revokes a licence, which leaves the directory. `account` limits it to its own. Rejected with `NoLicense`.
     EndLicense { kid: String, account: Option<u64> } -> () = write |tx| tx.end_license(&kid, account);
     /// Clears tokens to an account. A token that is not cleared is not a rejection. Rejected with `MeterRequest`,

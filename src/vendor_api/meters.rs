@@ -38,6 +38,9 @@ pub struct LicenseRequest {
     /// Life of the licence.
     #[cfg_attr(test, schemars(range(min = 1, max = 7)))]
     pub days: u32,
+    /// Says that the bank was restored from a copy, and has no key that could sign a checkpoint.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_restored: bool,
 }
 
 /// Tokens to clear.

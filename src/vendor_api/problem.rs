@@ -33,7 +33,7 @@ pub const CODES: [(&str, u16, &str); 45] = [
     (
         "bank-behind",
         409,
-        "The bank's chain is not at the head that the vendor saw last: it was restored from a copy. A checkpoint can accept that.",
+        "The bank's chain is not at the head that the vendor saw last: it was restored from a copy. A checkpoint can accept that, or a request for a licence.",
     ),
     ("body", 400, "The body of the request is not JSON of the required form."),
     ("busy", 503, "The vendor is checking the work of other visitors, or this payment. Try again in some seconds."),

@@ -462,6 +462,62 @@ fn an_older_copy_is_noticed_at_the_next_contact() {
     shop.audit();
 }
 
+// E21: no key of a licence in force is left, as after the loss of the disk: the new key accepts for the bank
+#[test]
+fn a_restored_bank_without_any_key_is_accepted_with_a_new_licence() {
+    let (shop, payer, payee) = sides(1_000);
+    let before = payer.tells("license 600");
+    payee.tells("license 0");
+    let (old, keys) = (fs::read(payer.bank.path()).unwrap(), payer.home.state().join("bank/keys"));
+    payee.receive(&payer.pay(1, 50));
+    payee.tells("clear");
+    payer.tells("clear");
+    fs::write(payer.bank.path(), old).unwrap();
+    fs::remove_dir_all(&keys).unwrap();
+    // The copy is behind, and no key can say so.
+    let refused = payer.run("license 10").exits(65);
+    assert!(refused.stderr.contains("run mailstamp bank accept-restored"), "{}", refused.stderr);
+    // The answer is lost at first.
+    payer.asks_at(&format!("http://{}", cutting(shop.address, |length, count| if count == 0 { length } else { 0 })));
+    payer.run("accept-restored").exits(75);
+    payer.asks_at(&format!("http://{}", shop.address));
+    let accepted = payer.run("accept-restored --json").exits(65);
+    assert!(accepted.stderr.contains("cleared more than this bank paid"), "{}", accepted.stderr);
+    let licenses = payer.bank.balance().unwrap().licenses;
+    let live: Vec<_> = licenses.iter().filter(|it| it.license.signs_at(clock::now())).collect();
+    assert_eq!(live.iter().map(|it| it.license.limit).collect::<Vec<_>>(), [0]);
+    assert!(licenses.iter().any(|it| before["kid"] == it.license.kid));
+    // From there it goes on.
+    payer.run("license 100 --json");
+    assert!(!payer.run("clear").stderr.contains("older copy"));
+    assert_eq!(payer.bank.balance().unwrap().held, 300);
+    assert!(payer.pay(2, 60).credits == 60);
+    payer.sound();
+    shop.audit();
+}
+
+// A request for a licence in the copy: it may have been answered, and its key may have signed
+#[test]
+fn a_licence_that_a_restored_copy_asked_for_is_not_used() {
+    let (shop, payer, _) = sides(1_000);
+    payer.tells("license 10");
+    payer.asks_at("http://127.0.0.1:9");
+    payer.run("license 100").exits(75);
+    let old = fs::read(payer.bank.path()).unwrap();
+    payer.asks_at(&format!("http://{}", shop.address));
+    payer.tells("license 100");
+    payer.pay(1, 90);
+    payer.tells("clear");
+    fs::write(payer.bank.path(), old).unwrap();
+    payer.tells("accept-restored");
+    payer.tells("license 200");
+    let licenses = payer.bank.balance().unwrap().licenses;
+    let live = licenses.iter().filter(|it| it.license.signs_at(clock::now()));
+    assert_eq!(live.map(|it| it.license.limit).collect::<Vec<_>>(), [200]);
+    payer.sound();
+    shop.audit();
+}
+
 // E22: an answer of another agency, or with another key, is not believed
 #[test]
 fn an_answer_that_the_agency_did_not_sign_is_not_booked() {

@@ -51,6 +51,7 @@ impl LedgerTx<'_> {
         key: PublicKey,
         limit: u64,
         days: u32,
+        accept_restored: bool,
     ) -> TxResult<MeterReceipt> {
         if let Some(before) = self.answered(ReceiptKind::License, contact)? {
             return Ok(before);
@@ -69,8 +70,9 @@ impl LedgerTx<'_> {
         }
         self.room_for_license(account.number)?;
         self.enough(limit, self.has(account.number)?)?;
-        let last = self.last_contact(contact, false)?;
+        let last = self.last_contact(contact, accept_restored)?;
 
+        self.note_restored(contact, last.as_ref())?;
         let number = self.license.last()?.map_or(1, |(number, _)| number.value() + 1);
         let until = self.now.plus(i64::from(days) * DAY);
         let bank = position(contact.bank);
@@ -218,10 +220,7 @@ impl LedgerTx<'_> {
                 PaymentState::Open
             });
         }
-        if let Some(last) = last.filter(|last| is_behind(contact.bank, last.head)) {
-            let (account, bank) = (contact.account, position(contact.bank));
-            self.append_event(Event::BankRestored { account, bank, last: position(last.head) })?;
-        }
+        self.note_restored(contact, last.as_ref())?;
         let done = Done { open: states, ..Done::default() };
         self.answer(ReceiptKind::Checkpoint, contact, last, done)
     }
@@ -290,6 +289,15 @@ impl LedgerTx<'_> {
             }
             last => Ok(last),
         }
+    }
+
+    /// Books that a bank which is behind its last contact was accepted.
+    fn note_restored(&mut self, contact: &MeterContact, last: Option<&BankContact>) -> TxResult<()> {
+        if let Some(last) = last.filter(|last| is_behind(contact.bank, last.head)) {
+            let (account, bank) = (contact.account, position(contact.bank));
+            self.append_event(Event::BankRestored { account, bank, last: position(last.head) })?;
+        }
+        Ok(())
     }
 
     fn license_of(&self, number: u64) -> TxResult<License> {

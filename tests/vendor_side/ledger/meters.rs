@@ -47,7 +47,7 @@ pub fn license(
     limit: u64,
     now: UnixTime,
 ) -> Result<MeterReceipt, mailstamp::ledger::error::LedgerError> {
-    let request = LicenseRequest { key: meter.key.public().to_string(), limit, days: 7 };
+    let request = LicenseRequest { key: meter.key.public().to_string(), limit, days: 7, accept_restored: false };
     let signature =
         meter.sign(Operation::License, &request, &format!("license {}", meter.kid()), bank(ledger, account), now);
     ledger.license(account, &request, &signature, now).map(|token| receipt(ledger, token.as_str()))
@@ -163,14 +163,14 @@ fn licences_have_limits_and_each_its_own_key() {
     license(ledger, 1, &meter, 10, NOW).unwrap();
     // The same key again, for the same account or another one, under another idempotency key.
     for account in [1, 2] {
-        let request = LicenseRequest { key: meter.key.public().to_string(), limit: 0, days: 1 };
+        let request = LicenseRequest { key: meter.key.public().to_string(), limit: 0, days: 1, accept_restored: false };
         let signature = meter.sign(Operation::License, &request, "other", bank(ledger, account), NOW);
         let rejection = refused(ledger.license(account, &request, &signature, NOW));
         assert!(matches!(&rejection, Rejection::Form { what, .. } if what == "key"), "{rejection}");
     }
     for days in [0, 8] {
         let meter = Meter::new(3);
-        let request = LicenseRequest { key: meter.key.public().to_string(), limit: 0, days };
+        let request = LicenseRequest { key: meter.key.public().to_string(), limit: 0, days, accept_restored: false };
         let signature = meter.sign(Operation::License, &request, "days", bank(ledger, 1), NOW);
         assert!(matches!(refused(ledger.license(1, &request, &signature, NOW)), Rejection::Form { .. }));
     }
@@ -410,7 +410,7 @@ fn a_request_that_the_meter_did_not_sign_is_refused() {
     // Nor does one ask with the name of another key than it has.
     let new = Meter::new(68);
     let named = Meter { key: Meter::new(68).key, issuer: Meter::new(69).issuer };
-    let request = LicenseRequest { key: new.key.public().to_string(), limit: 0, days: 1 };
+    let request = LicenseRequest { key: new.key.public().to_string(), limit: 0, days: 1, accept_restored: false };
     let signature = named.sign(Operation::License, &request, "n", head(9), NOW);
     let rejection = refused(ledger.license(2, &request, &signature, NOW));
     assert_eq!(rejection, Rejection::MeterRequest { problem: RequestProblem::Key, now: NOW });
@@ -436,7 +436,8 @@ fn a_bank_that_was_rolled_back_is_told() {
         let clearing = ClearingRequest { tokens: vec!["x".into()] };
         let signature = payee.sign(Operation::Clear, &clearing, "behind", behind, NOW);
         assert!(matches!(refused(ledger.clear(2, &clearing, &signature, NOW)), Rejection::BankBehind { .. }));
-        let request = LicenseRequest { key: Meter::new(5).key.public().to_string(), limit: 0, days: 1 };
+        let request =
+            LicenseRequest { key: Meter::new(5).key.public().to_string(), limit: 0, days: 1, accept_restored: false };
         let signature = Meter::new(5).sign(Operation::License, &request, "behind", behind, NOW);
         assert!(matches!(refused(ledger.license(2, &request, &signature, NOW)), Rejection::BankBehind { .. }));
     }
@@ -450,6 +451,18 @@ fn a_bank_that_was_rolled_back_is_told() {
     ask(&normal, head(6), 4).unwrap();
     ask(&accepted, head(8), 5).unwrap();
     assert_eq!(ledger.summary().unwrap().head.number, before + 1);
+    // A bank without a key is accepted with the licence of a new one.
+    let key = Meter::new(5).key.public().to_string();
+    let request = LicenseRequest { key, limit: 0, days: 1, accept_restored: true };
+    let signature = Meter::new(5).sign(Operation::License, &request, "accepted", head(2), NOW);
+    let token = ledger.license(2, &request, &signature, NOW).unwrap();
+    assert_eq!(at(&receipt(ledger, token.as_str())), (Some(head(8).to_string()), head(2).to_string()));
+    let entry = ledger.run(ops::Entries { after: before + 1, most: 1 }, NOW).unwrap().remove(0);
+    let expected = Event::BankRestored { account: 2, bank: (2, head(2).hash), last: (8, head(8).hash) };
+    assert_eq!(entry.event, expected);
+    let again = ledger.license(2, &request, &signature, NOW).unwrap();
+    assert_eq!(receipt(ledger, again.as_str()), receipt(ledger, token.as_str()));
+    ask(&normal, head(2), 6).unwrap();
     shop.sound();
 }
 

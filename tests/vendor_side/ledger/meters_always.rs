@@ -152,7 +152,7 @@ proptest! {
                 Deed::License { account, limit, days } => {
                     let key = SecretKey::from_random(&Hash::of(reference.as_bytes()).0).public();
                     let kid = meter::key_name(&key);
-                    let op = ops::License { contact: contact(account, &kid), key, limit, days };
+                    let op = ops::License { contact: contact(account, &kid), key, limit, days, accept_restored: false };
                     if ledger.run(op, now).is_ok() {
                         *model.has.get_mut(&account).unwrap() -= limit;
                         let row = ledger.run(ops::LicenseNamed { kid }, now).unwrap();
