@@ -1,9 +1,9 @@
 //! Page of an account: balance, history and API keys. Its owner signs in with one of those keys.
 
-use super::csrf::{SHOWN_EARLIER, verify_csrf};
+use super::csrf::{Fields, Posted, SHOWN_EARLIER};
 use super::history::HistoryRow;
 use super::session::{Session, Shown};
-use super::{Filled, Layout, Page, chart, sentence, show, unstored};
+use super::{Layout, Page, chart, sentence, show, unstored};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
 use crate::ledger::model::{ApiKey, Day};
@@ -14,8 +14,8 @@ use crate::server::vendor_http::auth::{open, record_failed_attempt};
 use crate::server::vendor_http::error::Problem;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequest, Query, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -100,6 +100,12 @@ pub struct AccountForm {
     typed: Typed,
 }
 
+impl Fields for AccountForm {
+    fn token(&self) -> &str {
+        &self.token
+    }
+}
+
 /// What was typed into a form of the account page. It is there again if it was not used, also after a sign-in.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -135,11 +141,7 @@ impl FromRequest<Service> for OwnForm {
     type Rejection = Page;
 
     async fn from_request(request: Request, service: &Service) -> Result<Self, Page> {
-        let (mut parts, body) = request.into_parts();
-        let visitor = Session::from_request_parts(&mut parts, service).await?;
-        let headers = parts.headers.clone();
-        let Filled(form) = Filled::<AccountForm>::from_request(Request::from_parts(parts, body), service).await?;
-        let shown = verify_csrf(service, &visitor, &form.token, &headers)?;
+        let Posted { visitor, form, shown } = Posted::<AccountForm>::from_request(request, service).await?;
         let answer = match visitor.account.as_ref().map(|account| account.number) {
             Some(account) if shown == Shown::Here => return Ok(Self { visitor, account, form }),
             Some(_) => account_page(service, &visitor, None, Outcome::fault(SHOWN_EARLIER, form.typed)).await?,
@@ -178,14 +180,11 @@ async fn sign_in_page(
 /// `POST /signin`.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`]; too many wrong keys.
+/// As [`Posted`]; too many wrong keys.
 pub async fn sign_in(
     State(service): State<Service>,
-    mut visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<AccountForm>,
+    Posted { mut visitor, form: told, .. }: Posted<AccountForm>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &told.token, &headers)?;
     let key = told.key.trim().to_owned();
     let hash = Hash::of(key.as_bytes());
     match open(&service, visitor.address, key).await {
@@ -225,14 +224,11 @@ impl Outcome {
 /// `POST /signout`.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`Posted`].
 pub async fn sign_out(
     State(service): State<Service>,
-    mut visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<AccountForm>,
+    Posted { mut visitor, .. }: Posted<AccountForm>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &told.token, &headers)?;
     service.sessions().sign_out(&mut visitor).map_err(|error| Problem::trouble(&error.to_string()))?;
     Ok(visitor.answer(&service, Redirect::to("/")))
 }

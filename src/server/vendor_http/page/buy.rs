@@ -4,12 +4,12 @@
 //! reload, the back button or a lost answer, it shows the same stamp and charges nothing. The order code, which both
 //! last pages show, brings the stamp again later.
 
-use super::csrf::{SHOWN_EARLIER, verify_csrf};
+use super::csrf::{Fields, Posted, SHOWN_EARLIER};
 use super::order_form::{FieldError, OrderForm};
 use super::own::{self, Own};
 use super::purchase::{Checked, bought, checked, gift_of, purchase, terms};
 use super::session::{Session, Shown};
-use super::{Filled, Layout, Page, show};
+use super::{Layout, Page, show};
 use crate::accounting::money::Money;
 use crate::accounting::order::DAYS_MAX;
 use crate::ledger::payment::Due;
@@ -22,7 +22,7 @@ use crate::stamp::claims::USUAL_MAX_WINDOW;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use std::iter;
@@ -120,14 +120,11 @@ async fn form_page(
 /// `POST /order`: shows the price and the ways to pay, or with `edit` the form again. Changes nothing.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`Posted`].
 pub async fn order(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(wanted): Filled<OrderForm>,
+    Posted { visitor, form: wanted, .. }: Posted<OrderForm>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     if let Some(own) = Own::of(&service).await? {
         let wanted = own.fixed(wanted);
         return match wanted.edit.is_empty() {
@@ -180,14 +177,11 @@ async fn pay_page(
 /// `POST /buy`: the purchase.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`Posted`].
 pub async fn buy(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(wanted): Filled<OrderForm>,
+    Posted { visitor, form: wanted, shown }: Posted<OrderForm>,
 ) -> Result<Response, Page> {
-    let shown = verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     let wanted = wanted.sanitized(purchase);
     let wanted = match Own::of(&service).await? {
         Some(own) => {
@@ -278,6 +272,12 @@ pub struct OrderCode {
     code: String,
 }
 
+impl Fields for OrderCode {
+    fn token(&self) -> &str {
+        &self.token
+    }
+}
+
 /// `GET /stamp`: asks for an order code.
 pub async fn again_form(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     again_page(&service, &visitor, String::new(), false).await
@@ -292,14 +292,11 @@ async fn again_page(service: &Service, visitor: &Session, code: String, wrong: b
 /// `POST /stamp`: shows the stamp of an order code again. Sells nothing.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`]; too many wrong codes.
+/// As [`Posted`]; too many wrong codes.
 pub async fn again(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(OrderCode { token, code }): Filled<OrderCode>,
+    Posted { visitor, form: OrderCode { code, .. }, .. }: Posted<OrderCode>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &token, &headers)?;
     let ordered = OrderForm::from_code(&code).and_then(|wanted| Some((wanted.order().ok()?, wanted)));
     let found = match ordered {
         Some(((order, recipient), wanted)) => {

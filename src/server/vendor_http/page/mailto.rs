@@ -4,18 +4,14 @@
 //! - as a file with the stamp in the header and in the text, which mail programs open as a draft: some keep the text
 //!   alone
 
-use super::csrf::verify_csrf;
-use super::session::Session;
-use super::{Filled, Page};
+use super::Page;
+use super::csrf::{Fields, Posted};
 use crate::message::address::Address;
 use crate::message::header::{fold, percent_encoded};
-use crate::server::vendor_http::Service;
 use crate::server::vendor_http::error::Problem;
 use crate::stamp::armor::armour;
 use crate::stamp::extract::STAMP_FIELD;
 use crate::stamp::token::Token;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -31,6 +27,12 @@ pub struct MailtoLink {
     pub sender: String,
     /// The token of the visitor's forms.
     pub token: String,
+}
+
+impl Fields for MailtoLink {
+    fn token(&self) -> &str {
+        &self.token
+    }
 }
 
 impl MailtoLink {
@@ -67,14 +69,8 @@ fn text(stamp: &str) -> String {
 /// `POST /letter`: the draft as a file, made from the form alone.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
-pub async fn download(
-    State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(letter): Filled<MailtoLink>,
-) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &letter.token, &headers)?;
+/// As [`Posted`].
+pub async fn download(Posted { form: letter, .. }: Posted<MailtoLink>) -> Result<Response, Page> {
     let draft = letter.prefilled().ok_or_else(|| Page::problem(Problem::new("form", "This is not a stamp.")))?;
     let fields = [
         (CONTENT_TYPE, "message/rfc822"),

@@ -5,7 +5,7 @@
 //!   has its parts. [`mailto`]: the stamp in a message.
 //! - [`own`]: the pages of a vendor for one recipient.
 //! - [`account`]: the page of an account. [`history`], [`chart`]: its past.
-//! - [`session`]: visitors that are signed in. [`csrf`]: protection of forms.
+//! - [`session`]: visitors that are signed in. [`csrf`]: forms that were sent, checked.
 //!
 //! The templates (`*.html`) escape every value.
 
@@ -34,12 +34,11 @@ use crate::accounting::money::{Money, Price};
 use crate::vendor_api::problem::CODES;
 use askama::Template;
 use axum::Router;
-use axum::extract::{Form, FromRequest, Request, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::de::DeserializeOwned;
 use session::Session;
 
 /// Data of the layout around every page.
@@ -164,28 +163,6 @@ impl From<Problem> for Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         *self.0
-    }
-}
-
-/// Form data of a request. A form that cannot be parsed is answered with an error page.
-#[derive(Clone, Copy, Debug)]
-pub struct Filled<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest<Service> for Filled<T> {
-    type Rejection = Page;
-
-    async fn from_request(request: Request, service: &Service) -> Result<Self, Page> {
-        let read = Form::from_request(request, service).await;
-        let Form(filled) = read.map_err(|error| {
-            let (word, text) = match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The form is too large."),
-                StatusCode::UNSUPPORTED_MEDIA_TYPE => ("media-type", "The request is not a form."),
-                StatusCode::UNPROCESSABLE_ENTITY => ("form", "A field of the form is missing."),
-                _ => ("body", "The form cannot be read."),
-            };
-            Page::problem(Problem::new(word, text))
-        })?;
-        Ok(Self(filled))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Form of an order: parsed into an [`Order`], and shown again as it was written if that fails. Dates are whole days in
 //! UTC.
 
+use super::csrf::Fields;
 use crate::accounting::order::Order;
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
@@ -58,6 +59,12 @@ pub struct OrderForm {
     pub mailed: String,
     /// Whether the visitor wants to change the order; any text means yes.
     pub edit: String,
+}
+
+impl Fields for OrderForm {
+    fn token(&self) -> &str {
+        &self.token
+    }
 }
 
 /// Error of a field.

@@ -4,11 +4,11 @@
 //! Stamps for work and for codes have the value 0. A mailbox with a price does not accept them, so they are not offered
 //! while the recipient's configuration has one.
 
-use super::csrf::verify_csrf;
+use super::csrf::Posted;
 use super::order_form::{FieldError, OrderForm};
 use super::purchase::{Checked, bought, checked, gift_of, purchase, sold_before};
 use super::session::Session;
-use super::{Filled, Layout, Page, sentence, show};
+use super::{Layout, Page, sentence, show};
 use crate::accounting::money::Money;
 use crate::accounting::work::{Gift, WorkTerms};
 use crate::ledger::model::{Profile, SoldOut};
@@ -26,7 +26,7 @@ use crate::time::UnixTime;
 use askama::Template;
 use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 /// Policy of the page that works: its worker may also compile WebAssembly.
@@ -213,14 +213,11 @@ fn due(wanted: &OrderForm, Checked { order, cost, .. }: &Checked) -> Due {
 /// `POST /work`: a challenge, on which the browser works.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`Posted`].
 pub async fn work(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(wanted): Filled<OrderForm>,
+    Posted { visitor, form: wanted, .. }: Posted<OrderForm>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     let own = Own::of(&service).await?.ok_or_else(Page::absent)?;
     let wanted = own.fixed(OrderForm { pay: "work".to_owned(), ..wanted }).sanitized(purchase);
     let Some(terms) = own.given() else {
@@ -255,14 +252,11 @@ pub async fn work(
 /// `POST /code`: mails a code to the visitor.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`Posted`].
 pub async fn mail_code(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(wanted): Filled<OrderForm>,
+    Posted { visitor, form: wanted, .. }: Posted<OrderForm>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     let own = Own::of(&service).await?.ok_or_else(Page::absent)?;
     let wanted = own.fixed(OrderForm { pay: "code".to_owned(), ..wanted }).sanitized(purchase);
     let Some(terms) = own.given().filter(|terms| terms.codes_per_day > 0) else {

@@ -2,13 +2,13 @@
 //!
 //! Nothing of a payment is stored here. It is found again by the order, so the buyer can come back later.
 
-use super::csrf::verify_csrf;
+use super::csrf::Posted;
 use super::due::due;
 use super::order_form::OrderForm;
 use super::own::Own;
 use super::purchase::{Checked, bought, checked, purchase, sold_before};
 use super::session::Session;
-use super::{Filled, Layout, Page, show};
+use super::{Layout, Page, show};
 use crate::accounting::money::Money;
 use crate::ledger::payment::{Begun, Due};
 use crate::ledger::trade::IssuedStamps;
@@ -17,7 +17,7 @@ use crate::server::vendor_http::error::Problem;
 use crate::server::vendor_http::{Service, Way};
 use askama::Template;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 
 #[derive(Template)]
@@ -36,14 +36,11 @@ struct ProviderPage {
 /// `POST /pay`: begins a payment. The same form begins the same payment.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`Posted`].
 pub async fn begin(
     State(service): State<Service>,
-    visitor: Session,
-    headers: HeaderMap,
-    Filled(wanted): Filled<OrderForm>,
+    Posted { visitor, form: wanted, .. }: Posted<OrderForm>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     let wanted = match Own::of(&service).await? {
         Some(own) => own.fixed(OrderForm { pay: "provider".to_owned(), ..wanted }),
         None => wanted,

@@ -1,14 +1,14 @@
 //! Page of an account's sessions: lists them, and ends one after a question.
 
-use super::csrf::verify_csrf;
+use super::csrf::{Fields, Posted};
 use super::session::Session;
-use super::{Filled, Layout, Page, show};
+use super::{Layout, Page, show};
 use crate::ledger::ops;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::error::Problem;
 use askama::Template;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -40,6 +40,12 @@ pub struct End {
     sure: String,
 }
 
+impl Fields for End {
+    fn token(&self) -> &str {
+        &self.token
+    }
+}
+
 /// `GET /account/sessions`.
 pub async fn list(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     let Some(lines) = lines(&service, &visitor).await? else { return Ok(Redirect::to("/signin").into_response()) };
@@ -50,14 +56,11 @@ pub async fn list(State(service): State<Service>, visitor: Session) -> Result<Re
 /// `POST /account/sessions`: asks first, then ends the session.
 ///
 /// # Errors
-/// A form that fails [`verify_csrf`].
+/// As [`Posted`].
 pub async fn end(
     State(service): State<Service>,
-    mut visitor: Session,
-    headers: HeaderMap,
-    Filled(told): Filled<End>,
+    Posted { mut visitor, form: told, .. }: Posted<End>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(lines) = lines(&service, &visitor).await? else { return Ok(Redirect::to("/signin").into_response()) };
     let back = Redirect::to("/account/sessions");
     // It may have ended meanwhile, perhaps by the same form.
