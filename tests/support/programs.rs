@@ -178,6 +178,24 @@ pub fn stop(process: Pid) {
     eventually("all threads stop", stopped);
 }
 
+/// The threads of a process but its first: number and name of each. A new thread has its process's name until it
+/// takes its own, so this waits until all have one.
+#[track_caller]
+pub fn threads(process: u32) -> Vec<(String, String)> {
+    let tasks = PathBuf::from(format!("/proc/{process}/task"));
+    let name =
+        |task: &str| fs::read_to_string(tasks.join(task).join("comm")).ok().map(|name| name.trim_end().to_owned());
+    eventually("names of all threads", || {
+        let first = process.to_string();
+        let own = name(&first)?;
+        let numbers = fs::read_dir(&tasks).unwrap().flatten().filter_map(|task| task.file_name().into_string().ok());
+        // A thread that has ended has no name.
+        let named = numbers.filter(|it| *it != first).filter_map(|it| name(&it).map(|name| (it, name)));
+        let threads: Vec<_> = named.collect();
+        threads.iter().all(|(_, name)| *name != own).then_some(threads)
+    })
+}
+
 /// The last lines of a log file, for messages about failures.
 pub fn tail(path: &Path) -> String {
     let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::support::Home;
 use crate::support::http::{self, Answer};
-use crate::support::programs::eventually;
+use crate::support::programs::{eventually, threads};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -71,12 +71,9 @@ impl Process {
             .collect()
     }
 
-    /// The names of its threads.
+    /// The names of its threads but the first.
     pub fn threads(&self) -> Vec<String> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        tasks
-            .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap().trim().to_owned())
-            .collect()
+        threads(self.pid()).into_iter().map(|(_, name)| name).collect()
     }
 }
 

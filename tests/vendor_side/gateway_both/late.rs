@@ -5,7 +5,7 @@ use super::steps::TAKEN;
 use super::{Hosts, More, PRICE};
 use crate::bank::{Gateway, RATES, sides_of};
 use crate::gateway_out::Outgoing;
-use crate::support::programs::{eventually_or, stand_in};
+use crate::support::programs::{eventually_or, stand_in, threads};
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::shop::Shop;
 use crate::support::{MAILSTAMP, follow_clock, run, set_clock};
@@ -179,13 +179,12 @@ struct Killer(Child);
 impl Killer {
     /// Attaches it to the threads of this name.
     fn attach(process: u32, name: &str, call: &str) -> Self {
-        let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap());
-        let is_named = |path: &Path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
-        let tasks: Vec<_> = tasks.filter(|task| is_named(&task.path())).map(|task| task.file_name()).collect();
+        let tasks = threads(process).into_iter().filter(|(_, of)| of == name).map(|(number, _)| number);
+        let tasks: Vec<_> = tasks.collect();
         assert!(!tasks.is_empty());
         let mut strace = Command::new("strace");
         strace.args(["-o", "/dev/null", "-e", &format!("inject={call}:error=EIO:signal=KILL")]);
-        strace.args(tasks.iter().flat_map(|task| [OsStr::new("-p"), task]));
+        strace.args(tasks.iter().flat_map(|task| ["-p", task]));
         let mut strace = strace.stderr(Stdio::piped()).spawn().expect("Debian's strace is installed");
         let mut told = BufReader::new(strace.stderr.take().unwrap()).lines();
         for _ in &tasks {
