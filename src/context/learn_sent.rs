@@ -128,7 +128,7 @@ impl Context {
         if time < self.correspondents_since(self.now) {
             recipients.clear();
         }
-        Ok(Sent { owner, recipients, message_id, time })
+        Ok(Sent { owner, recipients, message_id, time, now: self.now })
     }
 }
 

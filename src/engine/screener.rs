@@ -140,7 +140,8 @@ impl<'a> Quarantine<'a> {
         // A rule with reply_to_mine lets the digest through: it refers to a Message-ID that strangers do not know.
         if let Some(owner) = context.owner_of(&digest.to) {
             let message_id = Some(digest.reference.clone());
-            let sent = Sent { owner, recipients: Vec::new(), message_id, time: context.now };
+            let now = context.now;
+            let sent = Sent { owner, recipients: Vec::new(), message_id, time: now, now };
             context.used_log().map_err(Deferral::from)?.learn(&[sent]).map_err(Deferral::from)?;
         }
         let program = &context.config.replies.sendmail;

@@ -28,6 +28,8 @@ pub struct Sent {
     pub message_id: Option<String>,
     /// When it was sent. A time after 2106 or before 1970 counts as that limit.
     pub time: UnixTime,
+    /// When it is learned.
+    pub now: UnixTime,
 }
 
 /// How [`ContactStore::learn_as`] learns.
@@ -224,13 +226,23 @@ impl Contact {
         Self { first: at, last: at, forgotten: 0 }
     }
 
-    /// Returns the contact after `new` is learned.
-    pub(super) fn learn(known: Option<Self>, new: Self, mode: LearnMode) -> Self {
-        match known {
+    /// Returns the contact after `new` is learned at `now`.
+    pub(super) fn learn(known: Option<Self>, new: Self, mode: LearnMode, now: UnixTime) -> Self {
+        match known.map(|known| known.corrected(now)) {
             None => new,
             Some(known) if mode == LearnMode::AddressBook && !known.is_active() => known,
             Some(known) => known.and(new),
         }
+    }
+
+    /// Returns the contact as it can be at `now`. A removal dated more than a day after it was dated by a clock that was
+    /// ahead, and no message before that date would undo it. It counts as made an hour ago.
+    fn corrected(self, now: UnixTime) -> Self {
+        if self.is_active() || self.forgotten <= seconds(now.plus(86_400)) {
+            return self;
+        }
+        let removed = seconds(now.plus(-3_600)).max(1);
+        Self { first: self.first.min(removed), last: self.last.min(removed), forgotten: removed }
     }
 
     /// Whether the last message to it was sent at this time or later.
@@ -288,6 +300,11 @@ impl Contact {
 /// Contacts by owner and address.
 pub(super) type Gathered = BTreeMap<(Owner, String), Contact>;
 
+/// Returns when these messages are learned.
+pub(super) fn learned_at(sent: &[Sent]) -> UnixTime {
+    sent.iter().map(|message| message.now).max().unwrap_or(UnixTime(0))
+}
+
 /// Collects the contacts and Message-IDs of these messages, each once.
 pub(super) fn gather(sent: &[Sent]) -> (Gathered, HashMap<MessageName, u32>) {
     let mut contacts = Gathered::new();
@@ -313,8 +330,9 @@ pub(super) struct Allowance(usize);
 impl Allowance {
     /// Counts the rows of an owner. `now` ends the day.
     pub(super) fn new(limits: LearnLimits, now: UnixTime, rows: impl Iterator<Item = Contact>) -> Self {
-        let since = seconds(now.plus(-86_400));
-        let (all, new) = rows.fold((0, 0), |(all, new), row| (all + 1, new + usize::from(row.first > since)));
+        // A row of more than a day later is one of a clock that was ahead, and not new.
+        let day = seconds(now.plus(-86_400)) + 1..=seconds(now.plus(86_400));
+        let (all, new) = rows.fold((0, 0), |(all, new), row| (all + 1, new + usize::from(day.contains(&row.first))));
         Self(limits.addresses.saturating_sub(all).min(limits.per_day.saturating_sub(new)))
     }
 
@@ -375,10 +393,28 @@ mod tests {
     fn an_address_book_brings_nothing_back() {
         let at = |seconds| Contact::at(UnixTime(seconds));
         let removed = at(5).remove();
-        let book = |known| Contact::learn(known, at(9), LearnMode::AddressBook);
+        let book = |known| Contact::learn(known, at(9), LearnMode::AddressBook, UnixTime(9));
         assert_eq!((book(None), book(Some(at(5)))), (at(9), at(5).and(at(9))));
         assert_eq!(book(Some(removed)), removed);
-        assert!(Contact::learn(Some(removed), at(9), LearnMode::Messages).is_active());
+        assert!(Contact::learn(Some(removed), at(9), LearnMode::Messages, UnixTime(9)).is_active());
+    }
+
+    #[test]
+    fn a_removal_in_the_future_is_undone_by_a_message_of_now() {
+        let at = |seconds| Contact::at(UnixTime(seconds));
+        let (now, ahead) = (1_800_000_000, 2_100_000_000);
+        let learn = |known, time| Contact::learn(Some(known), at(time), LearnMode::Messages, UnixTime(now));
+        let removed = at(5).and(at(ahead)).remove();
+        assert!(learn(removed, now - 60).is_active());
+        // Earlier messages bring nothing back, and the next one of now does.
+        let corrected = learn(removed, now - 7_200);
+        assert!(!corrected.is_active() && learn(corrected, now).is_active());
+        let book = Contact::learn(Some(removed), at(now), LearnMode::AddressBook, UnixTime(now));
+        assert!(!book.is_active() && learn(book, now).is_active());
+        // The clocks of two hosts differ a little, and what is not removed stays as it is.
+        let removed = at(now + 600).remove();
+        assert_eq!(learn(removed, now), removed.and(at(now)));
+        assert_eq!(learn(at(ahead), now), at(ahead).and(at(now)));
     }
 
     #[test]

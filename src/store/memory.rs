@@ -200,7 +200,7 @@ impl ContactStore for Memory {
                         continue;
                     }
                 }
-                let after = Contact::learn(known, Contact::at(message.time), mode);
+                let after = Contact::learn(known, Contact::at(message.time), mode, message.now);
                 learned.correspondents += u64::from(after.is_active() && !known.is_some_and(Contact::is_active));
                 ledger.contacts.insert(key, after);
             }

@@ -155,3 +155,20 @@ fn the_record_is_one_line_that_only_grows_by_readings() {
     home.run(["purge"], b"").exits(0);
     assert_eq!(record().split_whitespace().count(), 2);
 }
+
+#[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
+fn a_correspondent_of_a_clock_that_was_ahead_is_forgotten_and_learned_again() {
+    let home = Home::new();
+    let message =
+        |id: &str| format!("From: {ALICE}\nTo: joe@y.example\nMessage-ID: <{id}@x.example>\n\nHi\n").into_bytes();
+    let known = || home.run(["correspondents"], b"").exits(0).text().contains("joe@y.example");
+    let book = b"BEGIN:VCARD\nVERSION:3.0\nFN:Joe\nEMAIL:joe@y.example\nEND:VCARD\n";
+    for (args, stdin) in [(&["learn-sent"][..], message("1")), (&["learn-contacts", "-"], book.to_vec())] {
+        at(&home, "+3650d", args, &stdin).exits(0);
+        home.run(["correspondents", "--forget", "joe@y.example"], b"").exits(0);
+        assert!(!known());
+        home.run(["learn-sent"], &message("2")).exits(0);
+        assert!(known(), "{args:?}");
+    }
+}

@@ -132,7 +132,7 @@ pub fn remembered(log: &dyn Store, given: &[&What]) -> Result<bool, StoreError> 
             },
             What::Replied { sender } => log.peek_reply(&to_anybody(*sender))? == Reservation::Lately { at: NOW },
             What::Learned { number } => {
-                let Sent { owner, recipients, message_id, time } = letter(*number);
+                let Sent { owner, recipients, message_id, time, .. } = letter(*number);
                 log.wrote_to(owner, &recipients[0], time)? && log.sent(owner, &message_id.unwrap())?
             }
             What::Revoked { serial } => {

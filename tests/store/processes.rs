@@ -59,7 +59,7 @@ fn child() {
 /// A message that the user sent.
 pub fn letter(number: u32) -> Sent {
     let recipients = vec![Address::parse(&format!("p{number}@x.example")).unwrap()];
-    Sent { owner: Owner::default(), recipients, message_id: Some(format!("<{number}@me>")), time: NOW }
+    Sent { owner: Owner::default(), recipients, message_id: Some(format!("<{number}@me>")), time: NOW, now: NOW }
 }
 
 fn task(command: &mut Command, what: &str, path: &Path) -> Child {
@@ -231,7 +231,7 @@ fn replied_once(log: &Redb, ended: Ended) {
 
 /// After "learn 7 0" on a filled log: the person and the Message-ID are known, or neither.
 fn learned_whole(log: &Redb, ended: Ended) {
-    let Sent { owner, recipients, message_id, time } = letter(7);
+    let Sent { owner, recipients, message_id, time, .. } = letter(7);
     let wrote_to = log.wrote_to(owner, &recipients[0], time).unwrap();
     let known = (wrote_to, log.sent(owner, &message_id.unwrap()).unwrap());
     match ended {

@@ -28,7 +28,13 @@ fn address(text: &str) -> Address {
 /// A message to these people, sent the given number of days after now.
 fn sent(recipients: &[&str], id: &str, days: i64) -> Sent {
     let recipients = recipients.iter().map(|it| address(it)).collect();
-    Sent { owner: OWN, recipients, message_id: Some(id.into()), time: NOW.plus(days * DAY) }
+    Sent {
+        owner: OWN,
+        recipients,
+        message_id: Some(id.into()),
+        time: NOW.plus(days * DAY),
+        now: NOW.plus(days.max(0) * DAY),
+    }
 }
 
 fn learned(correspondents: u64, messages: u64) -> LearnOutcome {
@@ -138,6 +144,16 @@ on_every_store! {
         assert_eq!((knows(store), knows(other)), ([false; 3], [true; 3]));
     }
 
+    fn a_removal_by_a_clock_that_was_ahead_is_undone_by_a_message_of_now(store, _other) {
+        let wrote = || store.wrote_to(OWN, &address("joe@x.example"), EVER).unwrap();
+        store.learn(&[sent(&["joe@x.example"], "<1@me>", 3_650)]).unwrap();
+        assert!(store.remove(None, &address("joe@x.example")).unwrap() && !wrote());
+        store.learn(&[sent(&["joe@x.example"], "<2@me>", -1)]).unwrap();
+        assert!(!wrote(), "a message of yesterday");
+        assert_eq!(store.learn(&[sent(&["joe@x.example"], "<3@me>", 0)]).unwrap(), learned(1, 1));
+        assert!(wrote());
+    }
+
     fn an_owner_learns_within_their_limits_and_the_next_day_again(store, _other) {
         let (alice, bob) = (Owner::named("alice"), Owner::named("bob"));
         let limited = LearnMode::Limited(LearnLimits { addresses: 5, per_day: 3 });
@@ -202,7 +218,7 @@ on_every_store! {
     /// Promise 5.
     fn a_message_to_a_hundred_thousand_is_learned_in_one_piece(store, other) {
         let recipients = (0..100_000).map(|n| address(&format!("p{n}@x.example"))).collect();
-        let letter = Sent { owner: OWN, recipients, message_id: None, time: NOW };
+        let letter = Sent { owner: OWN, recipients, message_id: None, time: NOW, now: NOW };
         assert_eq!(store.learn(&[letter]).unwrap(), learned(100_000, 0));
         let all = rows(store);
         assert_eq!(other.import(&mut all.into_iter()).unwrap(), Imported { taken: 100_000, known: 0 });

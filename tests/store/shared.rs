@@ -156,7 +156,7 @@ fn fill(store: &dyn Store) {
     }
     for owner in [Owner::default(), Owner::named("alice")] {
         let recipients = vec![Address::parse("joe@x.example").unwrap(), Address::parse("ann@y.example").unwrap()];
-        store.learn(&[Sent { owner, recipients, message_id: Some("<1@x>".into()), time: NOW }]).unwrap();
+        store.learn(&[Sent { owner, recipients, message_id: Some("<1@x>".into()), time: NOW, now: NOW }]).unwrap();
     }
     store.remove(Some(Owner::default()), &Address::parse("joe@x.example").unwrap()).unwrap();
     store.reserve_reply(&crate::replies::reply(1, 0)).unwrap();

@@ -153,7 +153,8 @@ impl Gathered<'_> {
                 recipients.retain(|address| !self.context.is_mine(address));
                 self.counts.own += (all - recipients.len()) as u64;
                 self.addresses += recipients.len();
-                self.waiting.push(Sent { owner: self.owner, recipients, message_id: None, time: self.context.now });
+                let (owner, now) = (self.owner, self.context.now);
+                self.waiting.push(Sent { owner, recipients, message_id: None, time: now, now });
                 if self.waiting.len() >= CARDS || self.addresses >= ADDRESSES {
                     self.learn()?;
                 }

@@ -23,7 +23,7 @@ impl ContactStore for Postgres {
         }
         self.correspond(async |connection| {
             let mut learned = LearnOutcome::default();
-            learn_contacts(connection, contacts, mode, &mut learned).await?;
+            learn_contacts(connection, contacts, (mode, contacts::learned_at(sent)), &mut learned).await?;
             learned.messages = learn_messages(connection, &messages).await?;
             Ok(learned)
         })
@@ -87,7 +87,7 @@ impl ContactStore for Postgres {
 async fn learn_contacts(
     connection: &mut Connection,
     contacts: Gathered,
-    mode: LearnMode,
+    (mode, now): (LearnMode, UnixTime),
     learned: &mut LearnOutcome,
 ) -> Result<(), Failure> {
     let keys: Vec<String> = contacts.keys().map(|(owner, address)| contacts::row_key(*owner, address)).collect();
@@ -109,7 +109,7 @@ async fn learn_contacts(
                 continue;
             }
         }
-        let after = Contact::learn(before, contact, mode);
+        let after = Contact::learn(before, contact, mode, now);
         learned.correspondents += u64::from(after.is_active() && !before.is_some_and(Contact::is_active));
         if before != Some(after) {
             news.push((key, after));

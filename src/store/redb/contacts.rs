@@ -22,7 +22,7 @@ impl ContactStore for Redb {
             return Ok(LearnOutcome::default());
         }
         let learned = self.with_session(IfMissing::Create, |session| {
-            let news = News::against(&session.read()?, contacts, messages, mode)?;
+            let news = News::against(&session.read()?, contacts, messages, (mode, contacts::learned_at(sent)))?;
             if !news.is_empty() {
                 session.write(|tx| {
                     let mut table = tx.open_table(CONTACTS)?;
@@ -168,7 +168,7 @@ impl News {
         tx: &ReadTransaction,
         contacts: Gathered,
         messages: HashMap<MessageName, u32>,
-        mode: LearnMode,
+        (mode, now): (LearnMode, UnixTime),
     ) -> Result<Self, SessionError> {
         let mut news = Self { contacts: Vec::new(), messages: Vec::new(), learned: LearnOutcome::default() };
         let table = open_optional(tx.open_table(CONTACTS))?;
@@ -190,7 +190,7 @@ impl News {
                     continue;
                 }
             }
-            let after = Contact::learn(known, contact, mode);
+            let after = Contact::learn(known, contact, mode, now);
             news.learned.correspondents += u64::from(after.is_active() && !known.is_some_and(Contact::is_active));
             if known != Some(after) {
                 news.contacts.push((key, after));

@@ -80,6 +80,7 @@ fn learn(home: &Home, to: &str, message_id: &str) {
         recipients: vec![Address::parse(to).unwrap()],
         message_id: Some(message_id.to_owned()),
         time: UnixTime(1_795_262_400),
+        now: UnixTime(1_795_262_400),
     };
     store.learn(&[sent]).unwrap();
 }

@@ -97,8 +97,13 @@ fn tables_of_another_program_are_an_error() {
     .unwrap();
     let to = mailstamp::message::address::Address::parse("joe@y.example").unwrap();
     let owner = mailstamp::verdict::owner::Owner::default();
-    let sent =
-        mailstamp::store::Sent { owner, recipients: vec![to.clone()], message_id: Some("<1@x>".into()), time: NOW };
+    let sent = mailstamp::store::Sent {
+        owner,
+        recipients: vec![to.clone()],
+        message_id: Some("<1@x>".into()),
+        time: NOW,
+        now: NOW,
+    };
     log.learn(&[sent]).unwrap();
     log.reserve_reply(&crate::replies::reply(1, 0)).unwrap();
     type Ask<'a> = (&'a str, &'a str, &'a dyn Fn(&Postgres) -> Result<(), StoreError>);
