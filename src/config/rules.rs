@@ -297,7 +297,10 @@ impl Reader<'_> {
     }
 
     fn expressions(&self, value: &Value<'_>, unicode: bool) -> Result<Vec<Expression>, Wrong> {
-        self.each(value, |text| Ok::<_, &str>(Expression::new(text, unicode)))
+        self.each(value, |text| match text {
+            "" => Err("an empty expression matches every text; write \"^\" if the field need only be there"),
+            text => Ok(Expression::new(text, unicode)),
+        })
     }
 
     /// Parses one string or a list of strings, converting each.

@@ -76,6 +76,9 @@ pub enum Test {
     ReplyToMine(bool),
 }
 
+/// Fields that nearly all mail has.
+const USUAL_FIELDS: [&str; 6] = ["From", "To", "Date", "Subject", "Message-ID", "Received"];
+
 /// Address of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOf {
@@ -118,7 +121,8 @@ impl AddressPattern {
     /// [`PatternError`]; for a regular expression only on first use, or in [`Condition::check`].
     pub fn new(text: &str, case: LocalCase) -> Result<Self, PatternError> {
         let pattern = Self { text: text.to_owned(), case, built: OnceLock::new() };
-        let expression = text.len() > 1 && text.starts_with('/') && text.ends_with('/');
+        // An empty one shows at once, as in other conditions.
+        let expression = text.len() > 2 && text.starts_with('/') && text.ends_with('/');
         if !expression {
             pattern.built()?;
         }
@@ -183,6 +187,9 @@ pub enum TestError {
     /// A pattern of addresses.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// It holds for all mail that the rule would drop.
+    #[error("it matches everything, so the rule would drop all mail; narrow it, or write always = true in its place")]
+    Everything,
 }
 
 /// A condition that could not be evaluated.
@@ -213,6 +220,24 @@ impl Condition {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns whether an expression in it matches every text, or every address.
+    #[must_use]
+    pub fn matches_all_texts(&self) -> bool {
+        match &self.test {
+            Test::Address(_, patterns) => patterns.iter().any(|it| it.built().is_ok_and(Pattern::covers_all)),
+            Test::Field(_, expressions) | Test::Text(expressions) => expressions.iter().any(Expression::matches_all),
+            _ => false,
+        }
+    }
+
+    /// Returns whether it holds for all mail, or nearly so.
+    #[must_use]
+    pub fn holds_for_all(&self) -> bool {
+        // With another field, it asks whether the field is there.
+        let is_usual = |name: &String| USUAL_FIELDS.iter().any(|usual| usual.eq_ignore_ascii_case(name));
+        !matches!(&self.test, Test::Field(name, _) if !is_usual(name)) && self.matches_all_texts()
     }
 
     /// Returns the files that it uses.

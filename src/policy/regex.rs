@@ -24,6 +24,8 @@ const MEMORY: usize = 1 << 20;
 const STEPS: u64 = 1 << 30;
 /// Steps to begin a search: many small fields cost more than one large field.
 const START: u64 = 1 << 13;
+/// Texts that have nothing in common: an expression that matches all of them matches every text.
+const UNLIKE: [&[u8]; 5] = [b"", b"q", b"Z9 0", b" -\t.", b"\xc3\xa9\n:"];
 /// Steps of the slower engine for a byte and a state of the expression.
 const SLOW: u64 = 4;
 
@@ -115,6 +117,13 @@ impl Expression {
         Ok(found(machine.is_match(&mut machine.create_cache(), input)))
     }
 
+    /// Returns whether it matches every text, as one with an empty alternative does. Not so `^$`, which matches the
+    /// empty text alone, nor an expression that cannot be compiled.
+    #[must_use]
+    pub fn matches_all(&self) -> bool {
+        UNLIKE.iter().all(|text| self.find(text, &StepBudget::default()) == Ok(Match::Yes))
+    }
+
     fn built(&self) -> Result<&DFA, ExpressionError> {
         self.built.get_or_init(|| self.build()).as_ref().map_err(Clone::clone)
     }
@@ -180,6 +189,17 @@ mod tests {
             assert_eq!(find(expression, haystack.as_bytes()), found, "{expression} in {haystack:?}");
         }
         assert_eq!(find(r"\xff\x00", b"a\xff\0b"), Match::Yes);
+    }
+
+    #[test]
+    fn an_expression_that_matches_every_text_is_known() {
+        let matches_all = |text: &str| Expression::new(text, false).matches_all();
+        for text in ["spam|", "|", "^", "$", "(?s).*", ".*", "x?", "^.*", "[a-z]*", "(?:)", "(spam|)|x"] {
+            assert!(matches_all(text), "{text}");
+        }
+        for text in ["^$", "spam", ".", "^.*$", r"^\s*$", r"\b", "(", "^[a-z]*$"] {
+            assert!(!matches_all(text), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Rules of the user in their order: the first that matches determines the effect. A rule matches when all its
 //! conditions hold and not all of its exceptions do. Left out: the syntax of rules, which `config` parses.
 
+use super::action::Action;
 use super::condition::{Abort, Authentication, Condition, Environment, Test, TestError};
 use super::context::MessageContext;
 use super::decision::{Effect, Ruling};
@@ -65,7 +66,21 @@ impl Rule {
         self.conditions.iter().any(|condition| asks(&condition.test))
     }
 
+    /// Returns whether it drops the mail that it matches.
+    #[must_use]
+    pub fn drops(&self) -> bool {
+        matches!(self.effect, Effect::Act(Action::Discard | Action::Reject))
+    }
+
+    /// Returns the condition that shows that the rule drops all mail: none of its conditions leaves any out.
+    fn drops_all(&self) -> Option<&Condition> {
+        self.conditions.first().filter(|_| self.drops() && self.conditions.iter().all(Condition::holds_for_all))
+    }
+
     /// Returns whether it matches. Each checked condition goes to `witness` with its result.
+    ///
+    /// # Errors
+    /// [`RuleError`]; also for a rule that would drop all mail by a mistake in its expressions.
     pub fn matches<'r, A: Environment>(
         &'r self,
         letter: &MessageContext<'_>,
@@ -84,6 +99,9 @@ impl Rule {
             if ask(Clause::Condition, condition)? != Match::Yes {
                 return Ok(false);
             }
+        }
+        if let Some(condition) = self.drops_all() {
+            return Err(RuleError::Wrong(self.wrong(condition, TestError::Everything)));
         }
         for exception in &self.exceptions {
             match ask(Clause::Exception, exception)? {
@@ -147,13 +165,22 @@ impl Rules {
         self.0.iter()
     }
 
-    /// Compiles every expression and pattern.
+    /// Compiles every expression and pattern, and looks for rules that would drop all mail.
     ///
     /// # Errors
     /// The first error.
     pub fn check(&self) -> Result<(), WrongRule> {
         let mut all = self.0.iter().flat_map(|rule| rule.conditions().map(move |(_, condition)| (rule, condition)));
-        all.try_for_each(|(rule, condition)| condition.check().map_err(|source| rule.wrong(condition, source)))
+        all.try_for_each(|(rule, condition)| condition.check().map_err(|source| rule.wrong(condition, source)))?;
+        let wrong = |rule: &Rule| rule.drops_all().map(|condition| rule.wrong(condition, TestError::Everything));
+        self.0.iter().find_map(wrong).map_or(Ok(()), Err)
+    }
+
+    /// Returns the rules that drop mail, with each condition of theirs that leaves no text out.
+    pub fn doubtful(&self) -> impl Iterator<Item = (&Rule, &Condition)> {
+        let dropping = self.0.iter().filter(|rule| rule.drops());
+        let conditions = dropping.flat_map(|rule| rule.conditions.iter().map(move |condition| (rule, condition)));
+        conditions.filter(|(_, condition)| condition.matches_all_texts())
     }
 
     /// Returns the effect of the first rule that matches.

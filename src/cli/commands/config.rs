@@ -140,11 +140,29 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
         let files = Files { certificate: certificate.clone(), key: key.clone() };
         Certificate::read(&files).map_err(|error| Failure::new(CONFIG, error))?;
     }
+    for doubt in doubts(config, rules, path) {
+        output::warning(&doubt);
+    }
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
     let (addresses, rules) = (config.mailboxes.len(), rules.iter().len());
     output::line(&format!("{file}: ok; addresses: {addresses}, trusted vendors: {count}, rules: {rules}"))?;
     Ok(0)
+}
+
+/// Returns what is allowed and may not be meant: patterns for every address, and expressions of rules that drop mail and
+/// leave no text out.
+pub(super) fn doubts(config: &Config, rules: &Rules, path: &Path) -> Vec<String> {
+    let mine = config.mailboxes.iter().map(|mailbox| ("addresses", &mailbox.pattern));
+    let patterns = mine.chain(config.allow.iter().map(|allowed| ("allow", &allowed.pattern)));
+    let all = patterns.filter(|(_, pattern)| pattern.covers_all());
+    let mut doubts: Vec<String> =
+        all.map(|(key, pattern)| format!("{key}: {:?} matches every address", pattern.as_str())).collect();
+    doubts.extend(rules.doubtful().map(|(rule, condition)| {
+        let (line, key) = (condition.line, &condition.key);
+        format!("{}: line {line}: rule {:?} drops mail: {key} matches every text", path.display(), rule.name)
+    }));
+    doubts
 }
 
 /// Checks a file of the daemon. Returns false where it is for another user, who alone can check it.

@@ -53,7 +53,6 @@ pub fn note(text: &str) {
 }
 
 /// Prints a warning, which is no failure, to standard error.
-#[cfg(feature = "vendor")]
 pub fn warning(text: &str) {
     // Standard error may be closed by now.
     let _ = writeln!(io::stderr().lock(), "mailstamp: warning: {}", super::terminal_text::without_controls(text));

@@ -5,6 +5,9 @@ use regex::{Regex, RegexBuilder};
 use std::fmt;
 use std::str::FromStr;
 
+/// Addresses that have little in common: an expression that matches all of them matches every address.
+const UNLIKE: [&str; 3] = ["q@z.example", "7.x+y@mail-9.test", "\u{e9}-_@0.invalid"];
+
 /// Limit in bytes for a compiled expression, and for the cache that matching fills.
 const REGEX_LIMIT: usize = 1 << 20;
 
@@ -101,6 +104,9 @@ pub enum PatternError {
     /// A `*` at the wrong position. (As a character of an address it can be quoted: `"a*b"@example.org`.)
     #[error("a '*' stands for a whole local part, or for a tag behind a separator such as '+'")]
     Star,
+    /// An expression without a text.
+    #[error("an empty expression matches every address")]
+    Empty,
     /// Not a regular expression, or too large when compiled.
     #[error("not a usable regular expression: {}", reason(.0))]
     Expression(#[source] regex::Error),
@@ -174,6 +180,13 @@ impl Pattern {
         }
     }
 
+    /// Returns whether it is an expression that matches every address.
+    #[must_use]
+    pub fn covers_all(&self) -> bool {
+        let Form::Expression(expression) = &self.form else { return false };
+        UNLIKE.iter().all(|address| expression.is_match(address))
+    }
+
     /// Returns whether it matches addresses of many people: a whole domain, or an expression.
     #[must_use]
     pub fn covers_many(&self) -> bool {
@@ -226,6 +239,9 @@ fn is_expression(text: &str) -> bool {
 }
 
 fn expression(text: &str, case: LocalCase) -> Result<Form, PatternError> {
+    if text == "//" {
+        return Err(PatternError::Empty);
+    }
     RegexBuilder::new(text.get(1..text.len() - 1).unwrap_or_default())
         .case_insensitive(case == LocalCase::Fold)
         .size_limit(REGEX_LIMIT)
@@ -329,6 +345,15 @@ mod tests {
     }
 
     #[test]
+    fn an_expression_for_every_address_is_known() {
+        let covers_all = |text: &str| Pattern::parse(text).unwrap().covers_all();
+        assert!(["/.*/", "/@/", "/spam|/", "/^/", "/./"].map(covers_all).iter().all(|all| *all));
+        assert!(
+            ["/@z[.]example$/", "/^$/", "/q/", "*@z.example", "q@z.example"].map(covers_all).iter().all(|all| !*all)
+        );
+    }
+
+    #[test]
     fn bad_patterns_are_refused() {
         for bad in ["joe*@example.org", "*joe@example.org", "j*e+*@example.org", "joe@*", "joe@*.example.org", "**@a.b"]
         {
@@ -336,6 +361,7 @@ mod tests {
         }
         assert!(matches!(Pattern::parse("joe"), Err(PatternError::Address(AddressError::NoAt))));
         assert!(matches!(Pattern::parse("/(/"), Err(PatternError::Expression(_))));
+        assert!(matches!(Pattern::parse("//"), Err(PatternError::Empty)));
         assert!(matches!(Pattern::parse("/(?:a{1,1000}){1,1000}/"), Err(PatternError::Expression(_))));
     }
 }

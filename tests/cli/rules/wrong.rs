@@ -51,6 +51,10 @@ fn every_mistake_is_said_with_its_place() {
         ("reason = \"paid\"", (4, 10), "rule \"friends\": \"paid\": not a reason of a class"),
         ("authenticated = \"dkim\"", (4, 17), "rule \"friends\": \"dkim\": write true, or a method"),
         ("correspondent = \"yes\"", (4, 17), "rule \"friends\": write true or false"),
+        ("subject = \"\"", (4, 11), "rule \"friends\": \"\": an empty expression matches every text"),
+        ("body = [\"a\", \"\"]", (4, 14), "rule \"friends\": \"\": an empty expression matches every text"),
+        ("header = { X-Any = '' }", (4, 20), "rule \"friends\": \"\": an empty expression matches every text"),
+        ("from = \"//\"", (4, 8), "rule \"friends\": \"//\": an empty expression matches every address"),
         ("unicode = 1", (4, 11), "rule \"friends\": write true or false"),
     ] {
         let text = format!("[[rule]]\nname = \"friends\"\naction = \"allow\"\n{rule}\n");
@@ -166,4 +170,44 @@ fn config_check_says_what_the_mail_path_would_stumble_over() {
     home.run(["config", "check"], b"").exits(78);
     home.configure("addresses = [\"alice@x.example\"]\nrules = \"rules.toml\"");
     assert!(home.run(["config", "check"], b"").exits(78).stderr.contains("write an absolute path"));
+}
+
+/// Mail waits for the rule to be mended: a mistake in an expression drops none.
+#[test]
+fn an_expression_that_matches_everything_drops_no_mail() {
+    let home = Home::new();
+    let rules = home.config().with_file_name("rules.toml");
+    for (rule, key) in [
+        ("action = \"discard\"\nsubject = \"spam|\"", "subject"),
+        ("action = \"reject\"\nfrom = \"/.*/\"", "from"),
+        ("action = \"discard\"\nbody = [\"casino\", \".*\"]\nunless = { from = \"carol@y.example\" }", "body"),
+        ("action = \"discard\"\nsubject = \"^\"\nheader = { From = \"\\\\s*\" }", "header From"),
+    ] {
+        fs::write(&rules, format!("[[rule]]\nname = \"spam\"\n{rule}\n")).unwrap();
+        for args in [&["config", "check"][..], &["rules", "test"]] {
+            let wrong = home.run(args.iter().copied(), &letter("1")).exits(78).stderr;
+            assert!(wrong.contains("it matches everything, so the rule would drop all mail"), "{rule}: {wrong}");
+            assert!(wrong.contains(&format!("rule \"spam\": {key}: ")) || wrong.contains("subject: "), "{wrong}");
+        }
+        let waits = home.run(["deliver"], &letter("1")).exits(75).stderr;
+        assert!(waits.contains("the rule would drop all mail"), "{rule}: {waits}");
+    }
+    // Where another condition narrows the rule, or the field is one that not all mail has, it is told and works.
+    for (rule, told) in
+        [("subject = \"spam|\"\nlarger = 1000", "subject"), ("header = { X-Spam = \"^\" }", "header X-Spam")]
+    {
+        fs::write(&rules, format!("[[rule]]\nname = \"spam\"\naction = \"discard\"\n{rule}\n")).unwrap();
+        let checked = home.run(["config", "check"], b"").exits(0).stderr;
+        assert!(checked.contains(&format!("rule \"spam\" drops mail: {told} matches every text")), "{checked}");
+        home.run(["deliver"], &letter("1")).exits(0);
+    }
+    for rule in ["subject = \"^$\"", "subject = \"(?i)spam\""] {
+        fs::write(&rules, format!("[[rule]]\nname = \"spam\"\naction = \"discard\"\n{rule}\n")).unwrap();
+        assert_eq!(home.run(["config", "check"], b"").exits(0).stderr, "");
+    }
+    home.configure("addresses = [\"/.*/\"]");
+    assert!(home.run(["config", "check"], b"").exits(0).stderr.contains("addresses: \"/.*/\" matches every address"));
+    fs::remove_file(home.config()).unwrap();
+    let refused = home.run(["setup", "--address", "/.*/", "--yes"], b"").exits(64).stderr;
+    assert!(refused.contains("it matches every address, and not yours alone"), "{refused}");
 }

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::autoreply::eligibility::Kind;
+use crate::cli::commands::config::doubts;
 use crate::cli::commands::trust;
 use crate::cli::ui::counts::counted;
 use crate::cli::ui::journal;
@@ -61,6 +62,9 @@ pub(super) fn rules(config: &Config, places: &Paths) -> Option<Finding> {
             what,
             format!("rule {:?} never matches: trusted_authserv_ids names no host", rule.name),
         ));
+    }
+    if let Some(doubt) = doubts(config, &rules, path).into_iter().next() {
+        return Some(Finding::warning(what, doubt));
     }
     (rules.iter().len() > 0).then(|| Finding::ok(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
 }

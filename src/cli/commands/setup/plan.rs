@@ -155,7 +155,12 @@ impl Plan {
     fn configuration(&mut self, places: &Places, wishes: &Wishes) -> Result<Config, Failure> {
         let parsed = |text: &String| {
             let pattern = Pattern::parse(text);
-            pattern.map_err(|error| Failure::new(USAGE, format!("--address {text:?}: {error}")))
+            let pattern = pattern.map_err(|error| Failure::new(USAGE, format!("--address {text:?}: {error}")))?;
+            if pattern.covers_all() {
+                let what = format!("--address {text:?}: it matches every address, and not yours alone");
+                return Err(Failure::new(USAGE, what).hint("name your addresses, or your domain as *@your.example"));
+            }
+            Ok(pattern)
         };
         let wanted = wishes.addresses.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
         let shown = places.config.display();
