@@ -5,6 +5,7 @@ use super::error::BankError;
 use super::handle::Bank;
 use super::request::{Journal, Journalled, Outcome};
 use crate::accounting::hash::Hash;
+use crate::accounting::hash_chain::Head;
 use crate::accounting::meter;
 use crate::config::paths::PathsError;
 use crate::context::Context;
@@ -97,6 +98,9 @@ pub enum AgencyError {
     /// The agency refuses the key of a licence that is in force in the books.
     #[error("{agency} refuses the key of licence {kid}: the licence was revoked or closed there")]
     Unlicensed { agency: String, kid: String },
+    /// The clocks of both sides are too far apart for the agency.
+    #[error("it is {own} here, and {theirs} at {agency}: the clocks are more than 5 minutes apart")]
+    Clock { agency: String, own: UnixTime, theirs: UnixTime },
     /// The agency's key is not known, so that its answer is not believed.
     #[error("key {kid:?} of {agency} is not among the keys of vendors that you trust")]
     Untrusted { agency: String, kid: String },
@@ -281,14 +285,9 @@ impl Agency<'_> {
         let request = SignedRequest { body: digest, key: key.to_owned(), at: now, bank };
         let signature = request.sign(operation, &signer.issuer, &signer.key);
         let answer = vendor_client::receipt(self.account, operation, key, body, signature.as_str(), self.timeout);
-        let text = answer.map_err(|ReceiptError { error, problem, reason, last }| {
-            let (agency, own, kid) = (agency.clone(), bank.to_string(), signer.issuer.key_id().to_owned());
-            let error = match (problem.as_deref(), reason.as_deref(), last) {
-                (Some("bank-behind"), _, Some(last)) => AgencyError::Behind { agency, own, last: last.into() },
-                (Some("meter-request"), Some("key"), _) => AgencyError::Unlicensed { agency, kid },
-                _ => error.into(),
-            };
-            (error, problem.map(String::from))
+        let text = answer.map_err(|refused| {
+            let problem = refused.problem.as_deref().map(String::from);
+            (refusal(agency.clone(), bank, signer.issuer.key_id(), now, refused), problem)
         })?;
         let receipt = self.verified(&agency, &text).map_err(|error| (error, None))?;
         let is_right = receipt.receipt == kind
@@ -359,6 +358,19 @@ impl Agency<'_> {
     }
 }
 
+/// Returns the error of a request that the agency refused, from a bank with this head, by this key, at this time.
+fn refusal(agency: String, bank: Head, kid: &str, own: UnixTime, refused: ReceiptError) -> AgencyError {
+    let ReceiptError { error, problem, reason, last, now } = refused;
+    match (problem.as_deref(), reason.as_deref(), last, now) {
+        (Some("bank-behind"), _, Some(last), _) => {
+            AgencyError::Behind { agency, own: bank.to_string(), last: last.into() }
+        }
+        (Some("meter-request"), Some("key"), ..) => AgencyError::Unlicensed { agency, kid: kid.to_owned() },
+        (Some("meter-request"), Some("time"), _, Some(theirs)) => AgencyError::Clock { agency, own, theirs },
+        _ => (*error).into(),
+    }
+}
+
 fn named(agency: &str, kid: &str) -> Result<Issuer> {
     Issuer::new(agency, kid).map_err(|error| AgencyError::Answer { agency: agency.to_owned(), what: error.to_string() })
 }
@@ -373,4 +385,32 @@ fn idempotency_key() -> Result<String> {
     let mut bytes = [0; 16];
     random::fill(&mut bytes).map_err(AgencyError::Random)?;
     Ok(data_encoding::BASE64URL_NOPAD.encode(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vendor_api::meters::RequestProblem;
+
+    #[test]
+    fn every_reason_against_a_signed_request_is_said() {
+        use RequestProblem::{Body, Forged, IdempotencyKey, Key, Malformed, Missing, OtherAgency, Path, Time};
+        let words = |reason| match reason {
+            Key => "the licence was revoked or closed there",
+            Time => "the clocks are more than 5 minutes apart",
+            Missing | Malformed | OtherAgency | Forged | Path | Body | IdempotencyKey => "so it is",
+        };
+        for reason in [Missing, Malformed, OtherAgency, Key, Forged, Path, Body, IdempotencyKey, Time] {
+            let word = serde_json::to_value(reason).unwrap();
+            let refused = ReceiptError {
+                error: Box::new(SupplyError::Refused { account: "joe".into(), detail: "so it is".into() }),
+                problem: Some("meter-request".into()),
+                reason: word.as_str().map(Box::from),
+                last: None,
+                now: Some(UnixTime(0)),
+            };
+            let error = refusal("stamps.example".into(), Head::EMPTY, "m1", UnixTime(600), refused).to_string();
+            assert!(error.ends_with(words(reason)) && !error.contains("reached"), "{error}");
+        }
+    }
 }

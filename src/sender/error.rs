@@ -36,7 +36,21 @@ pub enum SupplyError {
         /// Message of the vendor, escaped.
         detail: String,
     },
-    /// The vendor does not answer, or has an internal error. The purchase is journalled, so a retry with the same
+    /// The vendor refuses the request for another reason, which time does not change.
+    #[error("{account}: the vendor refuses the request: {detail}")]
+    Refused {
+        account: String,
+        /// Message of the vendor, escaped.
+        detail: String,
+    },
+    /// The vendor answers that it cannot do this now: a cap for one day, too many requests, an internal error.
+    #[error("{account}: the vendor cannot do this now: {detail}")]
+    Later {
+        account: String,
+        /// Message of the vendor, escaped.
+        detail: String,
+    },
+    /// The vendor does not answer, or something in between does. The purchase is journalled, so a retry with the same
     /// reservation key costs nothing twice.
     #[error("{account}: the vendor cannot be reached now: {detail}")]
     Away {
@@ -63,7 +77,7 @@ impl SupplyError {
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Ours(_) => true,
+            Self::Later { .. } | Self::Away { .. } | Self::Ours(_) => true,
             Self::Capped(capped) => capped.free.is_some(),
             _ => false,
         }

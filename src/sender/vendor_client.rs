@@ -29,6 +29,30 @@ const MAX_ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Longest message of a vendor that is shown, in bytes.
 const MAX_DETAIL: usize = 300;
+/// Codes of refusals that time does not change, besides those of money, keys and orders.
+const FINAL: [&str; 21] = [
+    "account-exists",
+    "bank-behind",
+    "ecash",
+    "last-api-key",
+    "license-limit",
+    "meter-request",
+    "meters-off",
+    "method",
+    "no-account",
+    "no-code",
+    "no-license",
+    "no-voucher",
+    "no-work",
+    "not-found",
+    "other-recipient",
+    "paid-otherwise",
+    "refunded",
+    "stamp",
+    "unpaid",
+    "work",
+    "wrong-code",
+];
 
 /// Requests the state of the account.
 pub fn standing(account: &Account, time: Duration) -> Result<AccountStatus, SupplyError> {
@@ -88,13 +112,15 @@ pub(super) fn buy(
 /// Why a vendor answered no receipt to the request of a meter.
 #[derive(Debug)]
 pub struct ReceiptError {
-    pub error: SupplyError,
+    pub error: Box<SupplyError>,
     /// The vendor's code, if the vendor refused the request and did nothing.
     pub problem: Option<Box<str>>,
     /// What the vendor does not accept, with the code `meter-request`.
     pub reason: Option<Box<str>>,
     /// Head of the bank's chain that the vendor saw last, with the code `bank-behind`.
     pub last: Option<Box<str>>,
+    /// Time of the vendor, with the code `meter-request`.
+    pub now: Option<UnixTime>,
 }
 
 /// Sends the signed request of a meter, and repeats it if no answer comes: its idempotency key makes that free.
@@ -117,14 +143,15 @@ pub fn receipt(
         body: Some(body),
         time,
     };
-    let failed = |error| ReceiptError { error, problem: None, reason: None, last: None };
+    let failed = |error| ReceiptError { error: Box::new(error), problem: None, reason: None, last: None, now: None };
     let reply = send(&account.name, ask).map_err(failed)?;
     if reply.status != 200 {
         let said: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&reply.body).ok();
         let text = |name: &str| said.as_ref()?.get(name)?.as_str().map(Box::from);
         let problem = text("problem").filter(|_| (400..500).contains(&reply.status));
-        let error = refusal(&account.name, &reply).0;
-        return Err(ReceiptError { error, problem, reason: text("reason"), last: text("last") });
+        let error = Box::new(refusal(&account.name, &reply).0);
+        let now = said.as_ref().and_then(|said| said.get("now")?.as_i64()).map(UnixTime);
+        return Err(ReceiptError { error, problem, reason: text("reason"), last: text("last"), now });
     }
     let receipt: SignedReceipt = serde_json::from_slice(&reply.body)
         .map_err(|error| failed(SupplyError::Answer { account: account.name.clone(), detail: problem(&error) }))?;
@@ -211,8 +238,10 @@ fn refusal(account: &str, reply: &Response) -> (SupplyError, Option<Outcome>) {
         "order" | "form" | "range" | "body" | "too-large" | "media-type" | "idempotency-key" | "key-reused" => {
             (SupplyError::Order { account, detail }, Some(Outcome::Refused))
         }
-        "daily" => (SupplyError::Away { account, detail }, Some(Outcome::Refused)),
-        _ => (SupplyError::Away { account, detail }, None),
+        "daily" => (SupplyError::Later { account, detail }, Some(Outcome::Refused)),
+        code if FINAL.contains(&code) => (SupplyError::Refused { account, detail }, None),
+        // A code that is newer than this program may be one of these.
+        _ => (SupplyError::Later { account, detail }, None),
     }
 }
 
@@ -232,10 +261,7 @@ mod tests {
         let funds = "joe: not enough credits: so it is".to_owned();
         assert_eq!(told(402, &problem("funds")), (funds, false, true));
         assert!(told(422, &problem("order")).2);
-        assert_eq!(
-            told(429, &problem("daily")),
-            ("joe: the vendor cannot be reached now: so it is".into(), true, true)
-        );
+        assert_eq!(told(429, &problem("daily")), ("joe: the vendor cannot do this now: so it is".into(), true, true));
         assert!(!told(429, &problem("rate")).2);
         assert!(!told(401, &problem("no-api-key")).2);
         assert!(!told(402, "pay here").2);
@@ -251,6 +277,30 @@ mod tests {
         let refused: Vec<&str> = CODES.iter().map(|(code, ..)| *code).filter(|code| refused(code)).collect();
         let known = ["body", "daily", "form", "funds", "idempotency-key", "key-reused", "media-type", "order", "range"];
         assert_eq!(refused, [&known[..], &["too-large"]].concat());
+    }
+
+    // Every code of the API is the vendor's own word: it was reached, and waiting is advised only where it may help
+    #[test]
+    fn every_code_has_its_own_text_and_says_whether_to_wait() {
+        let mut later = Vec::new();
+        for (code, status, _) in CODES {
+            let (text, passes, _) = told(status, &format!(r#"{{"problem":"{code}","detail":"so it is"}}"#));
+            assert!(text.ends_with(": so it is") && !text.contains("reached"), "{code}: {text}");
+            if passes {
+                later.push(code);
+            }
+            assert!(status < 500 || passes, "{code}: an error of the vendor");
+        }
+        let asked_too_often =
+            ["code-given", "code-waiting", "daily", "many-licenses", "rate", "revoked-full", "sold-out"];
+        let of_the_vendor = ["busy", "disk-full", "mail", "provider", "signing-key", "trouble"];
+        let mut expected = [&asked_too_often[..], &of_the_vendor].concat();
+        expected.sort_unstable();
+        assert_eq!(later, expected);
+        assert_eq!(
+            told(422, r#"{"problem":"of-2030"}"#),
+            ("joe: the vendor cannot do this now: of-2030".into(), true, false)
+        );
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Two banks and an agency that runs: a gateway pays, another is paid, and credits are counted on all three sides.
 
 use crate::support::shop::{Shop, VENDOR, cutting};
-use crate::support::{Home, Run, run};
+use crate::support::{Home, Run, follow_clock, run, set_clock};
 use data_encoding::BASE64URL_NOPAD;
 use mailstamp::accounting::bank::event::Event;
 use mailstamp::accounting::hash::Hash;
-use mailstamp::accounting::meter::payment_hash;
+use mailstamp::accounting::hash_chain::Head;
+use mailstamp::accounting::meter::{key_name, payment_hash};
 use mailstamp::bank::handle::Bank;
 use mailstamp::bank::order::{IncomingToken, PaymentOrder, Reservation, copy_name};
+use mailstamp::ledger::model::MeterContact;
 use mailstamp::ledger::ops;
 use mailstamp::os::clock;
+use mailstamp::stamp::signing::SecretKey;
 use mailstamp::stamp::token::Purpose;
 use mailstamp::time::UnixTime;
 use serde_json::{Value, json};
@@ -514,6 +517,62 @@ fn a_licence_that_a_restored_copy_asked_for_is_not_used() {
     let licenses = payer.bank.balance().unwrap().licenses;
     let live = licenses.iter().filter(|it| it.license.signs_at(clock::now()));
     assert_eq!(live.map(|it| it.license.limit).collect::<Vec<_>>(), [200]);
+    payer.sound();
+    shop.audit();
+}
+
+// What the agency refuses is said in its words, with a status that says whether waiting helps
+#[test]
+fn a_refusal_of_the_agency_is_no_failure_to_reach_it() {
+    let (shop, payer, _) = sides(1_000);
+    let refused = |command: &str, code: i32, words: &str| {
+        let run = payer.run(command).exits(code);
+        assert!(run.stderr.contains(words) && !run.stderr.contains("reached"), "{}", run.stderr);
+    };
+    let meters = |limit: &str| {
+        let mut terms = payer.home.command();
+        terms.args(["vendor", "terms", "--meters", limit, "--ledger"]).arg(shop.folder());
+        run(&mut terms, b"").exits(0);
+    };
+    refused("license 1001", 77, "not enough credits");
+    meters("50");
+    refused("license 51", 77, "refuses the request: a licence has a limit of at most 50 credits");
+    payer.tells("license 1");
+    for number in 1..16 {
+        let key = SecretKey::from_random(&[number; 32]).public();
+        let bank = Head { number: 1, hash: Hash([0; 32]) };
+        let (kid, idempotency, body) = (key_name(&key), number.to_string(), Hash([number; 32]));
+        let contact = MeterContact { account: payer.account, kid, idempotency, body, bank };
+        let license = ops::License { contact, key, limit: 1, days: 1, accept_restored: true };
+        shop.ledger().run(license, clock::now()).unwrap();
+    }
+    refused("license 1", 75, "cannot do this now: 16 licences are live, the most allowed for one account");
+    meters("off");
+    refused("license 0", 77, "refuses the request: this vendor licenses no meters");
+    // Nothing of it is left: the licences work.
+    assert_eq!(payer.tells("clear")["held"], 1_000 - 16);
+    payer.sound();
+    shop.audit();
+}
+
+// The request is signed with the time, which the agency compares
+#[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
+fn clocks_that_differ_too_far_are_named() {
+    let (shop, payer, _) = sides(1_000);
+    payer.tells("license 10");
+    let clock = payer.home.state().join("clock");
+    for command in ["clear", "license 20"] {
+        set_clock(&clock, "+10m");
+        let mut ahead = payer.home.command();
+        follow_clock(&mut ahead, &clock);
+        let told = run(ahead.arg("bank").args(command.split(' ')), b"").exits(75).stderr;
+        let words = ["at stamps.example: the clocks are more than 5 minutes apart", "hint: set the clock"];
+        assert!(words.iter().all(|words| told.contains(words)) && !told.contains("reached"), "{told}");
+    }
+    // The request that was refused for the clock is completed with the right one.
+    payer.tells("license 20");
+    assert_eq!(payer.has(), [970, 30, 0, 0, 0]);
     payer.sound();
     shop.audit();
 }

@@ -7,8 +7,8 @@ use crate::sender::account::AccountError;
 use crate::sender::error::SupplyError;
 use crate::sender::stamp_source::StampSource;
 
-/// Maps a failure to get a stamp to a status: 75 when waiting helps, 77 for money and caps, 78 for missing setup, 65
-/// for a wrong request.
+/// Maps a failure to get a stamp to a status: 75 when waiting helps, 77 for money, caps and other refusals, 78 for
+/// missing setup, 65 for a wrong request.
 pub fn failure(error: &SupplyError) -> Failure {
     let failed = |code| Failure::new(code, error);
     match error {
@@ -25,7 +25,10 @@ pub fn failure(error: &SupplyError) -> Failure {
         SupplyError::Order { .. } => failed(DATA),
         SupplyError::Answer { .. } => failed(UNAVAILABLE)
             .hint("mailstamp wallet list shows what may have been charged; tell the vendor, with the order's id"),
-        SupplyError::Away { .. } => failed(TEMPFAIL).hint("try again; no purchase is charged twice"),
+        SupplyError::Refused { .. } => failed(NO_PERMISSION),
+        SupplyError::Later { .. } | SupplyError::Away { .. } => {
+            failed(TEMPFAIL).hint("try again; no purchase is charged twice")
+        }
         SupplyError::Ours(_) => failed(TEMPFAIL),
     }
 }

@@ -241,9 +241,9 @@ fn told(error: &SupplyError) -> String {
 fn status(error: &SupplyError) -> u8 {
     match error {
         SupplyError::NoAccount(_) | SupplyError::Account(_) | SupplyError::Key { .. } => 78,
-        SupplyError::Capped(_) | SupplyError::Funds { .. } => 77,
+        SupplyError::Capped(_) | SupplyError::Funds { .. } | SupplyError::Refused { .. } => 77,
         SupplyError::Order { .. } => DATA,
         SupplyError::Answer { .. } => 76,
-        SupplyError::Away { .. } | SupplyError::Ours(_) => TEMPFAIL,
+        SupplyError::Later { .. } | SupplyError::Away { .. } | SupplyError::Ours(_) => TEMPFAIL,
     }
 }

@@ -210,6 +210,9 @@ impl From<AgencyError> for Failure {
             AgencyError::NoLicense | AgencyError::Unlicensed { .. } => {
                 failed(CONFIG).hint("run mailstamp bank license 0, or with a limit")
             }
+            AgencyError::Clock { .. } => {
+                failed(TEMPFAIL).hint("set the clock that is wrong, then run the command again")
+            }
             AgencyError::Untrusted { .. } => {
                 failed(CONFIG).hint("run mailstamp directory refresh, or mailstamp trust add")
             }
