@@ -14,7 +14,14 @@ const FIELDS: usize = 6;
 const ADDRESSES: usize = 20;
 
 /// Local parts, in lower case, that no person reads (RFC 2142, RFC 3834 section 2, and common names of programs).
-const ROLES: [&str; 29] = [
+const ROLES: [&str; 36] = [
+    "abuse",
+    "noc",
+    "security",
+    "usenet",
+    "news",
+    "www",
+    "ftp",
     "mailer-daemon",
     "postmaster",
     "hostmaster",
@@ -56,8 +63,8 @@ const BEGINNINGS: [&str; 5] = ["owner-", "bounce-", "bounces-", "bounce.", "boun
 const ENDS: [&str; 14] = [
     "-owner",
     "-request",
-    "-bounce",
-    "-bounces",
+    "bounce",
+    "bounces",
     "-errors",
     "-return",
     "-relay",
@@ -361,6 +368,14 @@ mod tests {
             "postmaster+x",
             "msprvs1=17abc=bounces-1",
             "bounces",
+            "listbounces",
+            "talk-bounces",
+            "mailbounce",
+            "Abuse",
+            "abuse+x",
+            "noc",
+            "security",
+            "news",
             "talk+bounces-help",
             "talk+owner",
             "talk+confsub-1234",
@@ -368,7 +383,19 @@ mod tests {
         ] {
             assert_eq!(only(&format!("{role}@y.example")), Err(SuppressReason::Role), "{role}");
         }
-        for person in ["bob", "requester", "owner", "bouncer", "replyan", "norton", "rooter", "b-admin.x"] {
+        for person in [
+            "bob",
+            "abuser",
+            "newsom",
+            "support",
+            "requester",
+            "owner",
+            "bouncer",
+            "replyan",
+            "norton",
+            "rooter",
+            "b-admin.x",
+        ] {
             assert!(only(&format!("{person}@y.example")).is_ok(), "{person}");
         }
     }
