@@ -291,3 +291,16 @@ fn a_damaged_database_is_one_sentence() {
         }
     }
 }
+
+#[test]
+fn explain_claims_nothing_of_settings_that_changed_since() {
+    let home = Home::new();
+    let message = home.stamped(&letter("1"));
+    home.classify(&message).exits(0).says("first-class paid");
+    home.configure("addresses = [\"carol@x.example\"]");
+    let told = home.run(["explain"], &message).exits(0).text();
+    assert!(told.contains("address, window and price counted then"), "{told}");
+    for question in ["one of your addresses", "window open", "mailbox asks"] {
+        assert!(!told.contains(question), "{told}");
+    }
+}

@@ -148,7 +148,13 @@ fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
     let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
     let failed = finding.reason.and_then(CheckStep::source_stamp);
-    let applies = |check: &CheckStep| *check != CheckStep::Holder || finding.holder.is_some() || failed == Some(*check);
+    let is_again = finding.reason == Some(Reason::Again);
+    let applies = |check: &CheckStep| match check {
+        CheckStep::Holder => finding.holder.is_some() || failed == Some(*check),
+        // The configuration may have changed since, and the stamp may have ended.
+        CheckStep::Recipient | CheckStep::Window | CheckStep::Price => !is_again,
+        _ => true,
+    };
     for check in CheckStep::ALL.into_iter().filter(applies) {
         if Some(check) == failed {
             let why = finding.reason.map_or("", |reason| sentence(finding, reason));
@@ -157,6 +163,9 @@ fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {good}yes{good:#} {}", check.question())?;
     }
     match finding.reason {
+        Some(Reason::Again) => {
+            writeln!(out, "      {}; address, window and price counted then", Reason::Again.sentence())
+        }
         Some(reason) => writeln!(out, "      {}", reason.sentence()),
         None => writeln!(out, "      it is good, and was left unspent because another stamp decided already"),
     }
