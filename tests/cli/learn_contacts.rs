@@ -143,6 +143,20 @@ fn people_read_names_in_their_own_script() {
     assert!(run.stderr.contains("--owner: \u{e9}\\xe2\\x80\\xae is neither"), "{}", run.stderr);
 }
 
+#[test]
+fn a_pipe_is_refused_and_one_of_the_shell_is_read() {
+    let home = Home::new();
+    let fifo = home.file("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let fifo = fifo.to_str().unwrap();
+    for args in [&["learn-contacts", fifo][..], &["trust", "add", fifo], &["affix", "--stamp-file", fifo]] {
+        let refused = home.run(args.iter().copied(), b"").exits(66).stderr;
+        assert!(refused.contains("not a regular file"), "{args:?}: {refused}");
+    }
+    home.run(["learn-contacts", "/dev/stdin"], BOOK.as_bytes()).exits(0);
+    assert_eq!(known(&home).len(), 4);
+}
+
 /// Promise 5.
 #[test]
 fn ten_thousand_cards_with_photos_are_learned_at_once() {

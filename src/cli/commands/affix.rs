@@ -12,7 +12,6 @@ use crate::stamp::affix::affix;
 use crate::stamp::claims::Stamp;
 use crate::stamp::extract::Place;
 use crate::stamp::token::Token;
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 #[cfg(feature = "sender")]
@@ -86,7 +85,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let stamp = match (&args.stamp, &args.stamp_file) {
         (Some(stamp), _) => stamp.clone(),
         (None, Some(path)) => {
-            fs::read_to_string(path).map_err(|error| Failure::new(NO_INPUT, format!("{}: {error}", path.display())))?
+            let read = input::open(path).and_then(io::read_to_string);
+            read.map_err(|error| Failure::new(NO_INPUT, format!("{}: {error}", path.display())))?
         }
         (None, None) => {
             return Err(Failure::new(USAGE, "no stamp was given").hint("give --stamp-file FILE, or buy one with --buy"));

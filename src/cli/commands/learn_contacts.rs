@@ -11,7 +11,6 @@ use crate::message::header::readable;
 use crate::message::vcard::{self, Item, Reader};
 use crate::store::{LearnMode, LearnOutcome, Sent};
 use crate::verdict::owner::Owner;
-use std::fs::File;
 use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -196,7 +195,7 @@ fn open(path: &Path) -> Result<(String, TextLines), Failure> {
         let stdin = input::stdin().map_err(|error| Failure::input(IO, &error))?;
         ("standard input".to_owned(), TextLines::new(Box::new(stdin.lock())))
     } else {
-        let file = File::open(path).map_err(|error| Failure::new(NO_INPUT, format!("{name}: {error}")))?;
+        let file = input::open(path).map_err(|error| Failure::new(NO_INPUT, format!("{name}: {error}")))?;
         (name, TextLines::new(Box::new(BufReader::new(file))))
     };
     let lines = lines.map_err(|error| Failure::new(IO, format!("{name}: {error}")))?;

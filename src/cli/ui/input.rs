@@ -4,8 +4,11 @@
 
 use super::exit_status::{Failure, IO};
 use crate::message::parse::Message;
-use crate::os::standard_streams;
+use crate::os::{safe_open, standard_streams};
+use rustix::fs::{self, Mode, OFlags};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Stdin, StdinLock, Write};
+use std::path::Path;
 
 /// Limit on a header in a message beyond the limit: 64 MiB. No genuine header is longer.
 const HEADER: usize = 64 * 1024 * 1024;
@@ -26,6 +29,25 @@ pub struct Input {
 pub fn stdin() -> io::Result<Stdin> {
     standard_streams::check_input()?;
     Ok(io::stdin())
+}
+
+/// Opens a file that the user named. A pipe is refused: opening it waits for a program that may never come. Pipes of the
+/// shell are below `/dev` and already open.
+///
+/// # Errors
+/// The system's, and an error for what is neither a regular file nor below `/dev`.
+pub fn open(path: &Path) -> io::Result<File> {
+    if path.starts_with("/dev") {
+        return File::open(path);
+    }
+    let file = File::from(fs::open(
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        Mode::empty(),
+    )?);
+    let kind = file.metadata()?.file_type();
+    // Reading a folder is an error of its own.
+    if kind.is_file() || kind.is_dir() { Ok(file) } else { Err(safe_open::irregular()) }
 }
 
 /// Reads a message as [`read`] does, for a command outside the mail path.

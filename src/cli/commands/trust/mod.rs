@@ -93,7 +93,8 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
         read.map_err(|error| Failure::input(IO, &error))?;
         "standard input".to_owned()
     } else {
-        bytes = fs::read(&args.file).map_err(|error| unread(&args.file, &error))?;
+        let read = input::open(&args.file).and_then(|file| file.take(1024 * 1024).read_to_end(&mut bytes));
+        read.map_err(|error| unread(&args.file, &error))?;
         args.file.display().to_string()
     };
     let not_a_document =
