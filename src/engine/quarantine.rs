@@ -60,8 +60,10 @@ pub struct HeldMessage {
     pub reason: String,
     /// The user's rule that held it.
     pub rule: Option<String>,
-    /// The claimed author.
+    /// The claimed author, the first of several.
     pub author: Option<Address>,
+    /// All claimed authors.
+    pub authors: Vec<Address>,
     pub subject: Option<String>,
     pub message_id: Option<String>,
     kept: Kept,
@@ -197,28 +199,37 @@ impl<'a> Quarantine<'a> {
         self.remove(message, how)
     }
 
-    /// Allows the sender of a message from now on.
+    /// Allows the sender of a message from now on: its first author, as it counts when mail is judged.
     /// Returns whether the sender was not allowed before.
     ///
     /// # Errors
     /// [`HeldError`]; the list is then unchanged.
     pub fn allow_sender(&self, message: &HeldMessage) -> Result<bool, HeldError> {
-        self.list_sender(message, allow_list::ALLOWED)
+        let author = message.author.as_ref().ok_or_else(|| HeldError::NoSender(message.id.clone()))?;
+        self.list_sender(message, author, allow_list::ALLOWED)
     }
 
-    /// Leaves the sender of a message out of digests from now on. Later mail of that sender is still held and can be
-    /// released: anyone can forge a sender, and nothing is lost to a refusal.
-    /// Returns whether the sender was not refused before.
+    /// Leaves the senders of a message, all its authors, out of digests from now on. Their later mail is still held and
+    /// can be released: anyone can forge a sender, and nothing is lost to a refusal.
+    /// Returns these senders.
     ///
     /// # Errors
     /// As [`allow_sender`](Self::allow_sender).
-    pub fn refuse_sender(&self, message: &HeldMessage) -> Result<bool, HeldError> {
-        self.list_sender(message, allow_list::REFUSED)
+    pub fn refuse_sender<'m>(&self, message: &'m HeldMessage) -> Result<Vec<&'m Address>, HeldError> {
+        let mut listed = Vec::new();
+        for author in &message.authors {
+            match self.list_sender(message, author, allow_list::REFUSED) {
+                // Another author can be on a list.
+                Err(HeldError::NoSender(_)) => {}
+                Err(error) => return Err(error),
+                Ok(_) => listed.push(author),
+            }
+        }
+        if listed.is_empty() { Err(HeldError::NoSender(message.id.clone())) } else { Ok(listed) }
     }
 
-    fn list_sender(&self, message: &HeldMessage, list: &'static str) -> Result<bool, HeldError> {
+    fn list_sender(&self, message: &HeldMessage, address: &Address, list: &'static str) -> Result<bool, HeldError> {
         let no_sender = || HeldError::NoSender(message.id.clone());
-        let address = message.author.as_ref().ok_or_else(no_sender)?;
         // An author may use the address `*@y.example`. The written line must mean this one address to every reader.
         let text = address.to_string();
         let alone = Pattern::parse(&text).is_ok_and(|pattern| pattern.exact() == Some(address));
@@ -229,16 +240,21 @@ impl<'a> Quarantine<'a> {
         allow_list::add(state, list, &text).map_err(|source| HeldError::List { list, source })
     }
 
-    /// Returns whether the user refused the sender of a message, and did not allow them.
+    /// Returns whether the user refused an author of a message, and did not allow the first.
     pub(super) fn is_refused(&self, message: &HeldMessage) -> Result<bool, HeldError> {
-        let Some(author) = &message.author else { return Ok(false) };
+        let Some(first) = &message.author else { return Ok(false) };
         let state = self.engine.context.places.user_state()?;
         let case = self.engine.context.config.local_case;
-        let on = |list: &'static str| match address_list::covers(&state.join(list), author, case) {
+        let on = |list: &'static str, author| match address_list::covers(&state.join(list), author, case) {
             Err(error) if error.is_absent() => Ok(false),
             other => other.map_err(|error| HeldError::List { list, source: io::Error::other(error) }),
         };
-        Ok(on(allow_list::REFUSED)? && !on(allow_list::ALLOWED)?)
+        for author in &message.authors {
+            if on(allow_list::REFUSED, author)? {
+                return Ok(!on(allow_list::ALLOWED, first)?);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns how many messages have waited for a digest since before a time, and since when the oldest of them; none
@@ -320,6 +336,7 @@ impl<'a> Quarantine<'a> {
         let (bytes, size) = self.folder.read(&kept, HEADER).unwrap_or_default();
         let message = Message::parse(&bytes);
         let shown = |text: &[u8]| escape_untrusted(text.trim_ascii(), result_header::LONGEST);
+        let authors = message.authors();
         let result = message.first(CLASS_FIELD).map(|field| shown_result(&field.unfolded())).unwrap_or_default();
         let [class, reason, rule] = result;
         HeldMessage {
@@ -329,7 +346,8 @@ impl<'a> Quarantine<'a> {
             class: class.unwrap_or_else(|| "-".to_owned()),
             reason: reason.unwrap_or_else(|| "-".to_owned()),
             rule,
-            author: message.authors().into_iter().next(),
+            author: authors.first().cloned(),
+            authors,
             subject: message
                 .first("Subject")
                 .map(|field| readable(field.to_text().trim().as_bytes(), result_header::LONGEST)),

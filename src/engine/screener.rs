@@ -171,11 +171,11 @@ impl Engine {
         };
         match answer {
             Answer::Allow => {
-                unless_no_sender(held.allow_sender(&about))?;
+                unless_no_sender(held.allow_sender(&about).map(drop))?;
                 held.release(&about, &Maildir::open(maildir)?, Removal::Allowed)?;
             }
             Answer::Never => {
-                unless_no_sender(held.refuse_sender(&about))?;
+                unless_no_sender(held.refuse_sender(&about).map(drop))?;
                 held.remove(&about, Removal::Refused)?;
             }
         }
@@ -184,9 +184,9 @@ impl Engine {
 }
 
 /// A message without a sender is released or deleted all the same.
-fn unless_no_sender(listed: Result<bool, HeldError>) -> Result<(), HeldError> {
+fn unless_no_sender(listed: Result<(), HeldError>) -> Result<(), HeldError> {
     match listed {
-        Ok(_) | Err(HeldError::NoSender(_)) => Ok(()),
+        Ok(()) | Err(HeldError::NoSender(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -151,3 +151,31 @@ fn doctor_sees_programs_of_two_releases() {
     let said = doctor().exits(78).text();
     assert!(said.contains("error    programs") && said.contains("0.0.1"), "{said}");
 }
+
+/// Needs root, to be another user.
+#[test]
+fn doctor_sees_a_maildir_that_takes_no_mail() {
+    let home = Home::new();
+    let bin = install(home.path());
+    chmod(home.path(), 0o755);
+    chmod(&bin, 0o755);
+    let own = home.file("own");
+    fs::create_dir_all(own.join("Maildir/new")).unwrap();
+    fs::create_dir_all(own.join("Maildir/tmp")).unwrap();
+    give(&own, 65_534, 65_534);
+    let doctor = || {
+        let mut command = Command::new(program("setpriv", "util-linux"));
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(bin.join("mailstamp"))
+            .arg("doctor");
+        run(command.env_clear().env("HOME", &own).current_dir("/"), b"").text()
+    };
+    assert!(!doctor().contains("Maildir"), "{}", doctor());
+    chmod(&own.join("Maildir/tmp"), 0o500);
+    assert!(doctor().contains("warning  maildir         cannot write to"), "{}", doctor());
+    fs::create_dir_all(own.join(".config/mailstamp")).unwrap();
+    let settings = format!("addresses = [\"a@b.example\"]\n[deliver]\nmaildir = {:?}\n", own.join("Maildir"));
+    fs::write(own.join(".config/mailstamp/config.toml"), settings).unwrap();
+    assert!(doctor().contains("error    maildir         cannot write to"), "{}", doctor());
+}

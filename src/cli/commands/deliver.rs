@@ -66,11 +66,16 @@ fn deliver(args: &Args, given: &CliOverrides) -> Result<(), Failure> {
         Some(maildir) => maildir,
         None => engine.context.places.maildir()?,
     };
-    if args.delivery.marking() == Mode::Spend
-        && !input.cut
-        && let Answered::Done(..) = engine.answer_held(&Message::parse(&input.bytes), maildir)?
-    {
-        return Ok(());
+    if args.delivery.marking() == Mode::Spend && !input.cut {
+        match engine.answer_held(&Message::parse(&input.bytes), maildir)? {
+            Answered::Done(..) => return Ok(()),
+            Answered::Nothing => {}
+            // It is delivered as any other message.
+            Answered::Refused(why) => engine.context.log_error(&format!("answer to held mail not carried out: {why}")),
+            Answered::Gone(name) => {
+                engine.context.log_error(&format!("answer to held mail not carried out: {name} is not held any more"));
+            }
+        }
     }
     let mut stdin = std::io::stdin();
     let rest = input.cut.then_some(&mut stdin as &mut dyn Read);

@@ -240,10 +240,9 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
             Ok(if new { format!("allowed; {sender} is let through from now on") } else { "allowed".to_owned() })
         }),
         Command::Never(args) => each(&engine, &args.ids, |held, message| {
-            held.refuse_sender(message)?;
+            let senders: Vec<String> = held.refuse_sender(message)?.into_iter().map(shown).collect();
             held.remove(message, Removal::Refused)?;
-            let sender = from(message).unwrap_or_default();
-            Ok(format!("deleted; digests leave out {sender} from now on"))
+            Ok(format!("deleted; digests leave out {} from now on", senders.join(", ")))
         }),
         Command::Digest(args) => digest(&engine, args),
         Command::Delete(args) => each(&engine, &args.ids, |held, message| {
@@ -310,7 +309,11 @@ fn json(message: &HeldMessage, engine: &Engine) -> serde_json::Value {
 }
 
 fn from(message: &HeldMessage) -> Option<String> {
-    message.author.as_ref().map(|author| readable(author.to_string().as_bytes(), result_header::LONGEST))
+    message.author.as_ref().map(shown)
+}
+
+fn shown(author: &Address) -> String {
+    readable(author.to_string().as_bytes(), result_header::LONGEST)
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -349,7 +352,7 @@ fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
     let held = Quarantine::existing(engine)?;
     let messages = held.as_ref().map_or(Ok(Vec::new()), Quarantine::list)?;
     let from = |address: &Address| {
-        let ids = messages.iter().filter(|message| message.author.as_ref() == Some(address));
+        let ids = messages.iter().filter(|message| message.authors.contains(address));
         ids.map(|message| message.id.clone()).collect::<Vec<_>>()
     };
     let mut ids = args.ids.clone();

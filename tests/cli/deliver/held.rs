@@ -183,6 +183,39 @@ fn a_sender_who_is_allowed_is_written_down_once_and_alone() {
 }
 
 #[test]
+fn all_authors_of_a_message_are_refused_and_found() {
+    let home = holding();
+    let from = |authors: &str| format!("From: {authors}\nTo: alice@x.example\nSubject: x\n\nx\n").into_bytes();
+    let id = hold(&home, &from("carol@y.example, *@y.example, eve@far.example"));
+    let said = home.run(["held", "never", &id], b"").exits(0).text();
+    assert!(said.contains("digests leave out carol@y.example, eve@far.example"), "{said}");
+    let refused = fs::read_to_string(home.state().join("never.list")).unwrap();
+    assert_eq!(refused, "carol@y.example\neve@far.example\n");
+    // The first author alone is let through: another one can be a stranger's.
+    let id = hold(&home, &from("dave@y.example, mal@far.example"));
+    home.run(["held", "allow", &id], b"").exits(0);
+    assert_eq!(fs::read_to_string(home.state().join("allow.list")).unwrap(), "dave@y.example\n");
+    hold(&home, &from("carol@y.example, zoe@y.example"));
+    home.run(["held", "release", "--all-from", "zoe@y.example"], b"").exits(0);
+    assert_eq!(list(&home).len(), 0);
+}
+
+#[test]
+fn the_list_of_allowed_senders_may_be_a_link() {
+    let home = holding();
+    let (list, file) = (home.state().join("allow.list"), home.file("dotfiles-allow"));
+    fs::create_dir_all(home.state()).unwrap();
+    fs::write(&file, "carol@y.example\n").unwrap();
+    std::os::unix::fs::symlink(&file, &list).unwrap();
+    let id = hold(&home, &letter("1"));
+    home.run(["held", "allow", &id], b"").exits(0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "carol@y.example\nbob@y.example\n");
+    assert!(list.is_symlink());
+    home.run(["deliver"], &letter("2")).exits(0);
+    assert_eq!(seen(&maildir_of(&home)).len(), 2);
+}
+
+#[test]
 fn nothing_goes_without_a_line() {
     let home = holding();
     home.configure(&format!("addresses = [\"{ALICE}\"]\nverdict_log = false\n[actions]\nunstamped = \"hold\""));

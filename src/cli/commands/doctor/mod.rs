@@ -136,7 +136,8 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
             findings.extend(settings::setup(&places));
             #[cfg(feature = "postgres")]
             findings.extend(database::database(&config, &places));
-            findings.extend(places.maildir.as_deref().and_then(state::room));
+            findings.extend(config.deliver.maildir.as_deref().and_then(state::room));
+            findings.extend(state::maildir(&config, &places));
             findings.push(syslog(&config));
             findings.extend(settings::replies(&config));
             findings.extend(state::held(given));
@@ -176,6 +177,7 @@ fn under_system(config: &Config, places: &Paths, given: &CliOverrides) -> Vec<Fi
         findings.extend(state::room(own));
     }
     findings.extend(places.maildir.as_deref().and_then(state::room));
+    findings.extend(state::maildir(config, places));
     findings.push(syslog(config));
     if config.replies.on() {
         let text =

@@ -223,6 +223,25 @@ pub(super) fn room(folder: &Path) -> Option<Finding> {
     }
 }
 
+/// Checks that mail can be put into the Maildir, if it is there.
+pub(super) fn maildir(config: &Config, places: &Paths) -> Option<Finding> {
+    let what = "maildir";
+    let path = places.maildir.as_deref()?;
+    let found = |text: String| match config.deliver.maildir {
+        Some(_) => Finding::error(what, text),
+        // Perhaps mail goes elsewhere, and no command uses it.
+        None => Finding::warning(what, text + "; deliver and held release put mail there"),
+    };
+    if path.exists() && !path.is_dir() {
+        return Some(found(format!("{} is not a folder", path.display())));
+    }
+    let folders = ["new", "tmp", "cur"].map(|name| path.join(name));
+    let closed = folders.iter().chain([&path.to_owned()]).filter(|folder| folder.is_dir()).find_map(|folder| {
+        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).err().map(|error| (folder.clone(), error))
+    });
+    closed.map(|(folder, error)| found(format!("cannot write to {}: {}", folder.display(), io::Error::from(error))))
+}
+
 /// Checks that digests can be sent, and are not held themselves, if there ever was one.
 pub(super) fn digests(config: &Config, places: &Paths) -> Option<Finding> {
     let state = places.user_state().ok().filter(|state| state.join(KEY).exists())?;
