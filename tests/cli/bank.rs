@@ -77,7 +77,7 @@ fn balance_and_statement_say_what_came_and_went() {
     assert_eq!(sums, [400, 597, 0, 3, 5]);
     assert_eq!((&has["licenses"][0]["kid"], &has["licenses"][0]["left"]), (&"m1".into(), &597.into()));
     let text = home.run(["bank", "balance"], b"").exits(0).text();
-    assert!(text.contains("597 credits of 600 left"), "{text}");
+    assert!(text.ends_with(&format!(": 597 credits of 600 left\nhead {}\n", has["head"].as_str().unwrap())), "{text}");
     let lines = home.run(["bank", "statement", "--json"], b"").exits(0).text();
     let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let changes: Vec<_> =
@@ -91,6 +91,14 @@ fn balance_and_statement_say_what_came_and_went() {
     let words: Vec<Vec<&str>> = peers.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words, [["far@agency.example", "3", "0"], ["m9", "0", "5"]]);
     assert_eq!(home.run(["bank", "statement", "--since", "2100-01-01", "--json"], b"").exits(0).text(), "");
+    // Licences that have ended are not shown like one that pays.
+    let (bank, now) = (bank(&home), clock::now());
+    bank.book(Event::LicenseEnded { license: 1 }, now).unwrap();
+    let (key, until) = (SecretKey::from_random(&[2; 32]).public(), now.plus(-1));
+    bank.book(Event::Licensed { license: 2, kid: "m2".into(), key, credits: 9, until }, now).unwrap();
+    let text = home.run(["bank", "balance"], b"").exits(0).text();
+    assert!(text.contains("597 credits of 600 left, ended before its time\n"), "{text}");
+    assert!(text.contains("9 credits of 9 left, past its end\n"), "{text}");
 }
 
 #[test]

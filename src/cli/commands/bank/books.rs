@@ -1,5 +1,6 @@
 //! `bank init`, `balance`, `statement`, `audit`: what needs no agency.
 
+use crate::accounting::bank::books::LicenseState;
 use crate::accounting::hash_chain::Head;
 use crate::bank::handle::Bank;
 use crate::bank::statement::{LicenseBalance, Line};
@@ -77,7 +78,7 @@ pub(super) fn init(args: &Init, context: &Context, bank: &Bank) -> Result<u8, Fa
     Ok(0)
 }
 
-pub(super) fn balance(args: &Balance, bank: &Bank) -> Result<u8, Failure> {
+pub(super) fn balance(args: &Balance, context: &Context, bank: &Bank) -> Result<u8, Failure> {
     let has = bank.balance()?;
     if args.json {
         let license = |it: &LicenseBalance| {
@@ -113,7 +114,13 @@ pub(super) fn balance(args: &Balance, bank: &Bank) -> Result<u8, Failure> {
     for it in &has.licenses {
         let license = &it.license;
         let (left, kid, until) = (counted(it.left, "credit"), tame(&license.kid), license.until);
-        output::line(&format!("licence {kid} until {until}: {left} of {} left", license.limit))?;
+        let state = match license.state {
+            LicenseState::Live if license.signs_at(context.now) => "",
+            LicenseState::Live => ", past its end",
+            LicenseState::Ended => ", ended before its time",
+            LicenseState::Closed => ", closed",
+        };
+        output::line(&format!("licence {kid} until {until}: {left} of {} left{state}", license.limit))?;
     }
     if has.contact.is_none() {
         output::line("the agency was never asked")?;

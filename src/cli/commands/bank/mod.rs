@@ -41,7 +41,7 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Redeem(args) => agency::redeem(args, &context, &bank),
         Command::Clear(args) => agency::clear(args, &context, &bank),
         Command::AcceptRestored(args) => agency::accept_restored(args, &context, &bank),
-        Command::Balance(args) => books::balance(args, &bank),
+        Command::Balance(args) => books::balance(args, &context, &bank),
         Command::Statement(args) => books::statement(args, &context, &bank),
         Command::Audit(args) => books::audit(args, &bank),
     }
