@@ -10,6 +10,7 @@ use crate::config::gateway::Clearing as Settings;
 use crate::config::paths::CliOverrides;
 use crate::engine::judge::Engine;
 use crate::os::clock;
+use crate::sender::error::SupplyError;
 use crate::server::diagnostics::log_stderr;
 use std::io;
 use std::sync::Arc;
@@ -141,25 +142,34 @@ pub(super) fn contact(given: &CliOverrides, settings: Settings, bank: &Bank) -> 
         let mut live = licenses.iter().map(|it| &it.license).filter(|it| it.state == LicenseState::Live);
         Ok::<_, AgencyError>(live.any(|it| it.limit >= settings.license && it.until.since(now) > LICENSE_LEFT))
     };
-    let license = || {
-        agency.license(settings.license, LICENSE_DAYS, now).map(|(kid, outcome)| {
-            log_stderr(&format!("clearing: licence {kid} for {} credits", settings.license));
+    let take = |credits| {
+        agency.license(credits, LICENSE_DAYS, now).map(|(kid, outcome)| {
+            log_stderr(&format!("clearing: licence {kid} for {credits} credits"));
             report(&outcome);
         })
     };
-    let mut licensed = if has_license()? { Ok(()) } else { license() };
+    // Where the account has too few credits, a licence of none hands in what came, so that it has more.
+    let license = |is_last: bool| match take(settings.license) {
+        Err(error) if is_last && settings.license > 0 && is_refused(&error) => take(0).and(Err(error)),
+        taken => taken,
+    };
+    let can_sign = || Ok::<_, AgencyError>(bank.balance()?.licenses.iter().any(|it| it.license.signs_at(now)));
+    let mut licensed = if has_license()? { Ok(()) } else { license(!can_sign()?) };
     let mut cleared = agency.clear(now, context.forget_limit());
-    if licensed.is_ok()
-        && let Err(error @ AgencyError::Unlicensed { .. }) = &cleared
-    {
+    if let Err(error @ AgencyError::Unlicensed { .. }) = &cleared {
         log_stderr(&format!("clearing: {error}"));
-        licensed = license();
+        licensed = license(true);
         cleared = agency.clear(now, context.forget_limit());
     }
     // What came is handed in though the account has too few credits for a new licence.
     report(&cleared?);
     // The answer may have ended the licence.
-    if licensed.is_ok() && !has_license()? { license() } else { licensed }
+    if licensed.is_ok() && !has_license()? { license(!can_sign()?) } else { licensed }
+}
+
+/// Returns whether the agency refuses a licence for its credits, or licenses nothing.
+fn is_refused(error: &AgencyError) -> bool {
+    matches!(error, AgencyError::Vendor(SupplyError::Funds { .. } | SupplyError::Refused { .. }))
 }
 
 fn report(outcome: &Outcome) {

@@ -13,6 +13,7 @@ pub mod inbound;
 mod metrics;
 pub mod outbound;
 
+use super::diagnostics::log_stderr;
 use super::http::metrics_endpoint::MetricsEndpoint;
 use crate::bank::agency::AgencyError;
 use crate::bank::error::BankError;
@@ -103,7 +104,11 @@ pub fn run(given: &CliOverrides, told: impl FnOnce(&str)) -> Result<(), GatewayE
     let outbound = outbound.transpose()?;
     if is_known == Some(false) {
         // The name of the account, which offers contain, is the agency's.
-        clearing::contact(given, clearing, &bank)?;
+        match clearing::contact(given, clearing, &bank) {
+            // The account is known, though it has too few credits for the licence.
+            Err(error) if bank.payee()?.is_some() => log_stderr(&format!("clearing: {error}")),
+            contacted => contacted?,
+        }
     }
     let clearing = Clearing::begin(given, clearing, is_known.map(|_| &bank), &numbers)?;
     let parts = || (&numbers, clearing.due());

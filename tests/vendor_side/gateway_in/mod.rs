@@ -39,6 +39,14 @@ struct Host {
 impl Host {
     /// A host of this account, with a licence for so many credits.
     fn new(shop: &Shop, key: &str, limit: u64) -> Self {
+        let host = Self::unlicensed(shop, key);
+        host.run(&format!("bank license {limit}")).exits(0);
+        let kid = host.bank.balance().unwrap().licenses[0].license.kid.clone();
+        Self { kid, ..host }
+    }
+
+    /// A host of this account, whose bank never asked the agency.
+    fn unlicensed(shop: &Shop, key: &str) -> Self {
         let home = Home::bare();
         home.configure("addresses = [\"*@x.example\"]");
         let host = Self { bank: Bank::new(&home.state(), Duration::from_secs(60)), home, kid: String::new() };
@@ -47,9 +55,7 @@ impl Host {
         let add = ["account", "add", "shop", "--url", &url, "--vendor", VENDOR, "--offline"];
         host.home.run(add, format!("{key}\n").as_bytes()).exits(0);
         host.home.run(["bank", "init", "--agency", VENDOR, "--account", "shop"], b"").exits(0);
-        host.run(&format!("bank license {limit}")).exits(0);
-        let kid = host.bank.balance().unwrap().licenses[0].license.kid.clone();
-        Self { kid, ..host }
+        host
     }
 
     fn run(&self, command: &str) -> Run {
@@ -143,8 +149,14 @@ impl Gateway {
     /// Starts the gateway of a home, and waits until it listens.
     #[track_caller]
     fn start(home: &Home, inner: &str, more: &str) -> Self {
+        Self::start_with(home, "", inner, more)
+    }
+
+    /// The same with more lines of the table above.
+    #[track_caller]
+    fn start_with(home: &Home, above: &str, inner: &str, more: &str) -> Self {
         let table = format!(
-            "addresses = [\"*@x.example\"]\n[gateway]\nname = \"mx.x.example\"\n[gateway.inbound]\n\
+            "addresses = [\"*@x.example\"]\n[gateway]\nname = \"mx.x.example\"\n{above}[gateway.inbound]\n\
              listen = \"127.0.0.1:0\"\ninner = \"{inner}\"\nhelp = \"{HELP}\"\n{more}"
         );
         home.configure(&table);

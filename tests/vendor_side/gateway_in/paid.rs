@@ -1,9 +1,11 @@
 //! Mail that is paid for: delivered without its token, credited once, whatever is sent again and whatever is killed.
 
-use super::{Client, HELP, Sides, eventually_received, message, offer, stuffed};
+use super::{Client, Gateway, HELP, Host, Sides, eventually_received, message, offer, stuffed};
 use crate::support::programs::eventually;
 use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::submission::{self, Certificates};
+use mailstamp::ledger::ops;
+use mailstamp::os::clock;
 use std::collections::BTreeSet;
 use std::thread;
 
@@ -31,6 +33,31 @@ fn a_paid_message_is_delivered_and_credited() {
     client.says("QUIT", 221);
     gateway.end();
     sides.settle(6);
+}
+
+// Its account has too few credits for the licence that is configured
+#[test]
+fn a_gateway_without_credits_is_paid_all_the_same() {
+    let mut sides = Sides::new();
+    let ledger = sides.shop.ledger();
+    let account = ops::OpenAccount { name: "poor".into(), contact: "p@x.example".into(), caps: None };
+    let number = ledger.run(account, clock::now()).unwrap().number;
+    let (key, _) = ledger.add_api_key(number, "gateway", clock::now()).unwrap();
+    sides.payee = Host::unlicensed(&sides.shop, key.as_str());
+    sides.payee.learn(&sides.shop);
+    let inner = SmtpServer::start(Mode::Take);
+    let gateway = Gateway::start_with(&sides.payee.home, "license = 100\n", &inner.address(), PRICED);
+    let licenses = sides.payee.bank.balance().unwrap().licenses;
+    assert_eq!(licenses.iter().map(|it| it.license.limit).collect::<Vec<_>>(), [0]);
+    let mut client = Client::connect(&gateway);
+    let text = message(1);
+    let offers = client.begin(&["alice@x.example"]);
+    client.says(&sides.payer.pay(&offers[0], "alice@x.example", &text), 250);
+    assert!(client.text(&text).starts_with("250"));
+    let log = std::fs::read_to_string(sides.payee.home.file("gateway-log")).unwrap();
+    assert!(log.contains("clearing: shop: not enough credits"), "{log}");
+    gateway.end();
+    sides.settle(3);
 }
 
 // E16: more than the price is taken, and counts
