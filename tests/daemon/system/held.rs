@@ -126,6 +126,13 @@ fn a_user_of_the_systems_daemon_holds_mail_in_an_own_folder() {
     let filtered = machine.run(&["filter"], &large_of(stamped(&stamp, &letter("large")))).exits(0);
     assert!(filtered.text().starts_with("Digital-Stamp-Class: unverified; reason=over-limit"));
 
+    // A rule that asks for the text sees none of such a message.
+    let rules = machine.system.home.file("etc/mailstamp/rules.toml");
+    fs::write(&rules, "[[rule]]\nname = \"casino\"\naction = \"tag\"\nbody = \"casino\"\n").unwrap();
+    deliver(&large_of(letter("large"))).exits(0);
+    assert!(taken(&inbox).starts_with("unverified; reason=over-limit"));
+    fs::remove_file(&rules).unwrap();
+
     // A sender who was allowed needs no stamp, although the daemon cannot read the list.
     deliver(&letter("stranger")).exits(0);
     let id = machine.run(&["held", "list"], b"").text();
