@@ -1,7 +1,7 @@
 //! Mail that is paid for: delivered without its token, credited once, whatever is sent again and whatever is killed.
 
 use super::{Client, Gateway, HELP, Host, Sides, eventually_received, message, offer, stuffed};
-use crate::support::programs::eventually;
+use crate::support::programs::{eventually, eventually_or};
 use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::submission::{self, Certificates};
 use mailstamp::ledger::ops;
@@ -58,6 +58,26 @@ fn a_gateway_without_credits_is_paid_all_the_same() {
     assert!(log.contains("clearing: shop: not enough credits"), "{log}");
     gateway.end();
     sides.settle(3);
+}
+
+// Another one signs, and its answer says so: the operator hears it, and there is a new one at once
+#[test]
+fn a_licence_that_the_agency_revoked_is_replaced_at_once() {
+    let sides = Sides::new();
+    let (payer, ledger) = (&sides.payer, sides.shop.ledger());
+    payer.run("bank license 50 --days 6").exits(0);
+    let kid = payer.kid.clone();
+    ledger.run(ops::EndLicense { kid: kid.clone(), account: None }, clock::now()).unwrap();
+    let inner = SmtpServer::start(Mode::Take);
+    let gateway = Gateway::start_with(&payer.home, "license = 4000\n", &inner.address(), PRICED);
+    let log = || std::fs::read_to_string(payer.home.file("gateway-log")).unwrap();
+    eventually_or("a licence", || log().contains(" for 4000 credits").then_some(()), log);
+    assert!(log().contains(&format!("clearing: licence {kid}: the agency revoked or closed it")), "{}", log());
+    let live = payer.bank.balance().unwrap().licenses.into_iter().filter(|it| it.license.signs_at(clock::now()));
+    assert_eq!(live.map(|it| it.license.limit).collect::<Vec<_>>(), [50, 4_000]);
+    gateway.end();
+    assert_eq!(payer.bank.audit(None).unwrap().problems, Vec::<String>::new());
+    sides.shop.audit();
 }
 
 // E16: more than the price is taken, and counts
