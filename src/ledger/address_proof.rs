@@ -30,12 +30,13 @@ pub struct MailServer {
     pub timeout: Duration,
 }
 
-/// Returns an address or a domain in its canonical form.
+/// Returns an address or a domain in the form in which the ledger keeps it: [`Address::normalized`], or the canonical
+/// domain.
 ///
 /// # Errors
 /// [`AddressError`] when the text is neither.
 pub fn subject(text: &str) -> Result<String, AddressError> {
-    if text.contains('@') { Address::parse(text).map(|address| address.canonical()) } else { canonical_domain(text) }
+    if text.contains('@') { Address::parse(text).map(|address| address.normalized()) } else { canonical_domain(text) }
 }
 
 /// Returns the hash of a code. Case, spaces and hyphens do not count.

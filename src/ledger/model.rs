@@ -95,7 +95,7 @@ pub struct Profile {
 /// The one address for which a vendor sells stamps, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoleRecipient {
-    /// The address in its canonical form.
+    /// The address in the form that can be parsed again.
     pub address: String,
     /// Salt of its hash in the terms.
     pub salt: Hash,

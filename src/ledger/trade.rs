@@ -204,7 +204,7 @@ fn presented(handed: &RedeemRequest, profile: &Profile, owns: &[String]) -> Resu
     }
     let stamp = Stamp::read(token.payload()).map_err(|_| StampProblem::Malformed)?;
     let mut owners = Vec::new();
-    let mut named = |address: &Address| owners.push((address.canonical(), address.domain().to_owned()));
+    let mut named = |address: &Address| owners.push((address.normalized(), address.domain().to_owned()));
     match &stamp.audience {
         Audience::Plain(address) => named(address),
         hashed @ Audience::Hashed { .. } => {

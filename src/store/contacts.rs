@@ -144,16 +144,11 @@ pub trait ContactStore {
 }
 
 /// Returns the form in which an address is kept and looked up.
-/// It is canonical, and lacks the detail that many hosts allow after a `+` (RFC 5233). A message to `help+4711@` is so
+/// It is normalized, and lacks the detail that many hosts allow after a `+` (RFC 5233). A message to `help+4711@` is so
 /// answered by `help@`.
 #[must_use]
 pub fn correspondent_key(address: &Address) -> String {
-    let local = address.local().to_ascii_lowercase();
-    let base = match local.split_once('+') {
-        Some((base, _)) if !base.is_empty() => base,
-        _ => &local,
-    };
-    format!("{base}@{}", address.domain())
+    address.without_detail().normalized()
 }
 
 /// A Message-ID in the store: the first 16 bytes of its SHA-256.

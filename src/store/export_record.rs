@@ -175,13 +175,13 @@ impl From<Peer> for ExportRecord {
     }
 }
 
-/// An address in canonical form.
+/// An address in the form that can be parsed again.
 mod address_text {
     use super::Address;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub(super) fn serialize<S: Serializer>(address: &Address, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&address.canonical())
+        to.serialize_str(&address.normalized())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Address, D::Error> {

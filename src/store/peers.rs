@@ -123,7 +123,7 @@ pub fn purge_peers<S: PeerStore + ?Sized>(store: &S, now: UnixTime) -> Result<u6
 
 /// Returns the key of a record.
 pub(super) fn key(owner: Owner, address: &Address) -> String {
-    row_key(owner, &address.canonical())
+    row_key(owner, &address.normalized())
 }
 
 impl Peer {

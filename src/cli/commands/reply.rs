@@ -167,7 +167,7 @@ fn object(ready: Option<&PreparedReply>, why: Option<SuppressReason>, decision: 
         "why": why.map(SuppressReason::as_str),
         "kind": ready.map(|ready| ready.due.kind.as_str()),
         "to": ready.map(|ready| ready.letter.to.to_string()),
-        "rate_limit_key": ready.map(|ready| ready.due.sender.counted.canonical()),
+        "rate_limit_key": ready.map(|ready| ready.due.sender.counted.normalized()),
         "letter": ready.map(|ready| ready.letter.text.as_str()),
         "class": decision.class().as_str(),
         "reason": decision.verdict.reason.as_str(),

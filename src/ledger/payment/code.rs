@@ -61,8 +61,8 @@ impl Payment for MailedCodes<'_> {
 
     fn complete(&self, due: &Due, evidence: &str, now: UnixTime) -> Result<Completion, PaymentError> {
         let wrong = || PaymentError::Evidence("wrong-code", "Not the code that was mailed.".to_owned());
-        let (to, code) = evidence.trim().split_once(' ').ok_or_else(wrong)?;
-        let to = Address::parse(to).map_err(|_| wrong())?;
+        // A quoted local part may have spaces, too.
+        let (to, code) = address_and_code(evidence.trim()).ok_or_else(wrong)?;
         let plain = |text: &str| {
             let letters = text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase());
             // Comparing hashes leaks nothing about the code through time.
@@ -81,6 +81,12 @@ impl Payment for MailedCodes<'_> {
         // The code stays valid for its purchase.
         Refund::NothingTaken
     }
+}
+
+/// Splits evidence at the first space behind an address.
+fn address_and_code(evidence: &str) -> Option<(Address, &str)> {
+    let mut spaces = evidence.match_indices(' ').map(|(at, _)| evidence.split_at(at));
+    spaces.find_map(|(address, code)| Some((Address::parse(address).ok()?, code)))
 }
 
 /// Builds the message with a code.

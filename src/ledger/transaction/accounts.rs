@@ -176,7 +176,7 @@ impl LedgerTx<'_> {
     }
 }
 
-/// Returns an address or a domain in its canonical form.
+/// Returns an address or a domain in the form in which the ledger keeps it.
 pub(super) fn canonical(subject: &str) -> TxResult<String> {
     address_proof::subject(subject).map_err(|error| form("address or domain", &error.to_string()))
 }

@@ -77,7 +77,7 @@ impl LedgerTx<'_> {
         let (for_account, to_mailbox, mut to_domain) = (for_account?, to_mailbox?, to_domain?);
         let plain = correspondent_key(&to);
         // The reader of the plain address has proved that the ones with a detail are theirs to fill.
-        if plain == to.canonical() || self.owner_of(&plain)?.is_none_or(|(owner, _)| owner != account) {
+        if plain == to.normalized() || self.owner_of(&plain)?.is_none_or(|(owner, _)| owner != account) {
             let waits = to_mailbox.last().map(|at| at.plus(CODE_WAITS)).filter(|after| now < *after);
             let enough = to_mailbox.first().filter(|_| to_mailbox.len() >= CODES_EACH).map(|at| over(*at));
             if let Some(after) = enough.max(waits) {
@@ -198,7 +198,7 @@ impl LedgerTx<'_> {
         let mut waiting = Vec::new();
         for row in self.code.iter()? {
             let (key, row) = row?;
-            if key.value() != to.canonical() {
+            if key.value() != to.normalized() {
                 waiting.extend(codes(row.value(), self.now)?.pending(account));
             }
         }
@@ -207,12 +207,12 @@ impl LedgerTx<'_> {
 
     /// Returns the valid codes to a recipient, and the attempts of a day.
     fn codes_for(&self, to: &Address) -> TxResult<Codes> {
-        let row = self.code.get(to.canonical().as_str())?;
+        let row = self.code.get(to.normalized().as_str())?;
         row.map_or_else(|| Ok(Codes::default()), |row| codes(row.value(), self.now))
     }
 
     fn set_codes(&mut self, to: &Address, codes: &Codes) -> TxResult<()> {
-        let to = to.canonical();
+        let to = to.normalized();
         if codes.sent.is_empty() {
             self.code.remove(to.as_str())?;
         } else {
@@ -235,7 +235,7 @@ pub(super) fn lasts(at: UnixTime, now: UnixTime) -> bool {
     (0..CODE_HOLDS).contains(&now.since(at))
 }
 
-/// Returns an address or a domain in its canonical form, and the recipient of its code.
+/// Returns an address or a domain in the form in which the ledger keeps it, and the recipient of its code.
 pub(super) fn mailable(subject: &str) -> TxResult<(String, Address)> {
     let subject = canonical(subject)?;
     let to = address_proof::mailable(&subject).map_err(|error| form("address or domain", &error.to_string()))?;
@@ -246,6 +246,6 @@ pub(super) fn mailable(subject: &str) -> TxResult<(String, Address)> {
 /// detail; the domain.
 fn mailed_names(account: u64, to: &Address) -> [String; 3] {
     let plain = correspondent_key(to);
-    let mailbox = if plain == to.canonical() { plain } else { format!("{plain} +") };
+    let mailbox = if plain == to.normalized() { plain } else { format!("{plain} +") };
     [account.to_string(), mailbox, format!("@{}", to.domain())]
 }

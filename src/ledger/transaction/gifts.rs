@@ -25,7 +25,7 @@ const KEPT: i64 = 24;
 
 impl LedgerTx<'_> {
     pub(in crate::ledger) fn set_recipient(&mut self, recipient: &str) -> TxResult<()> {
-        let address = Address::parse(recipient).map_err(|error| form("recipient", &error.to_string()))?.canonical();
+        let address = Address::parse(recipient).map_err(|error| form("recipient", &error.to_string()))?.normalized();
         let salt = new_salt()?;
         let hash = Some(Hash::salted(&salt, &address));
         self.set_terms(Terms { recipient: hash, ..self.terms()?.clone() })?;

@@ -111,6 +111,15 @@ impl Address {
         Self { local: self.local.to_ascii_lowercase(), domain: self.domain.clone() }.to_string()
     }
 
+    /// Returns the address without the detail that many hosts allow after a `+` (RFC 5233).
+    #[must_use]
+    pub fn without_detail(&self) -> Self {
+        match self.local.split_once('+') {
+            Some((base, _)) if !base.is_empty() => Self { local: base.to_owned(), domain: self.domain.clone() },
+            _ => self.clone(),
+        }
+    }
+
     /// Returns whether both name the same mailbox, with the local parts compared as `case` says.
     #[must_use]
     pub fn same(&self, other: &Self, case: LocalCase) -> bool {

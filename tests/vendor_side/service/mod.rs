@@ -18,6 +18,7 @@ mod own;
 mod page;
 #[cfg(feature = "sender")]
 mod provider;
+mod quoted;
 mod restored;
 #[cfg(feature = "sender")]
 mod states;

@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     output::line(&match args.of.common.json {
         true => json!({
             "schema": output::SCHEMA,
-            "address": address.canonical(),
+            "address": address.normalized(),
             "key": key.to_string(),
             "id": key_id(&key),
             "result": what,

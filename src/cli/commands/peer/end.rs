@@ -55,7 +55,7 @@ fn leave(
     output::line(&match of.common.json {
         true => json!({
             "schema": output::SCHEMA,
-            "address": of.address.canonical(),
+            "address": of.address.normalized(),
             "result": what,
             "revoked": revoked,
         })

@@ -199,7 +199,7 @@ fn object(Peer { owner, address, record }: &Peer, lists: &Lists, context: &Conte
         .map(|given| {
             json!({
                 "serial": given.serial.as_str(),
-                "issuer": given.issuer.canonical(),
+                "issuer": given.issuer.normalized(),
                 "holder": key_id(&given.holder),
                 "until": given.until.to_string(),
                 "ended": time(given.ended),
@@ -213,7 +213,7 @@ fn object(Peer { owner, address, record }: &Peer, lists: &Lists, context: &Conte
         .map(|held| {
             json!({
                 "serial": held.serial.as_str(),
-                "audience": held.audience.canonical(),
+                "audience": held.audience.normalized(),
                 "until": held.expires.to_string(),
                 "proven": held.is_genuine(&record.ring, &pinned) == Some(true),
             })
@@ -221,7 +221,7 @@ fn object(Peer { owner, address, record }: &Peer, lists: &Lists, context: &Conte
         .collect();
     json!({
         "schema": output::SCHEMA,
-        "address": address.canonical(),
+        "address": address.normalized(),
         "owner": owner_text(context, *owner),
         "state": state(address, record, lists),
         "contact": time(record.contact),

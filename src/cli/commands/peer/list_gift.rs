@@ -44,8 +44,8 @@ pub(super) fn run(asked: &Asked<'_>, owner: Owner, record: &PeerRecord, context:
     let serials: Vec<&str> = gift.given.iter().map(|given| given.serial.as_str()).collect();
     let object = json!({
         "schema": output::SCHEMA,
-        "list": list.canonical(),
-        "address": member.canonical(),
+        "list": list.normalized(),
+        "address": member.normalized(),
         "serials": serials,
         "until": gift.given.first().map(|given| given.until.to_string()),
         "message": gift.message,

@@ -109,7 +109,7 @@ pub(super) fn unpin(args: &UnpinArgs, context: &Context) -> Result<u8, Failure> 
 
 fn print(common: &Common, list: &Address, id: &str, what: &str) -> Result<(), Failure> {
     output::line(&match common.json {
-        true => json!({ "schema": output::SCHEMA, "list": list.canonical(), "id": id, "result": what }).to_string(),
+        true => json!({ "schema": output::SCHEMA, "list": list.normalized(), "id": id, "result": what }).to_string(),
         false => format!("{}: key {id} {what}", shown(list)),
     })?;
     Ok(())

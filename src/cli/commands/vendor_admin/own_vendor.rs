@@ -81,7 +81,7 @@ fn continued(args: &Init, address: &Address, vendor: &str, given: &CliOverrides)
     let ledger = args.which.reach(given)?;
     let profile = ledger.profile()?;
     let summary = ledger.summary()?;
-    let is_same = profile.recipient.as_ref().is_none_or(|recipient| *recipient == address.canonical());
+    let is_same = profile.recipient.as_ref().is_none_or(|recipient| *recipient == address.normalized());
     let is_unused = summary.accounts == 0 && summary.stamps == 0;
     let is_own = profile.recipient.is_some() || is_unused && profile.terms.work.is_some();
     Ok((profile.vendor == vendor && is_same && is_own).then_some(ledger))
@@ -92,8 +92,10 @@ fn tell(address: &Address, vendor: &str, buy: &str, given: &CliOverrides) -> Res
     output::line("automatic replies link to it where a rule asks for a stamp: see mailstamp(7)")?;
     output::line(&format!("for your signature: To reach my inbox, get a stamp: {buy}"))?;
     output::line(&format!("for your web site:  <a href=\"{buy}\">To reach my inbox, get a stamp here</a>"))?;
-    let entry = format!("{{ address = \"{address}\", price = 0 }}");
-    match asked_price(given, &address.canonical())? {
+    // The strings of JSON are strings of TOML.
+    let quoted = serde_json::Value::from(address.to_string());
+    let entry = format!("{{ address = {quoted}, price = 0 }}");
+    match asked_price(given, &address.normalized())? {
         AskedPrice::NoConfiguration | AskedPrice::Foreign => {
             output::note(&format!("your configuration does not have this address; write: addresses = [{entry}]"))
         }
