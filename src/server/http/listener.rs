@@ -5,7 +5,9 @@
 //! The routes give requests their meaning, and their owners choose the address.
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::header::HOST;
+use axum::http::{Request, StatusCode, Version};
+use axum::response::{IntoResponse, Response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -262,9 +264,10 @@ impl<G: Handshake> HttpListener<G> {
             request.extensions_mut().insert(Peer(peer));
             requests.set_idle(if request.body().is_end_stream() { None } else { Some(Instant::now()) });
             let request = request.map(|incoming| RequestBody { incoming, activity: Arc::clone(&requests) });
+            let has_host = has_host(&request);
             let (answer, listener, requests) = (router.call(request), Arc::clone(&listener), Arc::clone(&requests));
             async move {
-                let answer = answer.await;
+                let answer = if has_host { answer.await } else { Ok(no_host()) };
                 requests.set_idle(Some(Instant::now()));
                 listener.became_idle.notify_one();
                 answer
@@ -295,6 +298,19 @@ impl<G: Handshake> HttpListener<G> {
             }
         }
     }
+}
+
+/// Returns whether a request has one Host field, which HTTP/1.0 may leave out (RFC 9112 section 3.2). Proxies disagree
+/// about which of two counts.
+fn has_host<B>(request: &Request<B>) -> bool {
+    match request.headers().get_all(HOST).iter().count() {
+        0 => request.version() < Version::HTTP_11,
+        count => count == 1,
+    }
+}
+
+fn no_host() -> Response {
+    (StatusCode::BAD_REQUEST, "the header field Host is required once\n").into_response()
 }
 
 impl<G> Drop for ConnectionPermit<G> {

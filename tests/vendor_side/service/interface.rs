@@ -395,3 +395,28 @@ fn nothing_of_a_sender_is_kept_when_another_buys_for_him() {
     }
     assert!(files >= 3, "only {files} files were read");
 }
+
+// Readers disagree about which of two equal names counts.
+#[test]
+fn a_body_that_names_a_member_twice_is_refused() {
+    let shop = Shop::open(100, &[]);
+    let authorization = format!("Bearer {}", shop.key);
+    let fields =
+        [("Authorization", authorization.as_str()), ("Content-Type", "application/json"), ("Idempotency-Key", "twice")];
+    let ask = |path: &str, body: &str| http::ask(shop.address, "POST", path, &fields, body.as_bytes()).unwrap();
+    for (path, body, name) in [
+        ("/v1/stamps", r#"{"recipient":"a@x.example","recipient":"b@x.example"}"#, "recipient"),
+        ("/v1/stamps", r#"{"recipient":"a@x.example","value":1,"val\u0075e":5}"#, "value"),
+        ("/v1/stamps", r#"{"stamps":[{"recipient":"a@x.example"}],"stamps":[]}"#, "stamps"),
+        ("/v1/stamps", r#"{"stamps":[{"recipient":"a@x.example","value":1,"value":2}]}"#, "value"),
+        ("/v1/deposits", r#"{"stamps":[{"stamp":"a","stamp":"b"}]}"#, "stamp"),
+        ("/v1/revocations", r#"{"serials":[],"serials":["AAAAAAAAAAAAAAAAAAAAAA"]}"#, "serials"),
+        ("/v1/vouchers", r#"{"code":"a","code":"b"}"#, "code"),
+        ("/v1/addresses", r#"{"address":"a@x.example","address":"b@x.example"}"#, "address"),
+    ] {
+        let problem = ask(path, body).is(400).json();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(problem["problem"] == "body" && detail.contains("twice") && detail.contains(name), "{problem}");
+    }
+    assert_eq!((shop.balance(), shop.ledger().summary().unwrap().stamps), (100, 0));
+}

@@ -9,7 +9,7 @@ use mailstamp::ledger::ops;
 use mailstamp::os::clock;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -355,4 +355,28 @@ fn a_shop_that_could_sign_nothing_does_not_open() {
     let run =
         home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--ledger", ledger.to_str().unwrap()], b"").exits(74);
     assert!(run.stderr.contains("key-2026q4.json"), "{}", run.stderr);
+}
+
+// RFC 9112 section 3.2
+#[test]
+fn a_request_names_its_host_once() {
+    let shop = Shop::open(0, &[]);
+    let status = |request: &str| {
+        let mut stream = TcpStream::connect(shop.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for (version, fields, expected) in [
+        ("1.1", "Host: a\r\n", "200"),
+        ("1.0", "", "200"),
+        ("1.0", "Host: a\r\n", "200"),
+        ("1.1", "", "400"),
+        ("1.1", "Host: a\r\nHost: a\r\n", "400"),
+        ("1.1", "Host: a\r\nhost: b\r\n", "400"),
+        ("1.0", "Host: a\r\nHost: a\r\n", "400"),
+    ] {
+        assert_eq!(status(&format!("GET / HTTP/{version}\r\n{fields}\r\n")), expected, "{version} {fields:?}");
+    }
 }

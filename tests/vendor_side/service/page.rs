@@ -735,3 +735,22 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     home.classify(message.as_bytes()).exits(0).says("first-class paid");
     shop.audit();
 }
+
+#[cfg(feature = "sender")]
+#[test]
+fn the_first_page_names_every_way_to_pay() {
+    let way = |shop: &Shop| {
+        let page = http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200).text();
+        let answer = page.split("How do I pay?</h3>").nth(1).unwrap().split('.').next().unwrap().to_owned();
+        answer.trim().to_owned()
+    };
+    assert_eq!(way(&Shop::open(0, &[])), "<p>With a voucher, or from an account");
+    let provider = ["--provider", "http://127.0.0.1:9", "--provider-name", "Card Co"];
+    let mints = ["--cashu-mint", "http://127.0.0.1:9", "--cashu-mint", "http://127.0.0.1:8", "--cashu-rate", "1 EUR"];
+    let told = way(&Shop::open(0, &mints));
+    assert!(
+        told.starts_with("<p>With a voucher, or from an account, or with a token of Cashu (in sat, from http"),
+        "{told}"
+    );
+    assert!(way(&Shop::open(0, &provider)).ends_with(", or with Card Co"));
+}

@@ -62,8 +62,14 @@ async fn bytes(request: Request, service: &Service) -> Result<Bytes, Problem> {
     })
 }
 
+/// Parses a JSON object. Readers disagree about which of two equal names counts, so there must not be two.
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::new("body", strict_json::problem(&error)))
+    let parsed = serde_json::from_slice(bytes);
+    let parsed = parsed.map_err(|error| Problem::new("body", strict_json::problem(&error)))?;
+    match strict_json::object(bytes) {
+        Ok(_) => Ok(parsed),
+        Err(error) => Err(Problem::new("body", error.to_string())),
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
