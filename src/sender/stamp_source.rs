@@ -5,12 +5,12 @@ use super::account::{AccountError, Accounts};
 use super::error::SupplyError;
 use super::stamp_request::{ReservationKey, StampRequest, WalletStamp};
 use super::vendor_client;
-use super::wallet::{Disposition, Plan, PurchaseContext, PurchaseRow, Wallet};
+use super::wallet::{Disposition, Plan, PurchaseContext, PurchaseRow, Wallet, is_overdue};
 use crate::config::Config;
 use crate::config::paths::{Paths, PathsError};
 use crate::config::sender::SenderSettings;
 use crate::message::address::Address;
-use crate::os::{file_lock, random, safe_open};
+use crate::os::{clock, clock_record, file_lock, random, safe_open};
 use crate::store::StoreError;
 use crate::time::UnixTime;
 use rustix::fs::OFlags;
@@ -68,8 +68,8 @@ impl StampSource {
     #[must_use]
     pub fn acquire(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<WalletStamp, SupplyError>> {
         let failed = |error: SupplyError| wants.iter().map(|_| Err(error.clone())).collect();
-        // An earlier order that cannot be completed does not fail a request that waits for it by chance: the next round
-        // passes it over.
+        // An earlier order that cannot be completed, or has no answer for hours, does not fail a request that waits for it
+        // by chance: the next round passes it over.
         loop {
             let planned = match self.plan(wants, now) {
                 Ok(planned) => planned,
@@ -79,7 +79,10 @@ impl StampSource {
             let is_stuck = |(want, plan): (&StampRequest, &Plan)| match plan {
                 Plan::Pending(purchase) => {
                     let is_adopted = purchase.orders.iter().any(|it| it.key == want.key.as_str() && it.adopted);
-                    is_adopted && purchases.get(&purchase.id).is_some_and(SupplyError::is_of_order)
+                    let is_passed_over = |error: &SupplyError| {
+                        error.is_of_order() || matches!(error, SupplyError::Away { .. }) && is_overdue(purchase, now)
+                    };
+                    is_adopted && purchases.get(&purchase.id).is_some_and(is_passed_over)
                 }
                 _ => false,
             };
@@ -155,7 +158,10 @@ impl StampSource {
     /// Sends a journalled purchase and puts the stamps that arrive into the wallet.
     fn fetch(&self, purchase: &PurchaseRow, now: UnixTime) -> Result<(), SupplyError> {
         let account = self.accounts.get(&purchase.account).map_err(account_failed)?;
-        match vendor_client::buy(&account, purchase, self.settings.timeout) {
+        // A clock that jumped ahead makes no good stamp an ended one.
+        let record = clock_record::read(&self.state);
+        let believed = record.map_or(now, |record| record.after(now, clock::uptime()).limit(now));
+        match vendor_client::buy(&account, purchase, believed, self.settings.timeout) {
             Ok(outcome) => match self.wallet.settle(purchase, outcome, now)? {
                 Some(detail) => Err(SupplyError::Answer { account: purchase.account.clone(), detail }),
                 None => Ok(()),

@@ -80,6 +80,7 @@ pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, Supply
 pub(super) fn buy(
     account: &Account,
     purchase: &PurchaseRow,
+    believed: UnixTime,
     time: Duration,
 ) -> Result<Outcome, (SupplyError, Option<Outcome>)> {
     let address = format!("{}{}", account.url, Operation::Buy.path());
@@ -104,8 +105,15 @@ pub(super) fn buy(
         return Err(wrong(format!("{} stamps for {} orders", bought.stamps.len(), purchase.orders.len())));
     }
     let each = purchase.orders.iter().zip(bought.stamps);
-    let stamps = each
-        .map(|(order, sealed)| checked(&sealed.stamp, &purchase.vendor, &order.recipient, order.value, purchase.at));
+    // An answer that was lost may come again when its stamps have ended since.
+    let valid_at = believed.min(UnixTime(purchase.at));
+    let stamps = each.map(|(order, sealed)| {
+        let stamp = checked(&sealed.stamp, &purchase.vendor, &order.recipient, order.value, purchase.at)?;
+        match stamp.expires.filter(|expires| *expires <= valid_at) {
+            Some(expires) => Err(format!("it ended on {expires}, before it was ordered")),
+            None => Ok(stamp),
+        }
+    });
     Ok(Outcome::Arrived(stamps.collect()))
 }
 

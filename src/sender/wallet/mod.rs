@@ -10,6 +10,7 @@ mod record;
 mod schema;
 
 pub(super) use buyer::PurchaseContext;
+pub(super) use orphan::is_overdue;
 pub(super) use record::PurchaseRow;
 
 use super::error::SupplyError;

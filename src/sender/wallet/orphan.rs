@@ -2,7 +2,7 @@
 //! stamp.
 //!
 //! They may have been charged. A new request that such a stamp fits waits for that purchase before anything else is
-//! bought, unless its answer cannot be read. All others are requested again, too, until it is too late.
+//! bought, unless its answer cannot be read or has been missing for hours. All are requested again until it is too late.
 
 use super::buyer::{ASKABLE, PurchaseContext, close};
 use super::record::{KeyRow, PurchaseRow, PurchaseState};
@@ -13,6 +13,15 @@ use crate::sender::selection::StampSpec;
 use crate::sender::stamp_request::{ReservationKey, StampRequest};
 use crate::store::{SessionError, StoreError};
 use crate::time::UnixTime;
+
+/// Age in seconds after which a new request no longer waits for a purchase without an answer: four hours, in which a
+/// vendor usually recovers. Mail is delayed no longer by an order that the vendor cannot answer.
+const ADOPTABLE: i64 = 4 * 60 * 60;
+
+/// Returns whether a purchase without an answer is too old for a new request to wait for it.
+pub(in crate::sender) fn is_overdue(purchase: &PurchaseRow, now: UnixTime) -> bool {
+    now.0.saturating_sub(purchase.at) >= ADOPTABLE
+}
 
 impl Wallet {
     /// Returns the purchases that no key waits for and that can still be requested.
@@ -54,7 +63,12 @@ impl Orphans {
         for purchase in &mut self.0 {
             let age = now.0.saturating_sub(purchase.at);
             let lasts = kind.days.is_none_or(|days| age <= i64::from(days) * DAY / 2);
-            if want.fresh || purchase.fault.is_some() || !lasts || !kind.accepts(&purchase.vendor, buyer.offers) {
+            if want.fresh
+                || purchase.fault.is_some()
+                || is_overdue(purchase, now)
+                || !lasts
+                || !kind.accepts(&purchase.vendor, buyer.offers)
+            {
                 continue;
             }
             let points = KeyRow::Purchase { at: u64::try_from(purchase.at).unwrap_or(0), id: purchase.id.clone() };

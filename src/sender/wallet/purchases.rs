@@ -319,6 +319,7 @@ fn arrive(
 
 #[cfg(test)]
 mod tests {
+    use super::super::is_overdue;
     use super::*;
     use crate::config::Config;
     use crate::config::user::User;
@@ -446,7 +447,7 @@ mod tests {
         assert!(bench.wallet.orphans(NOW).unwrap().is_empty());
         assert!(bench.wallet.give_back(&key("one")).unwrap());
         assert_eq!(bench.wallet.orphans(NOW).unwrap()[0].id, purchase.id);
-        let adopted = bench.pending("two", NOW.plus(DAY));
+        let adopted = bench.pending("two", NOW.plus(3_600));
         assert_eq!((&adopted.id, &adopted.body), (&purchase.id, &purchase.body));
         assert!(bench.wallet.orphans(NOW).unwrap().is_empty());
         assert_ne!(bench.pending("three", NOW).id, purchase.id, "it is for one of them");
@@ -461,6 +462,23 @@ mod tests {
         assert_eq!(open(), 1);
         bench.wallet.sweep(NOW.plus(6 * DAY)).unwrap();
         assert_eq!(open(), 0);
+    }
+
+    #[test]
+    fn an_order_without_an_answer_delays_others_for_hours_only() {
+        let bench = bench();
+        let purchase = bench.pending("one", NOW);
+        bench.wallet.close(&[(key("one"), false)], NOW).unwrap();
+        let hours = |hours: i64| NOW.plus(hours * 3_600);
+        assert_eq!(bench.pending("two", hours(3)).id, purchase.id);
+        assert!(!is_overdue(&purchase, hours(3)) && is_overdue(&purchase, hours(4)));
+        bench.wallet.close(&[(key("two"), false)], hours(4)).unwrap();
+        let own = bench.pending("two", hours(4));
+        assert_ne!(own.id, purchase.id);
+        // It is still asked for, and its stamp is free when it comes.
+        assert!(bench.wallet.orphans(hours(4)).unwrap().iter().any(|it| it.id == purchase.id));
+        bench.arrives(&purchase, sold("A", 30 * DAY));
+        assert_eq!(bench.held("three", hours(5)), "A");
     }
 
     #[test]

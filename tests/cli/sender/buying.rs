@@ -4,9 +4,13 @@ use super::{add_account, customer, sold, tokens};
 use crate::support::shop::Shop;
 use crate::support::{faketime, run};
 use mailstamp::accounting::event::Event;
+use mailstamp::accounting::order::Order;
 use mailstamp::ledger::ops;
+use mailstamp::os::clock;
+use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::token::Token;
+use mailstamp::time::UnixTime;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -200,6 +204,33 @@ fn a_vendor_who_sells_to_somebody_else_is_told() {
     );
     let doctor = home.run(["doctor"], b"").text();
     assert!(doctor.contains("1 credit may be lost: 1 stamp of purchases did not come (shop, "), "{doctor}");
+}
+
+#[test]
+fn a_stamp_that_had_ended_when_it_was_ordered_is_no_stamp() {
+    let shop = Shop::open(10, &[]);
+    let home = customer(&shop, shop.address);
+    let order = || vec![Order::new(Audience::parse("bob@y.example").unwrap())];
+    let sold_at = |at: UnixTime| shop.ledger().issue(shop.account, &order(), None, at).unwrap().stamps[0].clone();
+    let (ended, good) = (sold_at(clock::now().plus(-400 * 86_400)), sold_at(clock::now()));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        use std::io::{Read, Write};
+        for (stream, token) in listener.incoming().zip([ended, good.clone(), good]) {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 65_536]);
+            let body = json!({ "stamps": [{ "stamp": token.as_str(), "serial": "x" }] }).to_string();
+            let _ =
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        }
+    });
+    home.run(["account", "remove", "shop"], b"").exits(0);
+    add_account(&home, &shop, address);
+    let told = home.run(["buy", "--to", "bob@y.example"], b"").exits(69);
+    assert!(told.stderr.contains("the stamp for bob@y.example: it ended on "), "{}", told.stderr);
+    assert!(home.run(["wallet", "list"], b"").exits(0).text().contains("may be lost: 1 stamp, 1 credit"));
+    home.run(["buy", "--to", "bob@y.example"], b"").exits(0);
 }
 
 #[test]
