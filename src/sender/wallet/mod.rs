@@ -105,7 +105,7 @@ impl Wallet {
 
     /// Returns whether an unanswered purchase will deliver a stamp for one of these keys.
     pub fn waits(&self, keys: &[ReservationKey]) -> Result<bool, StoreError> {
-        Ok(self.read(|tx| schema::read_waits(tx, keys))?.unwrap_or(false))
+        Ok(self.read(|tx| schema::read_waits(tx, keys, None))?.unwrap_or(false))
     }
 
     /// Marks the stamp of this key as used, since its message was sent.

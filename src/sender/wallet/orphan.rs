@@ -30,7 +30,8 @@ impl Wallet {
             let mut found = Vec::new();
             for purchase in schema::read_purchases(tx)?.into_iter().filter(|it| is_askable(it, now)) {
                 let keys: Vec<_> = purchase.orders.iter().map(|it| ReservationKey::from_text(&it.key)).collect();
-                if !schema::read_waits(tx, &keys)? {
+                // A key may have passed the purchase over, and wait for its own.
+                if !schema::read_waits(tx, &keys, Some(&purchase.id))? {
                     found.push(purchase);
                 }
             }

@@ -187,12 +187,17 @@ pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampR
     tx.open_table(STAMPS)?.get((vendor.as_str(), serial.as_str()))?.map(|row| record::read(row.value())).transpose()
 }
 
-/// Reads whether one of the keys waits for a purchase.
-pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Result<bool, SessionError> {
+/// Reads whether one of the keys waits for a purchase; for the one with this id, if it is given.
+pub(super) fn read_waits(
+    tx: &ReadTransaction,
+    keys: &[ReservationKey],
+    purchase: Option<&str>,
+) -> Result<bool, SessionError> {
     let table = tx.open_table(KEYS)?;
     for key in keys {
         if let Some(row) = table.get(key.as_str())?
-            && matches!(record::read(row.value())?, KeyRow::Purchase { .. })
+            && let KeyRow::Purchase { id, .. } = record::read(row.value())?
+            && purchase.is_none_or(|wanted| id == wanted)
         {
             return Ok(true);
         }
