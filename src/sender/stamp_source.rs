@@ -158,9 +158,9 @@ impl StampSource {
     /// Sends a journalled purchase and puts the stamps that arrive into the wallet.
     fn fetch(&self, purchase: &PurchaseRow, now: UnixTime) -> Result<(), SupplyError> {
         let account = self.accounts.get(&purchase.account).map_err(account_failed)?;
-        // A clock that jumped ahead makes no good stamp an ended one.
+        // A clock that jumped ahead makes no good stamp an ended one. Without a record it may have jumped.
         let record = clock_record::read(&self.state);
-        let believed = record.map_or(now, |record| record.after(now, clock::uptime()).limit(now));
+        let believed = record.map(|record| record.after(now, clock::uptime()).limit(now));
         match vendor_client::buy(&account, purchase, believed, self.settings.timeout) {
             Ok(outcome) => match self.wallet.settle(purchase, outcome, now)? {
                 Some(detail) => Err(SupplyError::Answer { account: purchase.account.clone(), detail }),

@@ -72,7 +72,8 @@ pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, Supply
 
 /// Sends a journalled purchase, and repeats it if no answer comes.
 ///
-/// The idempotency key makes the repetition free.
+/// The idempotency key makes the repetition free. A stamp that had ended at the time of the purchase is not what was
+/// ordered, as far as that time is `believed`.
 ///
 /// # Errors
 /// [`SupplyError`], with [`Outcome::Refused`] when the vendor stated that it charged nothing, and with
@@ -80,7 +81,7 @@ pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, Supply
 pub(super) fn buy(
     account: &Account,
     purchase: &PurchaseRow,
-    believed: UnixTime,
+    believed: Option<UnixTime>,
     time: Duration,
 ) -> Result<Outcome, (SupplyError, Option<Outcome>)> {
     let address = format!("{}{}", account.url, Operation::Buy.path());
@@ -106,10 +107,10 @@ pub(super) fn buy(
     }
     let each = purchase.orders.iter().zip(bought.stamps);
     // An answer that was lost may come again when its stamps have ended since.
-    let valid_at = believed.min(UnixTime(purchase.at));
+    let valid_at = believed.map(|believed| believed.min(UnixTime(purchase.at)));
     let stamps = each.map(|(order, sealed)| {
         let stamp = checked(&sealed.stamp, &purchase.vendor, &order.recipient, order.value, purchase.at)?;
-        match stamp.expires.filter(|expires| *expires <= valid_at) {
+        match stamp.expires.filter(|expires| valid_at.is_some_and(|at| *expires <= at)) {
             Some(expires) => Err(format!("it ended on {expires}, before it was ordered")),
             None => Ok(stamp),
         }

@@ -161,6 +161,12 @@ fn is_same(
 fn tell(args: &Args, stamps: &[&WalletStamp], now: UnixTime) -> Result<(), Failure> {
     for held in stamps {
         acceptance::note_long_window(&held.token, now);
+        if let Some(end) = held.expires.filter(|end| *end <= now) {
+            let WalletStamp { recipient, vendor, .. } = held;
+            output::warning(&format!(
+                "the stamp for {recipient} ended at {end}: {vendor} sold an ended stamp, or the clock is ahead"
+            ));
+        }
     }
     let mut text = String::new();
     for held in stamps {
