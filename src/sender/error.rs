@@ -58,6 +58,14 @@ pub enum SupplyError {
         /// What happened, escaped.
         detail: String,
     },
+    /// The answer is none of the vendor's API, for example the page of a proxy or of a captive portal. A purchase stays
+    /// journalled, and a retry may succeed.
+    #[error("{account}: cannot read the vendor's answer: {detail}")]
+    Unreadable {
+        account: String,
+        /// What is wrong with it, escaped.
+        detail: String,
+    },
     /// The vendor sent something that was not ordered.
     #[error("{account}: the vendor's answer is not what was ordered: {detail}")]
     Answer { account: String, detail: String },
@@ -70,14 +78,14 @@ impl SupplyError {
     /// Returns whether the order alone is the cause, so that another order of the same account may succeed.
     #[must_use]
     pub fn is_of_order(&self) -> bool {
-        matches!(self, Self::Answer { .. } | Self::Order { .. } | Self::Funds { .. })
+        matches!(self, Self::Answer { .. } | Self::Unreadable { .. } | Self::Order { .. } | Self::Funds { .. })
     }
 
     /// Returns whether a retry may succeed without anything being corrected: exit status 75.
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Later { .. } | Self::Away { .. } | Self::Ours(_) => true,
+            Self::Later { .. } | Self::Away { .. } | Self::Unreadable { .. } | Self::Ours(_) => true,
             Self::Capped(capped) => capped.free.is_some(),
             _ => false,
         }

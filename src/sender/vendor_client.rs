@@ -101,7 +101,10 @@ pub(super) fn buy(
         let outcome = Outcome::Unreadable(detail.clone());
         (SupplyError::Answer { account: account.name.clone(), detail }, Some(outcome))
     };
-    let bought: IssueResponse = serde_json::from_slice(&reply.body).map_err(|error| wrong(problem(&error)))?;
+    let bought: IssueResponse = serde_json::from_slice(&reply.body).map_err(|error| {
+        let error = unreadable(&account.name, &reply, &error);
+        (error.0, Some(Outcome::Unreadable(error.1)))
+    })?;
     if bought.stamps.len() != purchase.orders.len() {
         return Err(wrong(format!("{} stamps for {} orders", bought.stamps.len(), purchase.orders.len())));
     }
@@ -162,8 +165,8 @@ pub fn receipt(
         let now = said.as_ref().and_then(|said| said.get("now")?.as_i64()).map(UnixTime);
         return Err(ReceiptError { error, problem, reason: text("reason"), last: text("last"), now });
     }
-    let receipt: SignedReceipt = serde_json::from_slice(&reply.body)
-        .map_err(|error| failed(SupplyError::Answer { account: account.name.clone(), detail: problem(&error) }))?;
+    let receipt: SignedReceipt =
+        serde_json::from_slice(&reply.body).map_err(|error| failed(unreadable(&account.name, &reply, &error).0))?;
     Ok(receipt.receipt)
 }
 
@@ -220,8 +223,17 @@ fn get<T: DeserializeOwned>(account: &str, ask: Request<'_>) -> Result<T, Supply
     if reply.status != 200 {
         return Err(refusal(account, &reply).0);
     }
-    serde_json::from_slice(&reply.body)
-        .map_err(|error| SupplyError::Answer { account: account.to_owned(), detail: problem(&error) })
+    serde_json::from_slice(&reply.body).map_err(|error| unreadable(account, &reply, &error).0)
+}
+
+/// Returns the error of an answer with status 200 that is none of the vendor's API, and what is wrong with the answer.
+fn unreadable(account: &str, reply: &Response, error: &serde_json::Error) -> (SupplyError, String) {
+    let text = match reply.media_type.as_deref() {
+        Some(other) if other != "application/json" => format!("it is {other}, expected application/json"),
+        _ => problem(error),
+    };
+    let detail = readable(text.as_bytes(), MAX_DETAIL);
+    (SupplyError::Unreadable { account: account.to_owned(), detail: detail.clone() }, detail)
 }
 
 fn unavailable(account: &str, detail: &str) -> SupplyError {

@@ -58,7 +58,12 @@ fn plain(text: &str) -> String {
         ("expected a map", "expected an object"),
         ("expected u64", "expected a whole number from 0 on"),
     ];
-    terms.iter().fold(text.to_owned(), |text, (term, plain)| text.replace(term, plain))
+    let text = terms.iter().fold(text.to_owned(), |text, (term, plain)| text.replace(term, plain));
+    // The name of the type says nothing to a user.
+    match text.rsplit_once("expected struct ") {
+        Some((found, name)) if name.chars().all(char::is_alphanumeric) => format!("{found}expected an object"),
+        _ => text,
+    }
 }
 
 /// Returns the name of which serde says that it is unknown, and the names that are known.

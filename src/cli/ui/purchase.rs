@@ -29,6 +29,9 @@ pub fn failure(error: &SupplyError) -> Failure {
         SupplyError::Later { .. } | SupplyError::Away { .. } => {
             failed(TEMPFAIL).hint("try again; no purchase is charged twice")
         }
+        SupplyError::Unreadable { account, .. } => failed(TEMPFAIL).hint(format!(
+            "try again, no purchase is charged twice; if it stays so, check the address of the account {account}"
+        )),
         SupplyError::Ours(_) => failed(TEMPFAIL),
     }
 }

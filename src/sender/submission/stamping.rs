@@ -244,6 +244,9 @@ fn status(error: &SupplyError) -> u8 {
         SupplyError::Capped(_) | SupplyError::Funds { .. } | SupplyError::Refused { .. } => 77,
         SupplyError::Order { .. } => DATA,
         SupplyError::Answer { .. } => 76,
-        SupplyError::Later { .. } | SupplyError::Away { .. } | SupplyError::Ours(_) => TEMPFAIL,
+        SupplyError::Later { .. }
+        | SupplyError::Away { .. }
+        | SupplyError::Unreadable { .. }
+        | SupplyError::Ours(_) => TEMPFAIL,
     }
 }

@@ -68,7 +68,8 @@ fn an_order_that_cannot_be_completed_keeps_no_stamp_from_others() {
             }
         }
     });
-    home.run(["sendmail", "bob@y.example", "carol@y.example"], &message("1")).exits(76);
+    let told = home.run(["sendmail", "bob@y.example", "carol@y.example"], &message("1")).exits(75);
+    assert!(told.stderr.contains("shop: cannot read the vendor's answer: not JSON at column 1"), "{}", told.stderr);
     assert_eq!((next.calls().len(), shop.balance()), (0, 98));
     for number in 2..4 {
         home.run(["sendmail", "carol@y.example"], &message(&number.to_string())).exits(0);
@@ -76,6 +77,42 @@ fn an_order_that_cannot_be_completed_keeps_no_stamp_from_others() {
     assert_eq!((next.calls().len(), shop.balance()), (2, 96));
     let doctor = home.run(["doctor"], b"").text();
     assert!(doctor.contains("2 credits may be lost: 2 stamps of purchases did not come (shop, "), "{doctor}");
+}
+
+// A captive portal, a proxy, or a shop with a fault: none of these has refused anything.
+#[test]
+fn an_answer_that_is_none_of_a_vendors_makes_the_mail_wait() {
+    let shop = Shop::open(10, &[]);
+    let (home, next) = home_with(&shop, "");
+    let pages = [
+        ("text/html; charset=utf-8", "<html>Accept our terms</html>", "it is text/html, expected application/json"),
+        ("text/plain", r#"{"stamps":["#, "it is text/plain, expected application/json"),
+        ("application/json", r#"{"stamps":["v4.public.AAAA"]}"#, "string \"v4.public.AAAA\", expected an object"),
+        ("application/json", "{}", "the member \"stamps\" is missing"),
+        ("application/json", "", "incomplete JSON"),
+    ];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    put_account(&home, listener.local_addr().unwrap(), &shop.key);
+    std::thread::spawn(move || {
+        for (stream, (media_type, body, _)) in listener.incoming().zip(pages) {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 65_536]);
+            let length = body.len();
+            let head = format!("Content-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close");
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}");
+        }
+    });
+    for (_, _, what) in pages {
+        let run = home.run(["sendmail", "bob@y.example"], &message("1")).exits(75);
+        let told = format!("no stamp: shop: cannot read the vendor's answer: {what}");
+        assert!(run.stderr.contains(&told), "{told}: {}", run.stderr);
+    }
+    assert!(home.run(["sendmail", "-bp"], b"").exits(0).text().contains("bob@y.example"));
+    // The shop is back, and the order is sent again under its key.
+    put_account(&home, shop.address, &shop.key);
+    home.run(["sendmail", "-q"], b"").exits(0);
+    assert_eq!((next.calls().len(), shop.balance()), (1, 9));
+    assert!(!home.run(["wallet", "list"], b"").exits(0).text().contains("may be lost"));
 }
 
 #[test]
