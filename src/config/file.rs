@@ -6,7 +6,7 @@
 use crate::os;
 use crate::os::atomic_file::{self, Durability};
 use rustix::fs::{Mode, OFlags};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -167,14 +167,21 @@ fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(Fi
     if owner != 0 && owner != euid && !is_hidden_roots(path, owner) {
         return Err(refused(FileErrorKind::Owner(owner)));
     }
-    // The user's private group has the user's own number by convention, and no other member (umask 002 leaves its write
-    // bit).
-    let private_group = metadata.gid() == euid && rustix::process::getegid().as_raw() == euid;
-    let closed = if private_group && closed == 0o022 { 0o002 } else { closed };
-    if metadata.mode() & closed != 0 {
+    let is_open = if closed == 0o022 { is_writable_by_others(&metadata) } else { metadata.mode() & closed != 0 };
+    if is_open {
         return Err(refused(otherwise));
     }
     Ok((file, metadata.len()))
+}
+
+/// Returns whether other users may write to a file or folder by its mode.
+///
+/// The user's private group has the user's own number by convention, and no other member (umask 002 leaves its write
+/// bit).
+pub fn is_writable_by_others(metadata: &Metadata) -> bool {
+    let euid = rustix::process::geteuid().as_raw();
+    let is_private_group = metadata.gid() == euid && rustix::process::getegid().as_raw() == euid;
+    metadata.mode() & if is_private_group { 0o002 } else { 0o022 } != 0
 }
 
 /// Returns whether root may own the file although another user seems to. In a user namespace without root, as systemd

@@ -127,6 +127,7 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
         Ok((config, places)) => {
             findings.push(settings::configuration(&config, &places, given));
             findings.extend(settings::folders(&config));
+            findings.extend(settings::open_folders(&places));
             findings.extend(settings::rules(&config, &places));
             findings.extend(state::learned(&config, &places));
             findings.extend(settings::results(&config));
@@ -170,6 +171,7 @@ fn findings(given: &CliOverrides) -> Vec<Finding> {
 /// closed to this user.
 fn under_system(config: &Config, places: &Paths, given: &CliOverrides) -> Vec<Finding> {
     let mut findings = vec![settings::configuration(config, places, given)];
+    findings.extend(settings::open_folders(places));
     findings.extend(settings::rules(config, places));
     findings.push(state::closed(places));
     if let Ok(own) = places.user_state() {

@@ -7,13 +7,14 @@ use crate::cli::commands::trust;
 use crate::cli::ui::counts::counted;
 use crate::cli::ui::journal;
 use crate::config::paths::{CliOverrides, Paths};
-use crate::config::{Config, rules};
+use crate::config::{Config, file, rules};
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::signing_key::SigningKey;
 use crate::directory::{pinned, source_status};
-use crate::os::clock;
+use crate::os::{above, clock};
 use crate::policy::rule_set::Rule;
 use crate::verdict::facts::KeyFact;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -175,6 +176,26 @@ pub(super) fn folders(config: &Config) -> Vec<Finding> {
         Some(Finding::warning("folders", format!("{key}: there is no folder {}", path.display())))
     };
     named.into_iter().filter_map(missing).collect()
+}
+
+/// Checks that no other user can replace the files of the configuration, its rules or the trusted keys.
+///
+/// Each of these files is refused if others may write to it, but its folder decides who can put another in its place.
+pub(super) fn open_folders(places: &Paths) -> Vec<Finding> {
+    let mut folders: Vec<&Path> =
+        [&places.config, &places.rules].into_iter().flatten().map(|file| above(file)).collect();
+    folders.extend(places.vendors.as_deref());
+    folders.dedup();
+    let open = |folder: &&Path| {
+        // With the sticky bit, users remove only their own files.
+        let is_open = |it: &Metadata| it.is_dir() && it.mode() & 0o1000 == 0 && file::is_writable_by_others(it);
+        std::fs::metadata(folder).is_ok_and(|metadata| is_open(&metadata))
+    };
+    let warning = |folder: &Path| {
+        let text = format!("others may write to {}, and replace its files; chmod go-w closes it", folder.display());
+        Finding::warning("folders", text)
+    };
+    folders.into_iter().filter(open).map(warning).collect()
 }
 
 /// Checks the boundaries whose results are believed, and the key of this host's own.
