@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Most fields that are changed. A mail system reads the whole header for each.
-const CHANGES: usize = 500;
+pub const CHANGES: usize = 500;
 
 /// More fields would have to be changed than a mail system does in reasonable time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,14 @@ pub fn write(
         Reply::ReplaceBody(&body).write(out);
     }
     Ok(())
+}
+
+/// Checks that a mail system can make these changes.
+///
+/// # Errors
+/// As [`write()`].
+pub fn check(message: &Incoming, edit: &Edit<'_>) -> Result<(), TooManyChanges> {
+    changed(message, edit, true).map(drop)
 }
 
 /// Returns the message as the mail system has it after these changes, but for the fields that it adds itself.

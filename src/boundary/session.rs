@@ -151,6 +151,23 @@ impl Session {
         }
     }
 
+    /// Returns whether no message is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Start | Phase::Idle)
+    }
+
+    /// Returns the limit on a message's size.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        self.largest
+    }
+
+    /// Changes the limit on a message's size.
+    pub fn limit(&mut self, largest: usize) {
+        self.largest = largest;
+    }
+
     /// Returns the current message.
     #[must_use]
     pub fn message(&self) -> &Incoming {

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// The bytes of a budget that are free.
+/// A budget: its bytes, and those that are free.
 #[derive(Debug)]
-pub struct MemoryBudget(AtomicUsize);
+pub struct MemoryBudget {
+    whole: AtomicUsize,
+    free: AtomicUsize,
+}
 
 /// The bytes of one connection, taken from one or several budgets; given back when this is dropped.
 #[derive(Debug)]
@@ -18,13 +21,19 @@ impl MemoryBudget {
     /// Makes a budget of this many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self(AtomicUsize::new(bytes))
+        Self { whole: AtomicUsize::new(bytes), free: AtomicUsize::new(bytes) }
+    }
+
+    /// Makes a smaller budget one of this many bytes. A larger one stays as it is.
+    fn grow(&self, bytes: usize) {
+        let before = self.whole.fetch_max(bytes, SeqCst);
+        self.free.fetch_add(bytes.saturating_sub(before), SeqCst);
     }
 
     /// Gives back `had` bytes and takes `has`.
     /// Returns false, without a change, if too few are free.
     fn exchange(&self, had: usize, has: usize) -> bool {
-        self.0.fetch_update(SeqCst, SeqCst, |left| (left + had).checked_sub(has)).is_ok()
+        self.free.fetch_update(SeqCst, SeqCst, |left| (left + had).checked_sub(has)).is_ok()
     }
 }
 
@@ -33,6 +42,11 @@ impl Share {
     #[must_use]
     pub fn of(rooms: Vec<Arc<MemoryBudget>>) -> Self {
         Self { rooms, bytes: 0 }
+    }
+
+    /// Makes smaller budgets ones of this many bytes.
+    pub fn grow(&self, bytes: usize) {
+        self.rooms.iter().for_each(|room| room.grow(bytes));
     }
 
     /// Changes the share to this many bytes, more or fewer.
@@ -73,6 +87,16 @@ mod tests {
         assert!(one.resize(2) && other.resize(8));
         drop(other);
         assert!(one.resize(10) && !one.resize(11) && one.resize(10));
+    }
+
+    #[test]
+    fn a_budget_grows_and_never_shrinks() {
+        let mut share = Share::of(vec![Arc::new(MemoryBudget::new(10))]);
+        assert!(share.resize(8) && !share.resize(12));
+        share.grow(20);
+        assert!(share.resize(20) && !share.resize(21));
+        share.grow(15);
+        assert!(share.resize(0) && share.resize(20) && !share.resize(21));
     }
 
     #[test]

@@ -109,12 +109,13 @@ impl Default for Actions {
     }
 }
 
-/// Refuses `discard` for a whole class of mail that a good stamp or a rule lets through. Such a setting could only be a
-/// mistake, and discarded mail cannot be restored.
+/// Refuses `discard` and `reject` for a whole class of mail that a good stamp or a rule lets through. Such a setting
+/// could only be a mistake: the stamp is spent, and its message does not arrive.
 fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
     match Action::deserialize(deserializer)? {
-        Action::Discard => {
-            Err(D::Error::custom("mail that was let through is not discarded (\"hold\" keeps it aside)"))
+        action @ (Action::Discard | Action::Reject) => {
+            let text = format!("mail that was let through gets no \"{action}\" (\"hold\" keeps it aside)");
+            Err(D::Error::custom(text))
         }
         action => Ok(action),
     }
@@ -150,9 +151,10 @@ mod tests {
     fn words_in_the_configuration_are_the_words_that_are_shown() {
         for (class, action) in Class::ALL.iter().flat_map(|class| Action::ALL.map(|action| (*class, action))) {
             let chosen = toml::from_str::<Actions>(&format!("{class} = \"{action}\""));
-            if action == Action::Discard && matches!(class, Class::FirstClass | Class::Allowed) {
+            let is_lost = matches!(action, Action::Discard | Action::Reject);
+            if is_lost && matches!(class, Class::FirstClass | Class::Allowed) {
                 let refused = chosen.unwrap_err().to_string();
-                assert!(refused.contains("line 1, column") && refused.contains("is not discarded"), "{refused}");
+                assert!(refused.contains("line 1, column") && refused.contains("that was let through"), "{refused}");
             } else {
                 assert_eq!(chosen.unwrap().of(class), action);
             }

@@ -13,7 +13,8 @@ use super::milter::learning::learn;
 use crate::boundary::opensmtpd::{Filter, LINE_MAX, Outcome, ProtocolError, Work};
 use crate::boundary::plan::{Plan, plan_for_all, shared};
 use crate::boundary::session::Incoming;
-use crate::config::paths::{CliOverrides, PathsError, is_setuid};
+use crate::config::Config;
+use crate::config::paths::{CliOverrides, Paths, PathsError, is_setuid};
 use crate::config::rules::{self, RulesError};
 use crate::engine::judge::Engine;
 use crate::engine::result_header;
@@ -78,9 +79,8 @@ pub fn run(given: &CliOverrides, input: impl Read, output: impl Write + Send) ->
         return Err(OpensmtpdError::ByUser);
     }
     rules::in_force(&context.config, &context.places)?;
-    let largest = usize::try_from(context.config.largest).unwrap_or(usize::MAX);
-    // A message in one block, which doubles while it grows.
-    let filter = Filter::new(largest, largest.saturating_mul(3).max(MEMORY_MIN));
+    let (largest, memory) = limits(&context.config);
+    let filter = Filter::new(largest, memory);
     let conversation = Mutex::new(Conversation { filter, output });
     let (hand_over, works) = channel();
     let works = Mutex::new(works);
@@ -102,6 +102,12 @@ pub fn run(given: &CliOverrides, input: impl Read, output: impl Write + Send) ->
             };
             let mut answer = Vec::new();
             let mut conversation = locked(&conversation);
+            if Filter::begins(text)
+                && let Ok((config, _)) = Paths::read(given)
+            {
+                let (largest, memory) = limits(&config);
+                conversation.filter.limit(largest, memory);
+            }
             let work = conversation.filter.receive(text, &mut answer)?;
             conversation.send(&answer)?;
             drop(conversation);
@@ -109,6 +115,13 @@ pub fn run(given: &CliOverrides, input: impl Read, output: impl Write + Send) ->
             work.into_iter().for_each(|work| drop(hand_over.send(work)));
         }
     })
+}
+
+/// Returns the limit on the size of a message, and the memory for all messages, both in bytes.
+fn limits(config: &Config) -> (usize, usize) {
+    let largest = usize::try_from(config.largest).unwrap_or(usize::MAX);
+    // A message in one block, which doubles while it grows.
+    (largest, largest.saturating_mul(3).max(MEMORY_MIN))
 }
 
 impl<W: Write> Conversation<W> {

@@ -4,7 +4,9 @@ use crate::support::milter::{Answer, MailSystem};
 use crate::support::resident::Resident;
 use crate::support::{ALICE, Home, letter, run};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 const HELD: &str = "held@x.example";
 
@@ -161,6 +163,56 @@ fn forged_results_go_and_mail_after_a_login_is_not_judged() {
     assert_eq!(&paid.fields[..3], gone.map(str::to_owned));
     assert!(paid.inserted("Authentication-Results").unwrap().starts_with(" mx.x.example; x-digital-stamp=pass"));
     assert_eq!(system.message(&["bob@y.example"], forged.as_bytes()).fields, gone);
+}
+
+/// A message that is refused for what it has too many of spends nothing.
+#[test]
+fn too_many_forged_results_are_refused_before_a_stamp_is_spent() {
+    let (home, socket) = boundary("", "subject_prefix = \"[stamp?]\"");
+    let _daemon = Resident::of(&home);
+    let stamp = home.issue(ALICE, []);
+    let forged = |count: usize| {
+        let mail = home.affix(&stamp, &letter("1"));
+        ["Digital-Stamp-Class: x\n".repeat(count).into_bytes(), mail].concat()
+    };
+    let mut system = MailSystem::connect(&socket);
+    for count in [500, 501, 2_000] {
+        let refused = system.message(&[ALICE], &forged(count));
+        let last = "y550 5.6.0 too many fields of digital stamps".to_owned();
+        assert_eq!(refused, Answer { last, ..Answer::default() }, "{count}");
+    }
+    // 499 of them, and a Subject that may get the prefix.
+    let other = home.affix(&stamp, &letter("2"));
+    let paid = system.message(&[ALICE], &["Digital-Stamp-Class: x\n".repeat(499).into_bytes(), other].concat());
+    assert!(paid.inserted("Digital-Stamp-Class").unwrap().starts_with(" first-class; reason=paid;"), "{paid:?}");
+    assert_eq!(logged_lines(&home, 1), [format!("{ALICE} paid deliver")]);
+}
+
+#[test]
+fn the_limit_on_the_size_is_that_of_the_configuration_as_it_is() {
+    let (home, socket) = boundary("", "");
+    let config = fs::read_to_string(home.config()).unwrap();
+    let limited = format!("max_message_size = 20000\n{config}");
+    let _daemon = Resident::of(&home);
+    let mut system = MailSystem::connect(&socket);
+    for (number, (config, reason)) in
+        [(&config, "paid"), (&limited, "over-limit"), (&config, "paid")].iter().enumerate()
+    {
+        fs::write(home.config(), config).unwrap();
+        let long = [letter(&number.to_string()), b"A line of a long letter.\n".repeat(2_000)].concat();
+        let answer = system.message(&[ALICE], &home.stamped(&long));
+        let class = answer.inserted("Digital-Stamp-Class").unwrap();
+        assert!(class.contains(&format!("; reason={reason};")), "{number}: {class}");
+    }
+}
+
+#[test]
+fn who_gets_held_mail_and_is_a_recipient_gets_it_once() {
+    let (home, socket) = boundary("[actions]\ninvalid = \"hold\"", "");
+    let _daemon = Resident::of(&home);
+    let mail = home.affix(&home.issue(HELD, []), &letter("1"));
+    let held = send(&socket, &[HELD, ALICE], &mail);
+    assert_eq!(held.recipients, [format!("-<{ALICE}>")]);
 }
 
 /// BC15e
@@ -367,6 +419,37 @@ fn the_filter_for_opensmtpd_spends_in_the_log_of_the_daemon() {
     assert!(status.contains("others       answered by the log: 1 fresh"), "{status}");
     home.classify(message.as_bytes()).exits(0).says("first-class again");
     daemon.end();
+}
+
+#[test]
+fn the_filter_for_opensmtpd_takes_a_new_limit_on_the_size() {
+    let home = Home::new();
+    let config = "addresses = [\"*@x.example\"]\n[boundary]\n";
+    home.configure(&format!("max_message_size = 20000\n{config}"));
+    let mut filter =
+        home.command().arg("opensmtpd-filter").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut smtpd, told) = (filter.stdin.take().unwrap(), BufReader::new(filter.stdout.take().unwrap()));
+    let mut told = told.lines().map(Result::unwrap);
+    smtpd.write_all(b"config|protocol|0.7\nconfig|ready\n").unwrap();
+    let long = [letter("1"), b"A line of a long letter.\n".repeat(2_000)].concat();
+    let message = String::from_utf8(home.stamped(&long)).unwrap();
+    let data = |line: &str| format!("filter|0.7|1.5|smtp-in|data-line|01|02|{line}\n");
+    let lines = message.lines().map(data).collect::<String>() + &data(".");
+    for (transaction, class) in ["unverified; reason=over-limit;", "first-class; reason=paid;"].iter().enumerate() {
+        let report = |event: &str, rest: &str| format!("report|0.7|1.5|smtp-in|{event}|01|0{transaction}{rest}\n");
+        let begin = report("tx-begin", "") + &report("tx-mail", "|ok|bob@y.example");
+        let begin = begin + &report("tx-rcpt", &format!("|ok|{ALICE}"));
+        // smtpd writes without waiting for what is answered.
+        let (lines, mut to) = (begin + &lines, smtpd);
+        let writer = std::thread::spawn(move || to.write_all(lines.as_bytes()).map(|()| to));
+        let first = told.find(|line| line.contains("|Digital-Stamp-Class: ")).unwrap();
+        assert!(first.contains(class), "{first}");
+        told.find(|line| line.ends_with("|.")).unwrap();
+        smtpd = writer.join().unwrap().unwrap();
+        home.configure(config);
+    }
+    drop(smtpd);
+    assert!(filter.wait().unwrap().success());
 }
 
 /// The filter learns from mail that users send after a login, whose name is an owner's.

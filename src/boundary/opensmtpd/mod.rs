@@ -115,6 +115,17 @@ impl Filter {
         Self { largest, memory, used: 0, transactions: 0, sessions: HashMap::new(), breaks_lines: true }
     }
 
+    /// Returns whether a line begins a transaction.
+    #[must_use]
+    pub fn begins(line: &[u8]) -> bool {
+        line.starts_with(b"report|") && line.split(|&byte| byte == b'|').nth(4) == Some(b"tx-begin")
+    }
+
+    /// Changes the limits, in bytes as in [`new`](Self::new).
+    pub fn limit(&mut self, largest: usize, memory: usize) {
+        (self.largest, self.memory) = (largest, memory);
+    }
+
     /// Applies a line without its line end, and appends what is answered. Returns a message that is to be judged.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use crate::directory::signing_key::SigningKey;
 use crate::message::address::{Address, LocalCase, Pattern};
 use crate::os::clock;
 use crate::peer::outgoing::GiveMode;
+use crate::policy::action::Action;
 use crate::policy::rule_set::Rules;
 #[cfg(feature = "sender")]
 use crate::server::tls::{Certificate, Files};
@@ -150,14 +151,33 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     Ok(0)
 }
 
-/// Returns what is allowed and may not be meant: patterns for every address, and expressions of rules that drop mail and
-/// leave no text out.
+/// Returns what is allowed and may not be meant: patterns for every address, addresses that count for nothing, mail with
+/// a bad stamp that fares better than mail without one, and expressions of rules that drop mail and leave no text out.
 pub(super) fn doubts(config: &Config, rules: &Rules, path: &Path) -> Vec<String> {
     let mine = config.mailboxes.iter().map(|mailbox| ("addresses", &mailbox.pattern));
     let patterns = mine.chain(config.allow.iter().map(|allowed| ("allow", &allowed.pattern)));
     let all = patterns.filter(|(_, pattern)| pattern.covers_all());
     let mut doubts: Vec<String> =
         all.map(|(key, pattern)| format!("{key}: {:?} matches every address", pattern.as_str())).collect();
+    let unused = config.mailboxes.iter().enumerate().filter_map(|(place, mailbox)| {
+        let address = mailbox.pattern.exact()?;
+        let first = config.mailboxes.iter().take(place).find(|earlier| earlier.pattern.matches(address))?;
+        let differs = (first.price, &first.owner) != (mailbox.price, &mailbox.owner);
+        differs.then(|| format!("addresses: {address} counts as {:?}, which stands before it", first.pattern.as_str()))
+    });
+    doubts.extend(unused);
+    let drops = |class| !matches!(config.actions.of(class), Action::Deliver | Action::Tag);
+    let around = [Class::Invalid, Class::Used, Class::Revoked, Class::Underpaid, Class::Unverified];
+    let around: Vec<String> =
+        around.into_iter().filter(|class| !drops(*class)).map(|class| format!("actions.{class}")).collect();
+    if drops(Class::Unstamped) && !around.is_empty() {
+        let all = around.join(", ");
+        doubts.push(format!("actions.unstamped: a bad stamp is a way around it: set {all} too"));
+    }
+    if config.store.is_some() && !config.used_log {
+        doubts
+            .push("used_log.enabled: with false, the log in [store] is not used, and stamps are good again".to_owned());
+    }
     doubts.extend(rules.doubtful().map(|(rule, condition)| {
         let (line, key) = (condition.line, &condition.key);
         format!("{}: line {line}: rule {:?} drops mail: {key} matches every text", path.display(), rule.name)

@@ -44,8 +44,10 @@ impl<'a> Connection<'a> {
         Self { client, share: client.memory(), buffer: Vec::new(), unread: 0..0 }
     }
 
-    /// Takes memory for a message of this many bytes. Returns false if too few are free.
-    pub(super) fn hold(&mut self, message: usize) -> bool {
+    /// Takes memory for a message of this many bytes, of what all connections share, which is at least `whole`. Returns
+    /// false if too few are free.
+    pub(super) fn hold(&mut self, message: usize, whole: usize) -> bool {
+        self.share.grow(whole);
         self.share.resize((message + self.buffer.capacity()).saturating_sub(OWN))
     }
 

@@ -1,6 +1,6 @@
 //! Changes of the message that all recipients share, and the fields with their results.
 
-use crate::boundary::changes::{self, TooManyChanges, prefix_subject};
+use crate::boundary::changes::{self, CHANGES, TooManyChanges, prefix_subject};
 use crate::boundary::plan::{Fate, Shared};
 use crate::boundary::seal::{self, NAMED, Visible};
 use crate::boundary::session::{Incoming, Session};
@@ -10,7 +10,7 @@ use crate::engine::judge::Engine;
 use crate::engine::result_header;
 use crate::message::edit::Edit;
 use crate::message::fingerprint::Fingerprint;
-use crate::message::header::fold;
+use crate::message::header::{Field, fold};
 use crate::message::parse::Message;
 use crate::message::result_headers::{CLASS_FIELD, result_fields};
 use crate::policy::decision::Decision;
@@ -133,6 +133,24 @@ impl<'a> Edits<'a> {
     }
 }
 
+/// Checks that a mail system can make all changes that the message may need, whatever its stamps are.
+pub(super) fn check(
+    engine: &Engine,
+    boundary: &Boundary,
+    incoming: &Incoming,
+    message: &Message<'_>,
+) -> Result<(), TooManyChanges> {
+    if incoming.fields.len() <= CHANGES {
+        return Ok(());
+    }
+    let mut edit = strip_only(message, |_| boundary.strips_stamps).edit;
+    forged(engine, message).for_each(|field| edit.remove(&field));
+    if let Some(prefix) = &boundary.subject_prefix {
+        let _new_field = prefix_subject(message, prefix, &mut edit);
+    }
+    changes::check(incoming, &edit)
+}
+
 /// Returns the changes of a message whose result is not sealed, and the fields for its top, the highest first.
 pub(in crate::server) fn edited<'a>(
     engine: &Engine,
@@ -156,12 +174,15 @@ fn changed<'a>(
 ) -> (Edit<'a>, Vec<String>) {
     let is_accepted = |token: &str| boundary.strips_stamps && names_one_of(&shared.accepted, token);
     let mut edit = strip_only(message, is_accepted).edit;
-    // From outside, no host is trusted.
-    let forged = result_fields(message, engine.context.config.authserv_id.as_deref(), &[]);
-    forged.filter(|field| !kept.contains(&Some(field.start()))).for_each(|field| edit.remove(&field));
+    forged(engine, message).filter(|field| !kept.contains(&Some(field.start()))).for_each(|field| edit.remove(&field));
     let prefix = boundary.subject_prefix.as_deref().filter(|_| shared.is_prefixed);
     let subject = prefix.and_then(|prefix| prefix_subject(message, prefix, &mut edit));
     (edit, subject.into_iter().collect())
+}
+
+/// Returns the fields that claim to be results of this host. From outside, no host is trusted.
+fn forged<'a>(engine: &Engine, message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
+    result_fields(message, engine.context.config.authserv_id.as_deref(), &[])
 }
 
 fn class_field(engine: &Engine, shared: &Shared) -> Option<String> {

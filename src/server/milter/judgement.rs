@@ -1,7 +1,8 @@
 //! Judgement of a message by the milter: once for each recipient, then the plan for all, and the answer that carries it
 //! out.
 
-use super::edits::{Edits, Recipients};
+use super::edits::{self, Edits, Recipients};
+use crate::boundary::changes::TooManyChanges;
 use crate::boundary::plan::{Fate, Plan, Shared, act, plan, shared};
 use crate::boundary::recipient::{address, judged_as, without_brackets};
 use crate::boundary::seal::Visible;
@@ -63,6 +64,13 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
     let boundary = engine.context.config.boundary.clone().ok_or("[boundary] is no longer in the configuration")?;
     let milter = boundary.milter.as_ref().ok_or("boundary.listen is no longer in the configuration")?;
     let message = Message::parse(&incoming.raw);
+    // Before any stamp is spent.
+    if edits::check(&engine, &boundary, incoming, &message).is_err() {
+        let mut answer = Vec::new();
+        TOO_MANY_CHANGES.write(&mut answer);
+        let (kind, reasons, entries) = (MilterAnswer::Reject, Vec::new(), Vec::new());
+        return Ok(Judged { kind, answer, reasons, learned: None, engine, entries });
+    }
     let envelopes = envelopes(incoming, &engine);
     let sealing = key.map(|key| (key, Visible::of(&message, engine.context.config.local_case)));
     let sealing = sealing.as_ref().map(|(key, visible)| (*key, visible));
@@ -128,15 +136,11 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
         }
         Plan::Deliver(fates) => {
             let recipients = Recipients { envelopes: &envelopes, decisions: &decisions, fates };
-            if edits.write(&engine, sealing, &shared, &recipients, &mut answer).is_err() {
-                answer.clear();
-                TOO_MANY_CHANGES.write(&mut answer);
-                MilterAnswer::Reject
-            } else {
-                change_recipients(incoming, fates, &milter.held_address, &mut answer);
-                Reply::Accept.write(&mut answer);
-                MilterAnswer::Accept
-            }
+            let written = edits.write(&engine, sealing, &shared, &recipients, &mut answer);
+            written.map_err(|TooManyChanges| "more changes than were counted")?;
+            change_recipients(incoming, fates, &milter.held_address, &mut answer);
+            Reply::Accept.write(&mut answer);
+            MilterAnswer::Accept
         }
     };
     let is_own = boundary.learns_sent && kind == MilterAnswer::Accept;
@@ -183,7 +187,10 @@ fn change_recipients(incoming: &Incoming, fates: &[Fate], held_address: &Address
     for (recipient, _) in recipients.filter(|(_, fate)| **fate != Fate::Deliver) {
         Reply::DeleteRecipient(&recipient.given).write(answer);
     }
-    if fates.contains(&Fate::Hold) {
+    // A mail system would deliver twice to one who is a recipient already.
+    let recipients = incoming.recipients.iter().zip(fates);
+    let mut delivered = recipients.filter(|(_, fate)| **fate == Fate::Deliver).filter_map(|(it, _)| address(it));
+    if fates.contains(&Fate::Hold) && !delivered.any(|it| it == *held_address) {
         Reply::AddRecipient(&held_address.to_string()).write(answer);
     }
 }

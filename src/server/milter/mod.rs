@@ -72,9 +72,7 @@ impl Milter {
             }
         };
         let service = Handler { state: Arc::clone(state), numbers: Arc::clone(numbers), largest, seal };
-        // A message in one block, which doubles while it grows.
-        let memory = largest.saturating_mul(2).max(MEMORY_MIN);
-        let limits = ServerLimits { connections, memory, peer_divisor: 1, stack_size: 2 << 20 };
+        let limits = ServerLimits { connections, memory: memory(largest), peer_divisor: 1, stack_size: 2 << 20 };
         let server = Server::begin("milter", listener, limits, Arc::new(service))?;
         Ok(Self { server, address: listen.to_string(), listen })
     }
@@ -95,6 +93,11 @@ impl Milter {
     }
 }
 
+/// Returns the memory for messages of at most `largest` bytes: one is in one block, which doubles while it grows.
+fn memory(largest: usize) -> usize {
+    largest.saturating_mul(2).max(MEMORY_MIN)
+}
+
 fn bind(path: &Path) -> io::Result<Listener> {
     Listener::bind(path, SOCKET_MODE)
 }
@@ -103,6 +106,7 @@ fn bind(path: &Path) -> io::Result<Listener> {
 struct Handler {
     state: Arc<DaemonState>,
     numbers: Arc<Metrics>,
+    /// The limit on the size of a message, as it was at the start.
     largest: usize,
     /// The key that seals results.
     seal: Option<SigningKey>,
@@ -125,6 +129,10 @@ impl Handler {
         let mut session = Session::new(self.largest);
         while !client.is_over() {
             let Some(frame) = connection.receive()? else { return Ok(()) };
+            if session.is_idle() {
+                // The mail system keeps its connection for hours, and the configuration may have changed meanwhile.
+                session.limit(self.largest());
+            }
             match session.receive(frame)? {
                 Next::Receive => {}
                 Next::Answer(reply) => connection.send(|out| reply.write(out))?,
@@ -134,11 +142,18 @@ impl Handler {
                 }
                 Next::Close => return Ok(()),
             }
-            if !connection.hold(session.size()) {
+            if !connection.hold(session.size(), memory(session.largest())) {
                 session.refuse(Refusal::NoMemory);
             }
         }
         Ok(())
+    }
+
+    /// Returns the limit on the size of a message, as it is now.
+    fn largest(&self) -> usize {
+        // Without a configuration, the message is deferred, whatever is kept of it.
+        let now = self.state.config(None).map(|(config, _)| usize::try_from(config.largest).unwrap_or(usize::MAX));
+        now.unwrap_or(self.largest)
     }
 
     /// Judges the message of the session, answers, and logs.

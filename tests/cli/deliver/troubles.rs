@@ -99,7 +99,7 @@ fn wrong_settings_defer_in_one_line() {
         ("[deliver.folders]\nussed = \"Junk\"", "ussed"),
         ("[actions]\nunstamped = \"destroy\"", "line 3, column 13"),
         ("[actions]\nunstampt = \"hold\"", "line 3, column 1"),
-        ("[actions]\nfirst-class = \"discard\"", "is not discarded"),
+        ("[actions]\nfirst-class = \"discard\"", "mail that was let through"),
     ] {
         home.configure(text);
         deferred(&home.run(["deliver"], &letter("1")), why);

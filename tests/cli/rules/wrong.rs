@@ -205,8 +205,22 @@ fn an_expression_that_matches_everything_drops_no_mail() {
         fs::write(&rules, format!("[[rule]]\nname = \"spam\"\naction = \"discard\"\n{rule}\n")).unwrap();
         assert_eq!(home.run(["config", "check"], b"").exits(0).stderr, "");
     }
-    home.configure("addresses = [\"/.*/\"]");
-    assert!(home.run(["config", "check"], b"").exits(0).stderr.contains("addresses: \"/.*/\" matches every address"));
+    for (config, told) in [
+        ("addresses = [\"/.*/\"]", "addresses: \"/.*/\" matches every address"),
+        (
+            "addresses = [\"*@x.example\", { address = \"a@x.example\", price = 5 }]",
+            "addresses: a@x.example counts as \"*@x.example\", which stands before it",
+        ),
+        (
+            "addresses = [\"*@x.example\"]\n[actions]\nunstamped = \"reject\"\ninvalid = \"hold\"",
+            "actions.unstamped: a bad stamp is a way around it: set actions.used, actions.revoked, actions.underpaid, \
+             actions.unverified too",
+        ),
+    ] {
+        home.configure(config);
+        let checked = home.run(["config", "check"], b"").exits(0).stderr;
+        assert!(checked.contains(told), "{checked}");
+    }
     fs::remove_file(home.config()).unwrap();
     let refused = home.run(["setup", "--address", "/.*/", "--yes"], b"").exits(64).stderr;
     assert!(refused.contains("it matches every address, and not yours alone"), "{refused}");

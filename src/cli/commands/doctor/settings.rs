@@ -49,7 +49,7 @@ pub(super) fn setup(places: &Paths) -> Option<Finding> {
 /// Checks the rules.
 pub(super) fn rules(config: &Config, places: &Paths) -> Option<Finding> {
     let what = "rules";
-    let path = places.rules.as_deref()?;
+    let path = places.rules.as_deref().unwrap_or(Path::new(""));
     let checked =
         rules::in_force(config, places).and_then(|rules| rules::check(&rules, path, config.local_case).map(|()| rules));
     let rules = match checked {
@@ -65,7 +65,7 @@ pub(super) fn rules(config: &Config, places: &Paths) -> Option<Finding> {
         ));
     }
     if let Some(doubt) = doubts(config, &rules, path).into_iter().next() {
-        return Some(Finding::warning(what, doubt));
+        return Some(Finding::warning("configuration", doubt));
     }
     (rules.iter().len() > 0).then(|| Finding::ok(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
 }
