@@ -244,6 +244,8 @@ fn a_changed_leaf_and_a_cut_bundle_have_their_sentences() {
     read_in_python(&log).exits(0);
     // A file may be missing while a copy is made, but not for days.
     fs::remove_file(&bundle).unwrap();
+    let monitored = monitor(&home, log.path(), &[]).exits(69);
+    assert!(monitored.stderr.contains("tile/entries/003: it is missing"), "{}", monitored.stderr);
     for (when, word, code) in [("+0d", "warning", 69), ("+1d", "warning", 69), ("+3d", "alarm", 65)] {
         let found = check_at(&home, when, log.path()).exits(code);
         let sentence = format!("{word}: {VENDOR}: tile/entries/003: it is missing");
@@ -362,6 +364,15 @@ fn the_monitor_finds_what_was_taken_back_twice_or_never_sold() {
         "{}",
         seen.stderr
     );
+    // A copy whose checkpoint is not there yet is not judged.
+    let checkpoint = log.path().join("checkpoint");
+    let good = fs::read(&checkpoint).unwrap();
+    for cut in [0, 1, good.len() / 2] {
+        fs::write(&checkpoint, &good[..cut]).unwrap();
+        let cut = monitor(&home, log.path(), &[]).exits(69);
+        assert!(cut.stderr.contains("the checkpoint: not a signed note"), "{}", cut.stderr);
+    }
+    fs::write(&checkpoint, &good).unwrap();
     // The key of another log opens nothing.
     let other = LogFolder::with_key(8).vkey();
     monitor(&home, log.path(), &["--key", &other]).exits(65);

@@ -9,11 +9,12 @@ use crate::cli::ui::terminal_text::without_controls;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::public_log::monitor::{self, Totals};
 use crate::directory::public_log::place::{self, Place};
+use crate::directory::public_log::problem::Problem;
 use crate::directory::public_log::{Head, date};
 use crate::os::clock;
 use crate::transparency::leaf::LeafKind;
-use crate::transparency::note::VerifierKey;
-use crate::transparency::reader::{LogError, SourceError, VerifiedLog};
+use crate::transparency::note::{Note, VerifierKey};
+use crate::transparency::reader::{LogError, VerifiedLog};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
@@ -44,6 +45,9 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (config, places) = Paths::read(given)?;
     let text = place::checkpoint(&args.place)
+        .map_err(|error| Failure::new(UNAVAILABLE, format!("{}: the checkpoint: {error}", args.place)))?;
+    // An empty file names no log; it is that of a copy under way.
+    text.parse::<Note>()
         .map_err(|error| Failure::new(UNAVAILABLE, format!("{}: the checkpoint: {error}", args.place)))?;
     let key = match &args.key {
         Some(key) => key.clone(),
@@ -91,9 +95,10 @@ fn known_key(origin: &str, places: &Paths) -> Result<VerifierKey, Failure> {
     })
 }
 
+/// Returns the failure of a log that cannot be read: 69 for what may pass, as `trust check` counts it.
 fn unread(place: &Place, error: &LogError) -> Failure {
-    let away = matches!(error, LogError::Read { problem: SourceError::Unread(_), .. });
-    Failure::new(if away { UNAVAILABLE } else { DATA }, format!("{place}: {error}"))
+    let passes = Problem::File(error.clone()).patience().is_some();
+    Failure::new(if passes { UNAVAILABLE } else { DATA }, format!("{place}: {error}"))
 }
 
 fn as_json(head: &Head, totals: &Totals, witnesses: usize) -> Value {
