@@ -68,7 +68,7 @@ const NAME: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// The file cannot be read, or is not safe to read.
-    #[error(transparent)]
+    #[error("rules: {0}")]
     File(#[from] FileError),
     /// Not TOML.
     #[error("{}: {source}", path.display())]

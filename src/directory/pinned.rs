@@ -30,7 +30,7 @@ pub struct Folder {
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// The folder cannot be listed.
-    #[error("{}: {source}", path.display())]
+    #[error("vendors: {}: {source}", path.display())]
     List { path: PathBuf, source: io::Error },
     /// A file in it cannot be read, or has unsafe permissions.
     #[error(transparent)]

@@ -366,7 +366,7 @@ fn doctor_finds_each_planted_fault() {
     };
     let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
     let recipe = |home: &Home, text: &str| fs::write(home.path().join(".procmailrc"), text).unwrap();
-    let faults: [(&str, &str, &str, Plant); 21] = [
+    let faults: [(&str, &str, &str, Plant); 23] = [
         ("error", "configuration", "prize", &|home| home.configure("prize = 1")),
         ("error", "configuration", "no addresses", &|home| home.configure("")),
         ("error", "configuration", "config.toml; write it", &|home| fs::remove_file(home.config()).unwrap()),
@@ -387,6 +387,8 @@ fn doctor_finds_each_planted_fault() {
         ("warning", "folders", "deliver.maildir", &|home| own(home, "[deliver]\nmaildir = \"/nowhere\"")),
         ("warning", "folders", "replace its files", &|home| mode(home.config().parent().unwrap(), 0o777)),
         ("warning", "folders", "vendors, and replace its files", &|home| mode(&vendors(home), 0o722)),
+        ("error", "rules", "rules: /: not an ordinary file", &|home| own(home, "rules = \"/\"")),
+        ("error", "vendors", "vendors: /dev/null: ", &|home| own(home, "vendors = \"/dev/null\"")),
         ("warning", "rules", "learn-sent", &asks),
         ("warning", "results", "trusted_authserv_ids", &|home| own(home, &format!("authserv_id = \"{host}\""))),
         ("warning", "mail system", "no recipe", &|home| recipe(home, "# mailstamp\n")),
